@@ -1,0 +1,57 @@
+"""`action=evaluate run=<folder>`: test a trained model again, on its own terms or on others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+
+from recon import build, loggers, metrics, records
+from recon.checkpoint import best_or_last, load_weights
+from recon.data.datamodule import DataModule
+from recon.modules.base import Module
+from recon.run_folder import recorded
+
+
+def evaluate(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+    """Test the best weights of a run; leaves a run folder with the metrics, images and each image's values.
+
+    Args:
+        config: the configuration of that run, with whatever the user wants otherwise, such as another degradation;
+            `run` is its folder.
+        folder: the folder of this evaluation.
+        about: what else `environment.json` should say.
+
+    Returns:
+        The metrics of `metrics.json`.
+    """
+    build.check_config(config)
+    seed_everything(config["seed"], verbose=False)
+    task = build.task(config)
+    module = build.module(config, task)
+    load_weights(module, best_or_last(Path(config["run"])))
+    data = build.data(config, task, module)
+    data.load()
+    logger = loggers.make(folder=folder, config=config, **config["logger"])
+    with recorded(folder, config, about, logger) as results:
+        trainer = build.trainer(config, module, folder, logger)
+        results |= test(trainer, module, data, folder)
+    return results
+
+
+def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> dict[str, float]:
+    """Test a module and write what each image gave: `per_image.csv` and, for classes, `confusion.csv`."""
+    trainer.test(module, datamodule=data, verbose=False)
+    _write_results(module, folder)
+    return module.summary
+
+
+@rank_zero_only
+def _write_results(module: Module, folder: Path) -> None:
+    columns = module.results
+    records.write_columns(folder / "per_image.csv", columns)
+    if "prediction" in columns:
+        table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), module.num_classes)
+        rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
+        records.write_csv(folder / "confusion.csv", rows)

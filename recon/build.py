@@ -1,0 +1,233 @@
+"""The only place that makes objects of the configuration, and that says what cannot go together.
+
+A configuration may come from a stranger's run folder, so `_target_` names only classes of recon, torch.nn, torch.optim,
+torchmetrics and some of lightning, plus modules that the user trusts by the environment variable RECON_TRUST.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import channels_last, nn
+
+from recon.callbacks import EpochTable, Pictures, ProgressBar
+from recon.checkpoint import AtomicCheckpointIO
+from recon.data.augment import Augment
+from recon.data.datamodule import DataModule
+from recon.data.sources import Task
+from recon.degradations.base import Degradation
+from recon.errors import InputError
+from recon.modules.base import Module
+from recon.modules.classification import ClassificationModule
+from recon.modules.inpainting import InpaintingModule
+
+Config = dict[str, Any]
+
+_ALLOWED = (
+    "recon.",
+    "torch.nn.",
+    "torch.optim.",
+    "torchmetrics.",
+    *(f"lightning.pytorch.{part}." for part in ("callbacks", "loggers", "strategies", "plugins")),
+)
+_TOP_LEVEL = {
+    *("action", "run", "seed", "data", "trainer", "early_stopping", "accelerator", "logger"),
+    *("task", "degradation", "augment", "optimizer", "scheduler", "model"),
+}
+
+
+def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
+    """Make what a node of the configuration describes.
+
+    Args:
+        node: plain values; a dictionary with `_target_` becomes an instance, with `_partial_: true` a
+            `functools.partial`; whatever lies inside is made first.
+        key: the node's place in the configuration, for messages.
+        facts: what is known besides, passed by name where the target's signature asks for it.
+
+    Raises:
+        InputError: a target that is not allowed, a key that the target does not take or lacks, or whatever the
+            target itself finds wrong.
+    """
+    if isinstance(node, list):
+        return [construct(item, f"{key}[{place}]", facts) for place, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    special = {"_target_", "_partial_"}
+    arguments = {name: construct(value, f"{key}.{name}", facts) for name, value in node.items() if name not in special}
+    if "_target_" not in node:
+        return arguments
+    target = find_class(node["_target_"], key)
+    parameters = inspect.signature(target).parameters
+    check_keys(arguments, parameters, key)
+    arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
+    if node.get("_partial_"):
+        return functools.partial(target, **arguments)
+    lacking = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments and p.kind != p.VAR_KEYWORD]
+    if lacking:
+        raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
+    try:
+        return target(**arguments)
+    except (InputError, TypeError, ValueError) as error:
+        message = str(error)
+        raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
+
+
+def find_class(path: str, key: str) -> type:
+    """Import the class that a `_target_` names; raises InputError when it is not allowed or not there."""
+    trusted = tuple(f"{name.rstrip('.')}." for name in os.environ.get("RECON_TRUST", "").split(",") if name)
+    allowed = (*_ALLOWED, *trusted)
+    refusal = InputError(
+        f"{key}._target_: {path} is refused, as only classes of {', '.join(name.rstrip('.') for name in allowed)} may "
+        f"be named; set the environment variable RECON_TRUST=<module> if you trust it"
+    )
+    if not path.startswith(allowed):
+        raise refusal
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{key}._target_: there is no {path} ({error}); correct the name") from error
+    # What a module merely imported, such as torch.nn.modules.module.torch.load, is not its own.
+    if not isinstance(found, type) or not f"{found.__module__}.".startswith(allowed):
+        raise refusal
+    return found
+
+
+def check_keys(given: Iterable[str], known: Iterable[str], key: str) -> None:
+    """Raise InputError for the first key that is not known, with the nearest that is."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, 1)
+            remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
+            raise InputError(f"{key}.{name}: there is no such key; {remedy}".lstrip("."))
+
+
+def check_config(config: Config) -> None:
+    """Reject keys that Hydra lets through: those of `+key=value` and of experiment files."""
+    check_keys(config, _TOP_LEVEL, "")
+    check_keys(config["trainer"], inspect.signature(Trainer.__init__).parameters, "trainer")
+    check_keys(config["data"], {"root"}, "data")
+    check_keys(config["accelerator"], {"channels_last", "fused", "compile"}, "accelerator")
+    check_keys(config["logger"], {"kind", "project"}, "logger")
+
+
+def task(config: Config) -> Task:
+    """Make the task; nothing is downloaded yet."""
+    made = construct(config["task"], "task")
+    assert isinstance(made, Task)
+    return made
+
+
+def module(config: Config, task: Task) -> Module:
+    """Make the module with its net for the images of a task."""
+    model = config["model"]
+    kind = find_class(model["_target_"], "model")
+    if not issubclass(kind, Module):
+        raise InputError(f"model._target_: {model['_target_']} is no module; choose a class of recon.modules")
+    if issubclass(kind, ClassificationModule) and not task.num_classes:
+        raise InputError("model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10 or a folder with a subfolder for each class")
+    channels, *image_size = task.shape
+    facts: dict[str, Any] = {
+        "channels": channels,
+        "in_channels": kind.in_channels(channels),
+        "image_size": tuple(image_size),
+        "num_classes": task.num_classes,
+        "seed": config["seed"],
+        "optimizer": construct(config["optimizer"], "optimizer"),
+        "scheduler": construct(config["scheduler"], "scheduler"),
+    }
+    if model.get("judge"):
+        model = {**model, "judge": _judge(Path(model["judge"]), task)}
+    made = construct(model, "model", facts)
+    assert isinstance(made, Module)
+    if config["accelerator"]["channels_last"]:
+        made.to(memory_format=channels_last)  # type: ignore[call-overload]
+    if config["accelerator"]["compile"]:
+        made.net.compile()
+    return made
+
+
+def data(config: Config, task: Task, module: Module) -> DataModule:
+    """Make the data module; raises InputError when the module needs holes that the degradation does not make."""
+    degradation = construct(config["degradation"], "degradation")
+    assert isinstance(degradation, Degradation)
+    if isinstance(module, InpaintingModule) and not degradation.makes_holes:
+        raise InputError("model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|missing_strokes|missing_half, or model=restoration")
+    augment = construct(config["augment"], "augment")
+    assert isinstance(augment, Augment)
+    fixed_size = bool(getattr(module.net, "fixed_size", False))
+    return DataModule(task, Path(config["data"]["root"]), degradation, augment, config["seed"], fixed_size)
+
+
+def trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:
+    """Make the trainer; raises InputError for settings that cannot go together."""
+    settings = dict(config["trainer"])
+    if not module.automatic_optimization:
+        if settings["accumulate_grad_batches"] != 1:
+            raise InputError("trainer.accumulate_grad_batches: a model with a discriminator cannot accumulate; set it to 1 and raise task.batch_size")
+        # Lightning clips only for automatic optimisation.
+        module.clip_norm = settings.pop("gradient_clip_val")
+    several = str(settings["devices"]) != "1" or settings["num_nodes"] != 1
+    if several and settings["strategy"] in ("auto", "ddp") and not module.automatic_optimization:
+        # Each player's backward pass leaves the other's weights out, which plain DDP takes for a fault.
+        settings["strategy"] = "ddp_find_unused_parameters_true"
+    try:
+        made = Trainer(
+            **settings,
+            callbacks=_callbacks(config, module, folder),
+            logger=logger or False,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}; correct the trainer.* or accelerator setting") from error
+    batch_size = config["task"]["batch_size"]
+    if batch_size % made.world_size:
+        raise InputError(f"task.batch_size: {batch_size} images cannot be shared by {made.world_size} devices; choose a multiple of {made.world_size}, such as task.batch_size={batch_size + -batch_size % made.world_size}")
+    return made
+
+
+def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor=module.monitor,
+        mode=module.mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoint]
+    if config["trainer"]["enable_progress_bar"]:
+        callbacks.append(ProgressBar())
+    if config["early_stopping"]:
+        if module.monitor is None:
+            raise InputError("early_stopping: this model has no metric that tells which weights are better; leave it at null")
+        callbacks.append(EarlyStopping(module.monitor, patience=config["early_stopping"], mode=module.mode))
+    return callbacks
+
+
+def _judge(folder: Path, task: Task) -> nn.Module:
+    """Load the net of a finished classifier run on the same kind of images."""
+    from recon.checkpoint import best_or_last, load_weights, read_config
+
+    judge = module(read_config(folder), task)
+    if not isinstance(judge, ClassificationModule):
+        raise InputError(f"model.judge: {folder} is no run of model=classifier; choose one that is")
+    load_weights(judge, best_or_last(folder))
+    return judge.net

@@ -1,0 +1,96 @@
+"""What happens beside training: the table of epochs, pictures of fixed images, the progress bar."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+from recon.loggers import log_image
+from recon.modules.base import Module
+from recon.records import grid, write_csv, write_image
+
+
+class EpochTable(Checkpoint):
+    """Write `metrics.csv`: a row of all metrics after each epoch.
+
+    It is a `Checkpoint` as Lightning calls those last, when the epoch's training losses are logged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+        self._started = time.perf_counter()
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row."""
+        row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row["seconds"] = round(time.perf_counter() - self._started, 3)
+        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows.append(row)
+        write_csv(self.folder / "metrics.csv", self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the rows with the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the rows of a checkpoint."""
+        self.rows = state_dict["rows"]
+
+
+class Pictures(Callback):
+    """Draw the same fixed images after each validation and after the test.
+
+    Args:
+        folder: the run folder; pictures lie in its `images/`.
+        count: how many images.
+    """
+
+    def __init__(self, folder: Path, count: int = 8) -> None:
+        self.folder = folder
+        self.count = count
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the first validation images."""
+        if trainer.state.fn != "fit":
+            return
+        self._draw(trainer, pl_module, trainer.datamodule.val_dataloader(), f"epoch_{trainer.current_epoch:04d}")  # type: ignore[attr-defined]
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the first test images."""
+        self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+
+    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> None:
+        assert isinstance(module, Module)
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            picture = grid(module.pictures(loader.preview(self.count)))
+        write_image(self.folder / "images" / f"{name}.png", picture)
+        for logger in trainer.loggers:
+            log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
+
+
+class ProgressBar(RichProgressBar):
+    """A rich bar with the running loss, refreshed seldom enough to cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=20, leave=False)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        """Show the running loss and the latest value of the monitored metric."""
+        assert isinstance(pl_module, Module)
+        shown: dict[str, int | str | float | dict[str, float]] = {}
+        if (loss := pl_module.running_loss()) is not None:
+            shown["train/loss"] = f"{loss:.4g}"
+        if pl_module.monitor in trainer.callback_metrics:
+            shown[pl_module.monitor] = f"{float(trainer.callback_metrics[pl_module.monitor]):.4g}"
+        return shown

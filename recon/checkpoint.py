@@ -1,0 +1,83 @@
+"""What is saved and how: checkpoints of tensors and plain values, written whole or not at all, loaded without code."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from recon.errors import InputError
+from recon.records import write_bytes
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints to a temporary name in the same folder, flush and rename.
+
+    Lightning's own writer moves the file from the system's temporary folder, which is a copy where that is another
+    filesystem: a kill then leaves a torn file under the final name (Lightning issues 688 and 19970).
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Save `checkpoint` at `path`; raises InputError when the disk is full, what was there is kept."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            write_bytes(Path(path), buffer.getbuffer())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            size = buffer.getbuffer().nbytes >> 20
+            raise InputError(
+                f"hydra.run.dir: the disk is full: writing {path} needs {size} MB; free some space or choose another "
+                f"folder (checkpoints written before are kept)"
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint as tensors and plain values; anything else in it is refused."""
+        return load(Path(path), map_location)
+
+
+def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running code from it; raises InputError when it is missing or damaged."""
+    if not os.path.exists(path):
+        raise InputError(f"run: there is no checkpoint {path}; choose a run folder that has finished an epoch")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a damaged or hostile file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"run: {path} is no readable checkpoint of tensors ({reason}); choose another run") from error
+    return checkpoint
+
+
+def best_or_last(folder: Path) -> Path:
+    """The checkpoint that a run is evaluated by: the best, or the last where no best was kept."""
+    best = folder / "checkpoints" / "best.ckpt"
+    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Put a checkpoint's weights into a module; raises InputError when they do not fit."""
+    weights: dict[str, Tensor] = load(path)["state_dict"]
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"run: the weights in {path} do not fit the model of this run: {first}") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a run folder; raises InputError where there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"run: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not isinstance(config, dict):
+        raise InputError(f"run: {path} is no configuration; choose another run folder")
+    return {str(key): value for key, value in config.items()}

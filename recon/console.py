@@ -1,0 +1,26 @@
+"""What a run says to the person who started it; only the first process speaks."""
+
+from collections.abc import Mapping
+
+from lightning.pytorch.utilities import rank_zero_only
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Print one line."""
+    # Not through rich, which would wrap a path that someone may copy.
+    print(line, flush=True)
+
+
+@rank_zero_only
+def show_metrics(metrics: Mapping[str, float]) -> None:
+    """Print a table of a run's metrics: a row for each, a column for each split."""
+    from rich.console import Console
+    from rich.table import Table
+
+    splits = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    table = Table("metric", *splits)
+    for row in dict.fromkeys(name.split("/", 1)[1] for name in metrics):
+        values = (metrics.get(f"{split}/{row}") for split in splits)
+        table.add_row(row, *("" if value is None else f"{value:.4f}" for value in values))
+    Console().print(table)

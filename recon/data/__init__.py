@@ -1,0 +1,1 @@
+"""From clean images on disk to batches of pairs."""

@@ -1,0 +1,123 @@
+"""From indices to batches of pairs: gather, make float, augment and degrade whole batches on the device."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from recon import keyed
+from recon.data.store import ImageStore
+from recon.degradations.base import Degradation
+from recon.pair import Pair
+
+# Whole images of one size are evaluated together up to this many pixels and channels: 16 MiB in float32.
+_EVALUATION_ELEMENTS = 1 << 22
+
+
+class PairLoader:
+    """Iterate over the batches of one split, as pairs on the device of the store.
+
+    A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
+    sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
+    image once, in order, images of equal size together.
+
+    Args:
+        store: the clean images.
+        split: "train", "validation" or "test"; names the stream of the draws.
+        batch_size: the global batch size, over all ranks.
+        degradation: makes the degraded images.
+        augment: changes the clean images first (training only), or None.
+        crop: the side of keyed random crops, or None for whole images.
+        seed: the run's seed (training only).
+        rank: this process.
+        world_size: how many processes share each batch.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        split: str,
+        batch_size: int,
+        degradation: Degradation,
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        crop: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.store = store
+        self.split = split
+        self.degradation = degradation
+        self.augment = augment
+        self.crop = crop
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.training = split == "train"
+        # A set smaller than one batch still trains, on what it has.
+        self.batch_size = min(batch_size, len(store) - len(store) % world_size) if self.training else batch_size
+        self.epoch = 0
+        self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for `set_epoch`
+        self._groups = [] if self.training else list(self._evaluation_groups())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and draws the next iteration of a training split gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """The number of batches that this rank gives."""
+        return len(self.store) // self.batch_size if self.training else len(self._groups)
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Give the batches of this rank."""
+        if not self.training:
+            yield from map(self.pair, self._groups)
+            return
+        order = keyed.permutation(self.seed, "order", self.epoch, len(self.store))
+        for step in range(len(self)):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self.pair(batch[self.rank :: self.world_size])
+
+    def pair(self, index: Tensor) -> Pair:
+        """Make the pair of some samples: `index` (B,) int64; whole images must share one size."""
+        index = index.to(self.store.device)
+        seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
+        keys = keyed.keys(seed, self.split, epoch, index)
+        clean = self._pixels(index, keys).float().div_(255)
+        if self.training and self.augment is not None:
+            clean = self.augment(clean, keyed.fold(keys, "augment"))
+        image, mask, severity = self.degradation(clean, keyed.fold(keys, "degrade"))
+        return Pair(image, clean, mask, self.store.label[index], index, severity)
+
+    def preview(self, count: int, largest: int = 128) -> Pair:
+        """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""
+        index = torch.arange(min(count, len(self.store)))
+        if self.crop is not None or (self.store.uniform and max(self.store.sizes[0]) <= largest):
+            return self.pair(index)
+        side = min(largest, int(self.store.sizes[index].min()))
+        cut = PairLoader(self.store, self.split, self.batch_size, self.degradation, crop=side)
+        return cut.pair(index)
+
+    def _pixels(self, index: Tensor, keys: Tensor) -> Tensor:
+        """Gather whole images or keyed crops: (B,C,H,W) uint8."""
+        if self.crop is None:
+            return self.store.gather(index)
+        room = self.store.sizes[index] - self.crop + 1
+        top = keyed.integers(keyed.fold(keys, "top"), room[:, 0])
+        left = keyed.integers(keyed.fold(keys, "left"), room[:, 1])
+        return self.store.crop(index, top, left, (self.crop, self.crop))
+
+    def _evaluation_groups(self) -> Iterator[Tensor]:
+        """Cut this rank's images into batches of equal size, small enough for large images."""
+        mine = torch.arange(self.rank, len(self.store), self.world_size)
+        if not len(mine):
+            return
+        if self.crop is None:
+            sizes, group = self.store.sizes.cpu()[mine].unique(dim=0, return_inverse=True)
+        else:
+            sizes, group = torch.tensor([[self.crop, self.crop]]), torch.zeros_like(mine)
+        for place, (height, width) in enumerate(sizes.tolist()):
+            affordable = _EVALUATION_ELEMENTS // (self.store.channels * height * width)
+            per_rank = -(-self.batch_size // self.world_size)
+            yield from mine[group == place].split(max(1, min(per_rank, affordable)))

@@ -1,0 +1,178 @@
+"""What a degradation is, and how degradations are combined."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from recon import keyed
+from recon.errors import InputError
+
+Range: TypeAlias = float | Sequence[float]  # a number, or the two ends between which each sample draws
+
+
+class Degraded(NamedTuple):
+    """What a degradation makes of a batch of clean images.
+
+    Attributes:
+        image: (B,C,H,W) float, nominally in [0,1] and not clipped.
+        mask: (B,1,H,W) float, 1 where the pixel is known and 0 in a hole.
+        severity: (B,) float, the drawn level in the degradation's own unit (sigma, fraction missing, ...).
+    """
+
+    image: Tensor
+    mask: Tensor
+    severity: Tensor
+
+
+class Degradation(ABC):
+    """A stateless operator that damages clean images, each by its own key.
+
+    Attributes:
+        makes_holes: whether the mask may hold zeros.
+        level: the two ends of the parameter that sets the severity; equal when it is constant.
+    """
+
+    makes_holes: bool = False
+    level: tuple[float, float] = (0.0, 0.0)
+
+    @abstractmethod
+    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Degrade clean images (B,C,H,W) float in [0,1] by their keys (B,) int64."""
+
+
+def ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
+    """Give the two ends of a number or range that must lie in [low,high].
+
+    Raises:
+        InputError: it is neither a number nor a range, reversed, or out of bounds; the sentence names `name`.
+    """
+    found = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if not (len(found) == 2 and all(map(_is_number, found)) and low <= found[0] <= found[1] <= high):
+        raise InputError(f"{name} must be a number or a range [low, high], {_bounds(low, high)}, not {value!r}.")
+    return float(found[0]), float(found[1])
+
+
+def number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
+    """Give the number if it lies in [low,high].
+
+    Raises:
+        InputError: it is no number or out of bounds; the sentence names `name`.
+    """
+    if not (_is_number(value) and low <= value <= high):
+        raise InputError(f"{name} must be a number, {_bounds(low, high)}, not {value!r}.")
+    return float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _bounds(low: float, high: float) -> str:
+    if math.isfinite(high):
+        return f"between {low:g} and {high:g}"
+    return f"at least {low:g}" if math.isfinite(low) else "finite"
+
+
+def draw(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
+    """Give one number per key (B,): the constant, or a uniform draw between the ends on the stream `name`."""
+    low, high = level
+    if low == high:
+        return torch.full((len(keys),), low, device=keys.device)
+    return keyed.uniform(keyed.fold(keys, name)).mul_(high - low).add_(low).clamp_(low, high)
+
+
+def per_image(values: Tensor, clean: Tensor) -> Tensor:
+    """Shape one value per image (B,) so that it broadcasts over `clean`: (B,1,1,1) of its dtype."""
+    return values.to(clean.dtype).view(-1, 1, 1, 1)
+
+
+def all_known(clean: Tensor) -> Tensor:
+    """Give the mask (B,1,H,W) of ones; a read-only view of a single number."""
+    return clean.new_ones(()).expand(len(clean), 1, *clean.shape[2:])
+
+
+class Identity(Degradation):
+    """Leave the images as they are; severity 0."""
+
+    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Give the clean images back, see `Degradation`."""
+        return Degraded(clean, all_known(clean), torch.zeros(len(keys), device=keys.device))
+
+
+class Chain(Degradation):
+    """Apply degradations one after another.
+
+    Each draws on the stream of its own name, so that adding one changes no other's draws. The mask is the product of
+    all masks. The severity is that of the first step whose level is a range, or of the first step if all are constant.
+
+    Args:
+        steps: the degradations by name, in order.
+
+    Raises:
+        InputError: there is no step.
+    """
+
+    def __init__(self, steps: Mapping[str, Degradation]) -> None:
+        if not steps:
+            raise InputError("steps is empty: name at least one degradation.")
+        self.steps = dict(steps)
+        self.makes_holes = any(step.makes_holes for step in self.steps.values())
+        varying = [name for name, step in self.steps.items() if step.level[0] < step.level[1]]
+        self._leading = next(iter(varying or self.steps))
+        self.level = self.steps[self._leading].level
+
+    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Apply all steps, see `Degradation`."""
+        image, mask = clean, all_known(clean)
+        severity = torch.empty(0)
+        for name, step in self.steps.items():
+            image, step_mask, step_severity = step(image, keyed.fold(keys, name))
+            mask = mask * step_mask if step.makes_holes else mask
+            severity = step_severity if name == self._leading else severity
+        return Degraded(image, mask, severity)
+
+
+class OneOf(Degradation):
+    """Apply to each image one degradation, chosen by its key; mask and severity are those of the chosen one.
+
+    Args:
+        choices: the degradations by name; each draws on the stream of its own name.
+        weights: how often each is chosen, by the same names; they need not sum to 1. None means equally often.
+
+    Raises:
+        InputError: there is no choice, or the weights do not fit the choices.
+    """
+
+    def __init__(self, choices: Mapping[str, Degradation], weights: Mapping[str, float] | None = None) -> None:
+        if not choices:
+            raise InputError("choices is empty: name at least one degradation.")
+        self.choices = dict(choices)
+        weights = dict.fromkeys(self.choices, 1.0) if weights is None else weights
+        if set(weights) != set(self.choices):
+            raise InputError(f"weights must name exactly the choices {', '.join(self.choices)}.")
+        amounts = [number(f"weights.{name}", weights[name], low=0) for name in self.choices]
+        if not sum(amounts):
+            raise InputError("weights are all 0: give at least one choice a weight above 0.")
+        self._bounds = [sum(amounts[: i + 1]) / sum(amounts) for i in range(len(amounts) - 1)]
+        self.makes_holes = any(choice.makes_holes for choice in self.choices.values())
+        levels = [choice.level for choice in self.choices.values()]
+        self.level = min(low for low, _ in levels), max(high for _, high in levels)
+
+    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Apply the chosen degradations, see `Degradation`."""
+        bounds = torch.tensor(self._bounds, device=keys.device)
+        chosen = torch.bucketize(keyed.uniform(keyed.fold(keys, "choice")), bounds, right=True)
+        image, mask = clean.clone(), all_known(clean).clone(memory_format=torch.contiguous_format)
+        severity = torch.zeros(len(keys), device=keys.device)
+        for place, (name, choice) in enumerate(self.choices.items()):
+            rows = (chosen == place).nonzero().squeeze(1)
+            if len(rows):
+                degraded = choice(clean.index_select(0, rows), keyed.fold(keys.index_select(0, rows), name))
+                image.index_copy_(0, rows, degraded.image)
+                mask.index_copy_(0, rows, degraded.mask)
+                severity.index_copy_(0, rows, degraded.severity)
+        return Degraded(image, mask, severity)

@@ -1,0 +1,41 @@
+"""The text of `python run.py --help`: what can be chosen, each choice with the first line of its file."""
+
+from pathlib import Path
+
+_HEAD = """\
+recon trains, tests and records neural networks on images: model × task × degradation × accelerator.
+
+  python run.py model=gan task=mnist trainer.devices=2
+  python run.py model=restoration degradation=blur degradation.sigma=2 trainer.max_epochs=3 seed=3
+  python run.py -m model=inpainting,restoration seed=1,2          one run for each combination
+  python run.py action=evaluate run=outputs/<day>/<run>           test a finished run again
+  python run.py experiment=mnist_cnn                              a classic system with its expected number
+  python run.py --cfg job                                         the whole configuration, every key with its value
+  eval "$(python run.py -sc install=bash)"                        tab completion for this shell
+
+Any key can be set (trainer.max_time=00:00:03:00, task.batch_size=256); choices, with * for the default:
+"""
+
+
+def help_text(conf: Path) -> str:
+    """List the choices of every group below `conf`, a line each."""
+    chosen = _defaults(conf / "config.yaml")
+    parts = [_HEAD]
+    for group in sorted({path.parent.relative_to(conf).as_posix() for path in conf.glob("*/**/*.yaml")}):
+        parts.append(f"\n{group}=\n")
+        for path in sorted((conf / group).glob("*.yaml")):
+            mark = "*" if chosen.get(group) == path.stem else " "
+            parts.append(f" {mark}{path.stem:<20} {_summary(path)}\n")
+    return "".join(parts)
+
+
+def _summary(path: Path) -> str:
+    """The first comment of a file that is not for Hydra."""
+    comments = (line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
+    return next((comment for comment in comments if not comment.startswith("@")), "")
+
+
+def _defaults(path: Path) -> dict[str, str]:
+    """The group choices that stand as `- group: choice` in the defaults list."""
+    pairs = (line.strip()[2:].split(": ", 1) for line in path.read_text().splitlines() if line.startswith("  - "))
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}

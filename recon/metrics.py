@@ -1,0 +1,299 @@
+"""What an evaluation measures: image quality, one value per image, and classification.
+
+Image metrics return (B,) so that models can be compared image by image; `mean` comes last. The images are clamped to
+[0,1] and nothing is rounded to 8 bits; `CONVENTION` tells in words how each number is made. Everything is computed in
+float32, also under autocast, and without gradients.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+_PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
+
+CONVENTION: dict[str, str] = {
+    "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
+    "psnr_degraded": _PSNR + "the degraded image against the clean one, all pixels and channels, no border cropped",
+    "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
+    "ssim": "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, "
+    "K2 0.03, data range 1, mean over channels and the positions where the whole window fits; images clamped to "
+    "[0,1], no 8-bit rounding; sides under 11 pixels shrink the window",
+    "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
+    "accuracy": "fraction of all images whose class is predicted right",
+    "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
+    "class never predicted",
+    "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
+    "without labels",
+    "f1": "macro F1: unweighted mean over the classes of each class's F1",
+}
+
+
+def mse(image: Tensor, clean: Tensor) -> Tensor:
+    """Mean squared error of each image.
+
+    Args:
+        image: (B,C,H,W), clamped to [0,1].
+        clean: (B,C,H,W), clamped to [0,1].
+
+    Returns:
+        (B,) float32.
+    """
+    return _squared_error(image, clean).mean((1, 2, 3))
+
+
+def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, with data range 1, over all channels.
+
+    Args:
+        image: (B,C,H,W), clamped to [0,1].
+        clean: (B,C,H,W), clamped to [0,1].
+        mask: (B,1,H,W); only pixels where it is 1 count.
+
+    Returns:
+        (B,) float32, at most 100; NaN where the mask leaves no pixel of an image.
+    """
+    error = _squared_error(image, clean)
+    if mask is None:
+        mean_error = error.mean((1, 2, 3))
+    else:
+        counted = (mask == 1).expand_as(error)
+        mean_error = error.where(counted, 0).sum((1, 2, 3)) / counted.sum((1, 2, 3))
+    return (-10 * mean_error.log10()).clamp(max=100)
+
+
+@torch.no_grad()
+def _squared_error(image: Tensor, clean: Tensor) -> Tensor:
+    _check_shapes(image, clean)
+    return image.float().clamp(0, 1).sub_(clean.float().clamp(0, 1)).square_()
+
+
+def _check_shapes(image: Tensor, clean: Tensor) -> None:
+    if image.ndim != 4 or image.shape != clean.shape:  # broadcasting would give a wrong number without a word
+        raise ValueError(f"both images must be (B,C,H,W) of one shape, not {(*image.shape,)} and {(*clean.shape,)}")
+
+
+_C1, _C2 = 0.01**2, 0.03**2
+_TILE_ROWS = 128
+
+
+@torch.no_grad()
+def ssim(image: Tensor, clean: Tensor) -> Tensor:
+    """Structural similarity of each image (Wang, Bovik, Sheikh & Simoncelli 2004) in the scikit-image convention.
+
+    Gaussian window of 11 taps and sigma 1.5, K1 0.01, K2 0.03, data range 1, population covariance, mean over the
+    channels and the positions where the whole window fits. Where a side is shorter than 11 pixels the window shrinks
+    to the largest odd number of taps that fits.
+
+    Args:
+        image: (B,C,H,W), clamped to [0,1].
+        clean: (B,C,H,W), clamped to [0,1].
+
+    Returns:
+        (B,) float32, within 1e-5 of the value in float64.
+    """
+    _check_shapes(image, clean)
+    batch, channels, height, width = image.shape
+    taps = min(11, (min(height, width) - 1) // 2 * 2 + 1)
+    image, clean = image.flatten(0, 1), clean.flatten(0, 1)
+    # Banded matrices win on small images, as many small passes cost more than multiplying by zeros; elsewhere
+    # shift-and-add does. Accelerators would multiply in TF32, so they shift.
+    blur = _matmul_blur if max(height, width) <= 64 and image.is_cpu and _exact_matmul() else _shift_blur
+    # Planes and rows are taken in tiles that stay in the cache, which also bounds the memory; a GPU has room for more.
+    planes = max(1, (1 << (17 if image.is_cpu else 22)) // (min(height, _TILE_ROWS) * width))
+    total = torch.zeros(batch * channels, device=image.device)
+    with torch.autocast(image.device.type, enabled=False):
+        for first in range(0, len(total), planes):
+            some = slice(first, first + planes)
+            for top in range(0, height - taps + 1, _TILE_ROWS):
+                rows = slice(top, top + _TILE_ROWS + taps - 1)
+                total[some] += _ssim_map(image[some, rows], clean[some, rows], taps, blur).sum((1, 2))
+    return total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
+
+
+def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Structural similarity at every position where the window fits: (N,h,w) to (N,h-taps+1,w-taps+1).
+
+    The sum s = x + y and the difference d = x - y need four blurs instead of five, as
+    2(var x + var y) = var s + var d and 4 cov = var s - var d, and likewise for the means. Both are centred before they
+    are squared, as a variance by E[s²] - E[s]² loses its digits far from 0.
+    """
+    x, y = image.float().clamp(0, 1), clean.float().clamp(0, 1)
+    fields = x.new_empty(4, *x.shape)
+    torch.add(x, y, out=fields[0])
+    torch.sub(x, y, out=fields[1])
+    centre = fields[:2].mean((2, 3), keepdim=True)
+    fields[:2].sub_(centre)
+    torch.mul(fields[:2], fields[:2], out=fields[2:])
+    blurred = blur(fields, taps)
+    means = blurred[:2]
+    sum_variance, difference_variance = blurred[2:] - means * means
+    sum_square, difference_square = means.add_(centre).square_()
+    similar = (sum_square - difference_square).add_(2 * _C1)
+    similar.mul_((sum_variance - difference_variance).add_(2 * _C2))
+    total = sum_square.add_(difference_square).add_(2 * _C1)
+    total.mul_(sum_variance.add_(difference_variance).add_(2 * _C2))
+    return similar / total
+
+
+def _exact_matmul() -> bool:
+    """Whether float32 matrix products are really float32: the user may allow bfloat16 or TF32 for speed."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # torch refuses to tell when its old and new switches have both been used
+        return False
+
+
+@lru_cache(maxsize=8)
+def _window(taps: int) -> tuple[float, ...]:
+    place = torch.arange(taps, dtype=torch.float64) - taps // 2
+    weight = (-0.5 * (place / 1.5) ** 2).exp()
+    return tuple((weight / weight.sum()).tolist())
+
+
+@lru_cache(maxsize=32)
+def _band(size: int, taps: int) -> Tensor:
+    """The blur along one axis as a matrix (size-taps+1,size) on the CPU."""
+    out = size - taps + 1
+    return torch.tensor([[0.0] * row + [*_window(taps)] + [0.0] * (out - 1 - row) for row in range(out)])
+
+
+def _matmul_blur(fields: Tensor, taps: int) -> Tensor:
+    """Blur (4,N,h,w) along both axes by banded matrix products: (4,N,h-taps+1,w-taps+1)."""
+    rows, columns = _band(fields.shape[2], taps), _band(fields.shape[3], taps)
+    across = (fields.flatten(0, 2) @ columns.T).view(-1, fields.shape[2], len(columns))
+    down = torch.bmm(rows.expand(len(across), -1, -1), across)
+    return down.view(*fields.shape[:2], len(rows), len(columns))
+
+
+def _shift_blur(fields: Tensor, taps: int) -> Tensor:
+    """Blur (4,N,h,w) along both axes by adding shifted copies: (4,N,h-taps+1,w-taps+1)."""
+    for axis in (2, 3):
+        size = fields.shape[axis] - taps + 1
+        weight = _window(taps)
+        blurred = fields.narrow(axis, 0, size) * weight[0]
+        for shift in range(1, taps):
+            blurred.add_(fields.narrow(axis, shift, size), alpha=weight[shift])
+        fields = blurred
+    return fields
+
+
+class PerImage(Metric):
+    """Collects one row of numbers per image over an evaluation and gives the whole table on every rank.
+
+    Distributed samplers repeat images to even out the ranks; rows are told apart by `index`, so repeats do not count.
+    Ranks may hold different numbers of images, or none.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    # One-dimensional states, because a rank without images knows neither the number of columns nor their names.
+    index: list[Tensor]
+    values: list[Tensor]
+    header: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for state in ("index", "values", "header"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self._names: tuple[str, ...] | None = None
+        # torchmetrics gathers a float32 tensor for an empty list, which does not fit the other ranks' types.
+        self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        self.values.append(torch.empty(0, dtype=torch.float32, device=self.device))
+        self.header.append(torch.empty(0, dtype=torch.uint8, device=self.device))
+
+    def update(self, index: Tensor, columns: Mapping[str, Tensor]) -> None:
+        """Add the rows of a batch.
+
+        Args:
+            index: (B,) int64, the images' places in their split.
+            columns: (B,) numbers by name, the same names in every call; kept as float32.
+        """
+        if self._names is None:
+            self._names = tuple(columns)
+            self.header.append(torch.tensor([*"\n".join(columns).encode(), 0], dtype=torch.uint8, device=self.device))
+        if set(columns) != set(self._names):
+            raise ValueError(f"every update needs the columns {', '.join(self._names)}, not {', '.join(columns)}")
+        if any(column.shape != index.shape for column in columns.values()):
+            raise ValueError("every column must be (B,) like index")
+        self.index.append(index.detach())
+        self.values.append(torch.stack([columns[name].detach().float() for name in self._names], dim=1).flatten())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Give the table, on the CPU: "index" (N,) int64, ascending without repeats, and (N,) float64 columns."""
+        index = dim_zero_cat(self.index).cpu()
+        values = dim_zero_cat(self.values).cpu().double()
+        headers = set(bytes(dim_zero_cat(self.header).tolist()).split(b"\0")[:-1])
+        index, order = index.sort(stable=True)
+        first = torch.ones_like(index, dtype=torch.bool)
+        first[1:] = index[1:] != index[:-1]
+        table = {"index": index[first]}
+        if len(headers) > 1:
+            raise ValueError("the ranks collected different columns, or the same ones in another order")
+        for header in headers:
+            rows = values.view(len(index), -1)[order[first]]
+            table.update(zip(header.decode().split("\n"), rows.unbind(1), strict=True))
+        return table
+
+    def _wrap_compute(self, compute: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+        """Undo what torchmetrics does to every tensor of one element: it makes a table of one image scalars."""
+        wrapped = super()._wrap_compute(compute)
+        return lambda: {name: column.reshape(-1) for name, column in wrapped().items()}
+
+
+def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Count how often each class is taken for each other.
+
+    Args:
+        prediction: (N,) int64 in 0..num_classes-1.
+        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
+        num_classes: K.
+
+    Returns:
+        (K,K) int64; a row is a true class, a column a predicted one.
+    """
+    known = label >= 0
+    pairs = label[known] * num_classes + prediction[known]
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[str, float]:
+    """Accuracy and macro precision, recall and F1, as scikit-learn defines them with `zero_division=0`.
+
+    Macro means are taken over the classes that occur in the labels or the predictions.
+
+    Args:
+        prediction: (N,) int64 in 0..num_classes-1.
+        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
+        num_classes: K.
+
+    Returns:
+        "accuracy", "precision", "recall" and "f1" in [0,1]; all NaN when no image has a label.
+    """
+    counts = confusion(prediction.cpu(), label.cpu(), num_classes).double()
+    right, labelled, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    occurs = labelled + predicted > 0
+
+    def macro(ratio: Tensor) -> float:
+        return ratio.nan_to_num(0)[occurs].mean().item()
+
+    return {
+        "accuracy": (right.sum() / counts.sum()).item(),
+        "precision": macro(right / predicted),
+        "recall": macro(right / labelled),
+        "f1": macro(2 * right / (labelled + predicted)),
+    }
+
+
+def mean(column: Tensor) -> float:
+    """Mean of a column (N,) in float64 over its values that are not NaN; NaN when there are none."""
+    return column.double().nanmean().item()

@@ -1,0 +1,1 @@
+"""One LightningModule per problem: what is learned, by which loss."""

@@ -1,0 +1,173 @@
+"""Adversarial training: a generator against a discriminator, and what any module with two optimisers needs."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from recon import keyed, losses
+from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
+from recon.pair import Pair
+
+
+class AdversarialModule(Module):
+    """A module that may have a second player, and then drives two optimisers by hand; the first counts the steps."""
+
+    def players(self) -> tuple[nn.Module, ...]:
+        """The one or two nets with an optimiser each."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make an optimiser and schedule for each player."""
+        return tuple(self.scheduled(self.make_optimizer(player.parameters())) for player in self.players())  # type: ignore[return-value]
+
+    def on_train_start(self) -> None:
+        """Let only the first optimiser count, else `max_steps=10` would take 5 steps (Lightning issue 17958)."""
+        if self.automatic_optimization:
+            return
+        _, second = cast(list[LightningOptimizer], self.optimizers())
+        # The names are private: tests/modules/test_adversarial.py fails if Lightning renames them.
+        second._on_before_step = lambda: self.trainer.profiler.start("optimizer_step")
+        second._on_after_step = lambda: self.trainer.profiler.stop("optimizer_step")
+
+    def minimise(self, loss: Tensor, player: int) -> None:
+        """Take one optimiser step of one player, who alone collects gradients."""
+        optimizer = cast(list[LightningOptimizer], self.optimizers())[player]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.clip_norm is not None:
+            self.clip_gradients(optimizer, self.clip_norm, "norm")
+        optimizer.step()
+
+    def only(self, player: int) -> None:
+        """Let gradients flow to one player's weights alone."""
+        for place, net in enumerate(self.players()):
+            net.requires_grad_(place == player)
+
+    def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
+        """Step the schedules that run per step; Lightning leaves that to modules that optimise by hand."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        self._step_schedules("step")
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules that run per epoch."""
+        super().on_train_epoch_end()
+        self._step_schedules("epoch")
+
+    def _step_schedules(self, interval: str) -> None:
+        if self.automatic_optimization:
+            return
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval != interval:
+                continue
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(self.trainer.callback_metrics[self.monitor or "train/loss"])
+            else:
+                config.scheduler.step()
+
+
+class GANModule(AdversarialModule):
+    """Generative adversarial network (Goodfellow et al. 2014), conditional on labels where the net is.
+
+    Args:
+        net: has `generator(latent (B,D), label (B,)) -> image`, `discriminator(image, label (B,)) -> logit (B,)` and
+            `latent_dim` D.
+        loss: "minimax" (non-saturating), "hinge", "least_squares" or "wasserstein".
+        gradient_penalty: weight of the penalty on the discriminator's gradient norm (Gulrajani et al. 2017).
+        discriminator_steps: discriminator updates for each update of the generator.
+        judge: a classifier (B,C,H,W) -> (B,K) that tests whether images are recognised as their label, or None.
+        optimizer, scheduler, seed, l1, ema: see `Module`; the optimiser is made once for each player.
+    """
+
+    monitor = None
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler,
+        seed: int,
+        l1: float,
+        ema: float,
+        loss: str,
+        gradient_penalty: float,
+        discriminator_steps: int,
+        judge: nn.Module | None,
+    ) -> None:
+        super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        self.automatic_optimization = False
+        self.adversarial = losses.adversarial(loss)
+        self.gradient_penalty = gradient_penalty
+        self.discriminator_steps = discriminator_steps
+        # In a tuple, the judge is no submodule: it is neither trained nor saved with this module.
+        self._judge = (judge.eval().requires_grad_(False),) if judge is not None else ()
+
+    @property
+    def averaged_net(self) -> nn.Module:
+        """The generator."""
+        return cast(nn.Module, self.net.generator)
+
+    def players(self) -> tuple[nn.Module, ...]:
+        """Generator and discriminator."""
+        return cast(nn.Module, self.net.generator), cast(nn.Module, self.net.discriminator)
+
+    def generate(self, keys: Tensor, label: Tensor) -> Tensor:
+        """Make one image for each key and label: (B,) int64 each -> (B,C,H,W)."""
+        image: Tensor = self.active_net(keyed.normal(keys, (cast(int, self.net.latent_dim),)), label)
+        return image
+
+    def training_step(self, pair: Pair, batch_idx: int) -> None:
+        """Update the discriminator, then the generator."""
+        generator, discriminator = self.players()
+        self.only(1)
+        for place in range(self.discriminator_steps):
+            with torch.no_grad():
+                fake = self.generate(self.keys(pair, f"latent {place}"), pair.label)
+            critic_loss = self._critic_loss(pair, fake, place)
+            self.minimise(critic_loss, player=1)
+        self.only(0)
+        fake = self.generate(self.keys(pair, "latent"), pair.label)
+        loss = self.adversarial.generator(discriminator(fake, pair.label)).mean()
+        self.note(loss=loss, loss_discriminator=critic_loss)
+        self.minimise(loss + self.l1 * losses.l1_penalty(generator.parameters()) if self.l1 else loss, player=0)
+
+    def step(self, pair: Pair) -> Outcome:
+        """Judge one generated image beside each clean one."""
+        _, discriminator = self.players()
+        fake = self.generate(self.keys(pair, "latent"), pair.label)
+        real_logit, fake_logit = discriminator(pair.clean, pair.label), discriminator(fake, pair.label)
+        terms = {
+            "loss_discriminator": self.adversarial.discriminator(real_logit, fake_logit),
+            "logit_real": real_logit,
+            "logit_fake": fake_logit,
+        }
+        for judge in self._judge:
+            seen = judge.to(fake.device)(fake).argmax(1)
+            terms |= {"recognised": (seen == pair.label).float(), "recognised_as": seen}
+        return Outcome(self.adversarial.generator(fake_logit), terms=terms)
+
+    def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Count, beside the means, how many classes the judge saw among the generated images."""
+        summary = super().summarise(columns)
+        if "recognised_as" in columns:
+            summary["classes"] = float(len(columns["recognised_as"].unique()))
+            del summary["recognised_as"]
+        return summary
+
+    def pictures(self, pair: Pair) -> dict[str, Tensor]:
+        """Show samples beside clean images of the same label."""
+        samples = {f"sample {n}": self.generate(self.keys(pair, f"sample {n}"), pair.label) for n in range(1, 6)}
+        return {"clean": pair.clean, **samples}
+
+    def _critic_loss(self, pair: Pair, fake: Tensor, place: int) -> Tensor:
+        _, discriminator = self.players()
+        real_logit, fake_logit = discriminator(pair.clean, pair.label), discriminator(fake, pair.label)
+        loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
+        if self.gradient_penalty:
+            mix = keyed.uniform(self.keys(pair, f"mix {place}"))
+            penalty = losses.gradient_penalty(lambda image: discriminator(image, pair.label), pair.clean, fake, mix)
+            loss = loss + self.gradient_penalty * penalty
+        return loss

@@ -1,0 +1,71 @@
+"""Autoencoding: compress the image into a code and rebuild it; the variational form also samples new images."""
+
+from torch import Tensor, nn
+
+from recon import keyed, losses
+from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
+from recon.modules.restoration import RestorationModule
+from recon.pair import Pair
+
+
+class AutoencodingModule(RestorationModule):
+    """Rebuild the clean image through a code; with a degradation, a denoising autoencoder (Vincent et al. 2008).
+
+    The arguments are those of `RestorationModule`; the net has `encode` and `decode` as well.
+    """
+
+    monitor = "val/mse"
+    mode = "min"
+
+
+class VAEModule(RestorationModule):
+    """Variational autoencoder (Kingma & Welling 2014) with a weight on the divergence (Higgins et al. 2017).
+
+    The loss is in nats per image: the pixel loss summed over the image plus `beta` times the divergence of the code
+    from the standard normal. Training decodes a sample of the code, evaluation its mean.
+
+    Args:
+        net: has `encode(image) -> (mean, log_variance)`, (B,D) each, and `decode(code (B,D)) -> image`.
+        beta: weight of the divergence.
+        loss: "bce" for the Bernoulli likelihood of the paper, or another pixel loss.
+        optimizer, scheduler, seed, l1, ema: see `Module`.
+    """
+
+    monitor = "val/loss"
+    mode = "min"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler,
+        seed: int,
+        l1: float,
+        ema: float,
+        loss: str,
+        beta: float,
+    ) -> None:
+        super().__init__(net, optimizer, scheduler, seed, l1, ema, loss)
+        self.beta = beta
+
+    def step(self, pair: Pair) -> Outcome:
+        """Encode, draw a code, rebuild and compare."""
+        net = self.active_net
+        mean, log_variance = net.encode(pair.degraded)
+        code = mean
+        if self.training:
+            code = mean + (log_variance / 2).exp() * keyed.normal(self.keys(pair, "code"), mean.shape[1:])
+        image = net.decode(code)
+        reconstruction = self.pixel_loss(image, pair.clean).sum((1, 2, 3))
+        divergence = losses.kl_to_standard_normal(mean, log_variance)
+        terms = {"reconstruction": reconstruction, "divergence": divergence}
+        return Outcome(reconstruction + self.beta * divergence, image, terms=terms)
+
+    def generate(self, keys: Tensor, label: Tensor) -> Tensor:
+        """Sample new images from the prior, one for each key: (B,) int64 -> (B,C,H,W); `label` is not used."""
+        image: Tensor = self.active_net.decode(keyed.normal(keys, (self.active_net.latent_dim,)))
+        return image
+
+    def pictures(self, pair: Pair) -> dict[str, Tensor]:
+        """Add samples from the prior to the columns."""
+        return {**super().pictures(pair), "sample": self.generate(self.keys(pair, "sample"), pair.label)}

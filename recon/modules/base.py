@@ -1,0 +1,263 @@
+"""What every module shares: the outcome of a step, metrics, logging, optimisers, the moving average of weights."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from recon import keyed, losses, metrics
+from recon.errors import InputError
+from recon.pair import Pair
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[..., LRScheduler]
+
+
+class Outcome(NamedTuple):
+    """What a step found out about a batch; every value is per image, so that no number depends on the batch size.
+
+    Attributes:
+        loss: (B,) what training minimises the mean of.
+        image: (B,C,H,W) the restored image, or None.
+        logits: (B,K) the class scores, or None.
+        terms: (B,) each, further quantities worth recording, by name.
+    """
+
+    loss: Tensor
+    image: Tensor | None = None
+    logits: Tensor | None = None
+    terms: dict[str, Tensor] = {}  # noqa: RUF012  read only
+
+
+class Module(LightningModule):
+    """The base of all modules: a subclass says what its `step` is, the rest is here once.
+
+    Args:
+        net: the network.
+        optimizer: makes an optimiser of parameters.
+        scheduler: makes a learning-rate schedule of an optimiser. A signature that asks for `T_max` or `total_steps`
+            is given the number of training steps and runs per step, any other per epoch.
+        seed: the run's seed, for the module's own keyed draws.
+        l1: weight of the sum of absolute weights in the training loss.
+        ema: decay of the moving average of the net's weights, which evaluation then uses; 0 = off.
+
+    Attributes:
+        monitor: the metric that tells the best checkpoint, or None for the latest.
+        mode: "min" or "max".
+    """
+
+    monitor: str | None = "val/loss"
+    mode: str = "min"
+
+    def __init__(
+        self, net: nn.Module, optimizer: MakeOptimizer, scheduler: MakeScheduler, seed: int, l1: float, ema: float
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.seed = seed
+        self.l1 = l1
+        self.clip_norm: float | None = None  # for modules that optimise by hand; Lightning clips for the others
+        self.average = self._average_of(self.averaged_net, ema) if ema else None
+        self.table = metrics.PerImage()
+        self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
+        self.summary: dict[str, float] = {}  # and what they come to, in float64
+        self._pending: list[dict[str, Tensor]] = []  # the terms of the steps since the latest look at them
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    # What a subclass says ------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def in_channels(channels: int) -> int:
+        """How many channels the net sees for images of `channels`."""
+        return channels
+
+    @property
+    def averaged_net(self) -> nn.Module:
+        """The part of the net of which `ema` keeps a moving average."""
+        return self.net
+
+    def step(self, pair: Pair) -> Outcome:
+        """Work on one batch; the same for training, validation and test."""
+        raise NotImplementedError
+
+    def pictures(self, pair: Pair) -> dict[str, Tensor]:
+        """Name the columns (B,C,H,W) of the image grid for some pairs."""
+        image = self.step(pair).image
+        if image is None:
+            return {"degraded": pair.degraded}
+        error = (image - pair.clean).abs()
+        return {"degraded": pair.degraded, "restored": image, "clean": pair.clean, "error": error}
+
+    # What the base does --------------------------------------------------------------------------------------------
+
+    @property
+    def active_net(self) -> nn.Module:
+        """The net to use now: the moving average when evaluating, if there is one, else the net itself."""
+        # Before its first update the average holds the initial weights, which must never stand in for trained ones.
+        if self.average is not None and not self.training and int(self.average.n_averaged) > 0:
+            averaged: nn.Module = self.average.module
+            return averaged
+        return self.averaged_net
+
+    def keys(self, pair: Pair, name: str) -> Tensor:
+        """Make the keys (B,) of the module's own draw `name`: fresh each epoch in training, fixed in evaluation."""
+        if self.training:
+            return keyed.keys(self.seed, name, self.current_epoch, pair.index)
+        return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
+
+    def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
+        """Take one step of the optimiser, which Lightning drives."""
+        outcome = self.step(pair)
+        loss = outcome.loss.mean()
+        self.note(loss=loss, **{name: term.mean() for name, term in outcome.terms.items()})
+        return loss + self.l1 * losses.l1_penalty(self.net.parameters()) if self.l1 else loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
+        """Move the average and, every few steps, look at the losses."""
+        if self.average is not None:
+            self.average.update_parameters(self.averaged_net)
+        if len(self._pending) >= self.trainer.log_every_n_steps:
+            self.log_steps()
+        if self.trainer.global_step == self.trainer.max_steps:
+            # Lightning stops here too, but only a stop that is asked for validates and keeps the last weights.
+            self.trainer.should_stop = True
+
+    def on_validation_start(self) -> None:
+        """Look at the losses before weights are validated and kept."""
+        self.log_steps()
+
+    def note(self, **terms: Tensor) -> None:
+        """Keep scalars of one training step without reading them: `self.log` costs 0.3 ms a key and step."""
+        self._pending.append({name: term.detach() for name, term in terms.items()})
+
+    def log_steps(self) -> None:
+        """Read the scalars kept since the last call, stop at one that is not finite, log their means."""
+        if not self._pending:
+            return
+        kept = {name: torch.stack([terms[name] for terms in self._pending]).float() for name in self._pending[0]}
+        self._pending.clear()
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._require_finite(torch.stack(list(kept.values())), rate)
+        means = {f"train/{name}": float(values.mean()) for name, values in kept.items()}
+        for logger in self.loggers:
+            logger.log_metrics({**means, "train/lr": rate}, step=self.trainer.global_step)
+        count = len(next(iter(kept.values())))
+        for name, mean in means.items():
+            self._sums[name] = self._sums.get(name, 0.0) + mean * count
+        self._steps += count
+
+    def running_loss(self) -> float | None:
+        """The mean training loss of this epoch so far, as of the latest look."""
+        return self._sums["train/loss"] / self._steps if self._steps else None
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean losses once."""
+        self.log_steps()
+        means = {name: total / self._steps for name, total in self._sums.items()}
+        self.log_dict(means, sync_dist=True)
+        self._sums, self._steps = {}, 0
+
+    def validation_step(self, pair: Pair, batch_idx: int) -> None:
+        """Record the metrics of each image."""
+        self._evaluate(pair)
+
+    def test_step(self, pair: Pair, batch_idx: int) -> None:
+        """Record the metrics of each image."""
+        self._evaluate(pair)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the images."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the images."""
+        self._conclude("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimiser and its schedule."""
+        return self.scheduled(self.make_optimizer(self.net.parameters()))  # type: ignore[return-value]
+
+    def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Pair an optimiser with its schedule, in Lightning's form."""
+        wanted = inspect.signature(self.make_scheduler).parameters
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        known = {"T_max": steps, "total_steps": steps, "max_lr": [group["lr"] for group in optimizer.param_groups]}
+        given = getattr(self.make_scheduler, "keywords", {})
+        filled = {name: value for name, value in known.items() if name in wanted and name not in given}
+        per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
+        schedule = {
+            "scheduler": self.make_scheduler(optimizer, **filled),
+            "interval": "step" if per_step else "epoch",
+            "monitor": self.monitor,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _evaluate(self, pair: Pair) -> None:
+        outcome = self.step(pair)
+        columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms}
+        if outcome.image is not None:
+            columns |= self.image_metrics(outcome.image, pair)
+        if outcome.logits is not None:
+            columns |= {"prediction": outcome.logits.argmax(1), "label": pair.label}
+        self.table.update(pair.index, columns)
+
+    def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Measure restored images against the clean ones: (B,) each."""
+        columns = {
+            "psnr": metrics.psnr(image, pair.clean),
+            "ssim": metrics.ssim(image, pair.clean),
+            "mse": metrics.mse(image, pair.clean),
+            "psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask),
+        }
+        if pair.degraded.shape == pair.clean.shape:
+            columns["psnr_degraded"] = metrics.psnr(pair.degraded, pair.clean)
+            columns["ssim_degraded"] = metrics.ssim(pair.degraded, pair.clean)
+        return columns
+
+    def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Reduce the columns of an evaluation to its metrics; one that is defined for no image is left out."""
+        place = {"index", "severity", "prediction", "label"}
+        means = {name: metrics.mean(column) for name, column in columns.items() if name not in place}
+        if "prediction" in columns:
+            means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
+        return {name: value for name, value in means.items() if not math.isnan(value) or name == "loss"}
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the net tells apart."""
+        raise NotImplementedError
+
+    def _conclude(self, split: str) -> None:
+        self.results = self.table.compute()
+        self.table.reset()
+        self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
+        # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
+        self.log_dict(self.summary, sync_dist=True)
+
+    def _require_finite(self, kept: Tensor, rate: float) -> None:
+        """Stop at the first of the latest steps with a loss that is not finite: `kept` (terms, steps)."""
+        bad = (~kept.isfinite()).any(0).nonzero()
+        if not len(bad):
+            return
+        step = self.trainer.global_step - kept.shape[1] + int(bad[0]) + 1
+        checkpoint = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or "none yet"
+        raise InputError(
+            f"optimizer.lr: the loss is not finite at step {step} with learning rate {rate:.3g}; "
+            f"lower it or set trainer.gradient_clip_val=1 (last good checkpoint: {checkpoint})"
+        )
+
+    @staticmethod
+    def _average_of(net: nn.Module, decay: float) -> AveragedModel:
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        return average.requires_grad_(False)

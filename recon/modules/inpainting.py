@@ -1,0 +1,103 @@
+"""Inpainting: fill holes that are known."""
+
+import torch
+from torch import Tensor, nn
+
+from recon import losses, metrics
+from recon.modules.adversarial import AdversarialModule
+from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
+from recon.pair import Pair
+
+
+class InpaintingModule(AdversarialModule):
+    """Fill the hole of an image from what is known around it; known pixels are kept exactly.
+
+    With `adversarial` above 0 a discriminator learns to tell filled from clean images and the net to deceive it: the
+    context encoder (Pathak et al. 2016).
+
+    Args:
+        net: (B,C+1,H,W), the degraded image and its mask, -> (B,C,H,W).
+        loss: "l1", "mse", "charbonnier" or "bce".
+        hole_weight: how many known pixels one in the hole weighs.
+        adversarial: weight of the adversarial term; 0 = off.
+        discriminator: (image (B,C,H,W), label (B,)) -> logit (B,); used when `adversarial` is above 0.
+        optimizer, scheduler, seed, l1, ema: see `Module`.
+    """
+
+    monitor = "val/psnr_hole"
+    mode = "max"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler,
+        seed: int,
+        l1: float,
+        ema: float,
+        loss: str,
+        hole_weight: float,
+        adversarial: float,
+        discriminator: nn.Module,
+    ) -> None:
+        super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        self.pixel_loss = losses.pixel_loss(loss)
+        self.hole_weight = hole_weight
+        self.adversarial_weight = adversarial
+        self.adversarial = losses.adversarial("minimax")
+        # Without the term there is no second player, and Lightning optimises by itself.
+        self.automatic_optimization = adversarial == 0
+        self.discriminator = discriminator if adversarial else None
+
+    @staticmethod
+    def in_channels(channels: int) -> int:
+        """The image's channels and the mask."""
+        return channels + 1
+
+    def players(self) -> tuple[nn.Module, ...]:
+        """The net and, with the adversarial term, its discriminator."""
+        return (self.net,) if self.discriminator is None else (self.net, self.discriminator)
+
+    def forward(self, degraded: Tensor, mask: Tensor) -> Tensor:
+        """Fill the holes: (B,C,H,W) and mask (B,1,H,W), 1 = known, -> (B,C,H,W)."""
+        return self._compose(self._paint(degraded, mask), degraded, mask)
+
+    def step(self, pair: Pair) -> Outcome:
+        """Fill and compare; the loss also sees what the net would put over known pixels, weighed less."""
+        painted = self._paint(pair.degraded, pair.mask)
+        loss = losses.hole_weighted(self.pixel_loss(painted, pair.clean), pair.mask, self.hole_weight)
+        return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
+
+    def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
+        """Take a plain step, or one of each player."""
+        if self.discriminator is None:
+            return super().training_step(pair, batch_idx)
+        outcome = self.step(pair)
+        image = outcome.image
+        assert image is not None
+        self.only(1)
+        critic_loss = self.adversarial.discriminator(
+            self.discriminator(pair.clean, pair.label), self.discriminator(image.detach(), pair.label)
+        ).mean()
+        self.minimise(critic_loss, player=1)
+        self.only(0)
+        deceit = self.adversarial.generator(self.discriminator(image, pair.label)).mean()
+        loss = outcome.loss.mean()
+        self.note(loss=loss, loss_adversarial=deceit, loss_discriminator=critic_loss)
+        self.minimise(loss + self.adversarial_weight * deceit, player=0)
+        return None
+
+    def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Add what filling the hole with the mean of the known pixels would give."""
+        known = (pair.degraded * pair.mask).sum((2, 3), keepdim=True) / pair.mask.sum((2, 3), keepdim=True)
+        filled = torch.where(pair.mask > 0, pair.degraded, known)
+        baseline = metrics.psnr(filled, pair.clean, mask=1 - pair.mask)
+        return {**super().image_metrics(image, pair), "psnr_hole_mean": baseline}
+
+    def _paint(self, degraded: Tensor, mask: Tensor) -> Tensor:
+        painted: Tensor = self.active_net(torch.cat([degraded, mask.to(degraded.dtype)], 1))
+        return painted
+
+    @staticmethod
+    def _compose(painted: Tensor, degraded: Tensor, mask: Tensor) -> Tensor:
+        return torch.where(mask > 0, degraded, painted)

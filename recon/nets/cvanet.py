@@ -1,0 +1,62 @@
+"""Convolutional attention net, after Zhang et al., "CVANet: cascaded visual attention network", Neural Networks 2024.
+
+Of the paper's attention modules it keeps the pixel attention (Zhao et al., "Efficient image super-resolution using
+pixel attention", ECCVW 2020), in residual blocks and at full resolution.
+"""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from recon.nets.common import require_size
+
+
+class CVANet(nn.Module):
+    """Residual blocks whose every pixel is gated by attention: (B,C',H,W) to images (B,C,H,W), any size from 4x4.
+
+    The net learns the difference from the image; the output is not clamped.
+
+    Args:
+        in_channels: C' of the input, whose first C are the image.
+        channels: C of the output.
+        width: channels of the blocks.
+        blocks: how many.
+        squeeze: by which factor the attention branch narrows the channels.
+
+    Raises:
+        InputError: if the images are smaller.
+    """
+
+    fixed_size: ClassVar[bool] = False
+
+    def __init__(self, *, in_channels: int, channels: int, width: int, blocks: int, squeeze: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, width, 3, padding=1),
+            *(_AttentionBlock(width, squeeze) for _ in range(blocks)),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore images (B,C',H,W): (B,C,H,W)."""
+        require_size("CVANet", x.shape)
+        difference: Tensor = self.body(x)
+        return x[:, : self.channels] + difference
+
+
+class _AttentionBlock(nn.Module):
+    """Convolution, ReLU and convolution, multiplied by a gate in (0,1) per pixel and channel, added to the input."""
+
+    def __init__(self, width: int, squeeze: int) -> None:
+        super().__init__()
+        narrow = max(1, width // squeeze)
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.gate = nn.Sequential(nn.Conv2d(width, narrow, 1), nn.ReLU(), nn.Conv2d(narrow, width, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        gate: Tensor = self.gate(y)
+        return x + y * gate

@@ -1,0 +1,49 @@
+"""DnCNN: Zhang, Zuo, Chen, Meng & Zhang, "Beyond a Gaussian denoiser", IEEE Transactions on Image Processing 2017."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from recon.nets.common import require_size
+
+
+class DnCNN(nn.Module):
+    """A stack of 3x3 convolutions that estimates the noise and takes it away: (B,C',H,W) to (B,C,H,W), any size.
+
+    Without batch norm the layers are those of the authors' merged weights: convolutions with bias and ReLU between. The
+    output is not clamped.
+
+    Args:
+        in_channels: C' of the input, whose first C are the image.
+        channels: C of the output.
+        depth: number of convolutions; 17 in the paper for one noise level, 20 for blind denoising.
+        width: channels of the hidden layers.
+        batch_norm: whether batch norm follows each convolution but the first and the last.
+
+    Raises:
+        InputError: if the images are smaller than 4x4.
+    """
+
+    fixed_size: ClassVar[bool] = False
+
+    def __init__(self, *, in_channels: int, channels: int, depth: int, width: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers.append(nn.Conv2d(width, width, 3, padding=1, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.ReLU())
+        self.noise = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Denoise images (B,C',H,W): (B,C,H,W)."""
+        require_size("DnCNN", x.shape)
+        noise: Tensor = self.noise(x)
+        return x[:, : self.channels] - noise

@@ -1,0 +1,79 @@
+"""LeNet-5: LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
+
+With ReLU and max-pooling in place of the paper's squashing function and trainable average, as is usual today.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from recon.nets.common import require_built_size, require_classes, require_size
+
+
+class LeNet(nn.Module):
+    """Two convolutions, each with ReLU and 2x2 max-pooling, then dense layers: (B,C,H,W) in [0,1] to logits (B,K).
+
+    The convolutions are 'valid' where that leaves at least 4x4 features (from 28x28 pixels with kernel 5) and 'same'
+    in smaller images.
+
+    Args:
+        channels: of the image.
+        image_size: (H, W) in pixels, at least 4x4.
+        num_classes: K.
+        widths: channels of the two convolutions.
+        kernel: their side in pixels.
+        hidden: widths of the dense layers before the last.
+
+    Raises:
+        InputError: if the images are smaller, or of another size than built for, or the task has no labels.
+    """
+
+    fixed_size: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        widths: Sequence[int],
+        kernel: int,
+        hidden: Sequence[int],
+    ) -> None:
+        super().__init__()
+        require_size("LeNet", image_size)
+        require_classes("LeNet", num_classes)
+        self.image_size = tuple(image_size)
+        size = [_valid_size(side, kernel) for side in image_size]
+        padding = "valid"
+        if min(size) < 4:
+            size = [side // 4 for side in image_size]
+            padding = "same"
+        first, second = widths
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, first, kernel, padding=padding),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, kernel, padding=padding),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        inputs = second * size[0] * size[1]
+        layers: list[nn.Module] = []
+        for outputs in hidden:
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+            inputs = outputs
+        self.classifier = nn.Sequential(*layers, nn.Linear(inputs, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify images (B,C,H,W): logits (B,K)."""
+        require_built_size("LeNet", x, self.image_size)
+        logits: Tensor = self.classifier(self.features(x))
+        return logits
+
+
+def _valid_size(side: int, kernel: int) -> int:
+    """The side after two 'valid' convolutions, each halved."""
+    return ((side - kernel + 1) // 2 - kernel + 1) // 2

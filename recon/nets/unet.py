@@ -1,0 +1,73 @@
+"""U-Net: Ronneberger, Fischer & Brox, "U-Net: convolutional networks for biomedical image segmentation", MICCAI 2015.
+
+With 'same' convolutions, so that nothing is cropped, and optional batch norm.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recon.nets.common import require_size
+
+
+class UNet(nn.Module):
+    """An encoder and a decoder with skips between equal scales: (B,C',H,W) to images (B,C,H,W), any size from 4x4.
+
+    Sizes that do not halve evenly are continued at the right and bottom by their last pixels and cropped at the end.
+    The output is not clamped.
+
+    Args:
+        in_channels: C' of the input, whose first C are the image.
+        channels: C of the output.
+        widths: channels at each scale, the full one first.
+        batch_norm: whether batch norm follows each 3x3 convolution.
+        residual: whether the net learns the difference from the image.
+
+    Raises:
+        InputError: if the images are smaller.
+    """
+
+    fixed_size: ClassVar[bool] = False
+
+    def __init__(
+        self, *, in_channels: int, channels: int, widths: Sequence[int], batch_norm: bool, residual: bool
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.residual = residual
+        self.multiple = 2 ** (len(widths) - 1)
+        ladder = [in_channels, *widths]
+        pairs = list(pairwise(widths))[::-1]
+        self.down = nn.ModuleList(_double(inputs, outputs, batch_norm) for inputs, outputs in pairwise(ladder))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(below, here, 2, stride=2) for here, below in pairs)
+        self.merge = nn.ModuleList(_double(2 * here, here, batch_norm) for here, _ in pairs)
+        self.last = nn.Conv2d(widths[0], channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore images (B,C',H,W): (B,C,H,W)."""
+        require_size("UNet", x.shape)
+        height, width = x.shape[-2:]
+        y = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        skips: list[Tensor] = []
+        for stage in self.down:
+            y = stage(F.max_pool2d(y, 2) if skips else y)
+            skips.append(y)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            y = merge(torch.cat([skip, up(y)], dim=1))
+        image: Tensor = self.last(y)[:, :, :height, :width]
+        return x[:, : self.channels] + image if self.residual else image
+
+
+def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
+    """Two 3x3 convolutions, each with ReLU and, if wished, batch norm."""
+    layers: list[nn.Module] = []
+    for width in (inputs, outputs):
+        layers.append(nn.Conv2d(width, outputs, 3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)

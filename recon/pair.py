@@ -1,0 +1,25 @@
+"""The batch that serves every problem: degraded images, their clean originals and what belongs to them."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Pair(NamedTuple):
+    """A batch of degraded/clean pairs; no field is ever `None`.
+
+    Attributes:
+        degraded: (B,C,h,w) float, nominally in [0,1]; noise is not clipped, as in the denoising literature.
+        clean: (B,C,H,W) float in [0,1].
+        mask: (B,1,H,W) float, 1 where the pixel is known and 0 in a hole.
+        label: (B,) int64 class, -1 where there is none.
+        index: (B,) int64, the sample's place in its split.
+        severity: (B,) float, the drawn level in the degradation's own unit (sigma, fraction missing, ...).
+    """
+
+    degraded: Tensor
+    clean: Tensor
+    mask: Tensor
+    label: Tensor
+    index: Tensor
+    severity: Tensor

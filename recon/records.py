@@ -1,0 +1,137 @@
+"""The files of a run folder: each is written to a temporary name and renamed, so that a kill leaves none half done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all: to a temporary name in the same folder, flushed, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table whole or not at all; its columns are all the keys of the rows, in order of appearance."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def write_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
+    """Write a table of one row per image from its columns (N,)."""
+    values = [column.tolist() for column in columns.values()]
+    write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)))
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write a PNG whole or not at all."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    write_bytes(path, buffer.getbuffer())
+
+
+def grid(columns: Mapping[str, Tensor]) -> Image:
+    """Draw a grid of images: a row for each sample, a headed column for each kind.
+
+    Args:
+        columns: (B,C,H,W) each, C = 1 or 3 (others show their first channel), values in [0,1] (clamped).
+    """
+    import torch
+    from PIL import Image, ImageDraw
+
+    sample = next(iter(columns.values()))
+    height, width = sample.shape[-2:]
+    # Small images are enlarged to be looked at; the header is the height of Pillow's built-in font.
+    zoom, gap, header = max(1, -(-96 // max(height, width))), 4, 14
+    cell_height, cell_width = height * zoom + gap, width * zoom + gap
+    sheet = Image.new("RGB", (len(columns) * cell_width + gap, len(sample) * cell_height + header + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (name, images) in enumerate(columns.items()):
+        left = gap + column * cell_width
+        draw.text((left, 1), name, fill="black")
+        shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+        pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
+        for row, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+            enlarged = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (left, header + row * cell_height))
+    return sheet
+
+
+def environment(**known: Any) -> dict[str, Any]:
+    """Describe where a run ran: versions, machine, git, command and start."""
+    from importlib.metadata import version
+
+    import torch
+
+    packages = ("recon", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
+    return {
+        "status": "running",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "packages": {name: _version_or_none(version, name) for name in packages},
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "git": _git(),
+        **known,
+    }
+
+
+def _version_or_none(version: Any, name: str) -> str | None:
+    try:
+        return str(version(name))
+    except ModuleNotFoundError:  # run from a checkout that is not installed
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the code and whether it was changed since; None outside a checkout."""
+
+    def ask(*words: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,75 @@
+"""The record of one run: what it was to do, where it ran, how it ended and what it measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
+
+from recon import loggers, metrics, records
+from recon.console import say, show_metrics
+
+
+@contextmanager
+def recorded(
+    folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], logger: Logger | None
+) -> Iterator[dict[str, float]]:
+    """Keep the record of a run around its work.
+
+    Args:
+        folder: the run folder.
+        config: the resolved configuration, for `config.yaml`.
+        about: what `environment.json` should say besides, such as the overrides.
+        logger: closed at the end, W&B with the exit code of the run.
+
+    Yields:
+        The metrics, empty: the work fills them.
+    """
+    record = _Record(folder, config, about)
+    results: dict[str, float] = {}
+    try:
+        yield results
+    except BaseException as error:
+        loggers.finish(logger, results, failed=True)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
+        raise
+    loggers.finish(logger, results, failed=False)
+    record.metrics(results)
+    record.end("ok")
+    show_metrics(results)
+    say(f"run: {folder}")
+
+
+class _Record:
+    """The files around the work; only the first process writes."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.started = time.perf_counter()
+        self.environment = records.environment(**about)
+        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self._write_json("environment.json", self.environment)
+
+    def metrics(self, results: Mapping[str, float]) -> None:
+        named = {name.split("/")[1] for name in results}
+        convention = {name: phrase for name, phrase in metrics.CONVENTION.items() if name in named}
+        self._write_json("metrics.json", {**results, "convention": convention})
+
+    def end(self, status: str, **more: str) -> None:
+        seconds = round(time.perf_counter() - self.started, 3)
+        self._write_json("environment.json", {**self.environment, "status": status, "seconds": seconds, **more})
+
+    @rank_zero_only
+    def _write(self, name: str, text: str) -> None:
+        records.write_text(self.folder / name, text)
+
+    @rank_zero_only
+    def _write_json(self, name: str, content: Any) -> None:
+        records.write_json(self.folder / name, content)

@@ -1,0 +1,76 @@
+"""The entry point: compose a configuration, then carry out one action, or a sweep of them.
+
+    python run.py model=gan task=mnist trainer.devices=2
+    python run.py --help
+
+torch and lightning are imported only when work begins, so that help, `--cfg job` and tab completion answer at once.
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from recon.errors import InputError, JobFailed, hydra_sentence
+
+CONF = Path(__file__).parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def compose_and_act(config: DictConfig) -> None:
+    """Do what the configuration says; in a multirun, once for each job."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from recon.sweep import run_job
+
+        run_job(HydraConfig.get())
+        return
+    from recon.actions import act
+
+    try:
+        act(config)
+    except InputError as error:
+        # Hydra would name the job and print a traceback; an exit it lets through.
+        raise SystemExit(_complain(str(error), 2)) from None
+
+
+def main() -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        from recon.help import help_text
+
+        print(help_text(CONF), end="")
+        return 0
+    # A run folder is named by what it is for.
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        compose_and_act()
+    except JobFailed as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except Exception as error:
+        if (sentence := hydra_sentence(error)) is not None:
+            return _complain(sentence, 2)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _run_name(action: str, model: str, task: str) -> str:
+    return f"{model}_{task}" if action == "train" else action
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

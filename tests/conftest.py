@@ -1,0 +1,61 @@
+"""What the tests share: composing a configuration as run.py does, and real images in a folder."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+# No test may ask W&B's server anything.
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+Compose = Callable[..., dict[str, Any]]
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a configuration group: adding a YAML adds its tests."""
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def data_root() -> Path:
+    return Path(os.environ.get("RECON_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def compose() -> Compose:
+    """Give a function from overrides to the resolved configuration."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("run_name", lambda *words: "_".join(words), replace=True)
+
+    def make(*overrides: str) -> dict[str, Any]:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = OmegaConf.to_container(hydra_compose("config", list(overrides)), resolve=True)
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with a subfolder for each of two classes, of real handwritten digits at 16×16."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("images")
+    digits = load_digits()
+    for place, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        if label < 2 and place < 300:
+            (folder / f"digit_{label}").mkdir(exist_ok=True)
+            picture = Image.fromarray((image * 255 / 16).round().astype("uint8")).resize((16, 16))
+            picture.save(folder / f"digit_{label}" / f"{place:04d}.png")
+    return folder

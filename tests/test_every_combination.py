@@ -1,0 +1,106 @@
+"""Every model × every offline task, and every degradation × restoration: one step of training, validation and test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Compose, choices, data_root
+
+from recon.actions.train import train
+from recon.errors import InputError
+
+QUICK = (
+    "trainer.max_steps=1",
+    "trainer.limit_train_batches=1",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.enable_progress_bar=false",
+    "accelerator=cpu",
+    "logger=none",
+    "task.batch_size=8",
+)
+WITHOUT_LABELS = {"photos"}
+
+
+def task_overrides(task: str, image_folder: Path) -> list[str]:
+    """Choose a task, or skip it with the reason when its images are not here."""
+    if task == "folder":
+        return ["task=folder", f"task.path={image_folder}"]
+    place = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}.get(task)
+    if place and not (data_root() / place).is_dir():
+        pytest.skip(f"no {place} below {data_root()} (set RECON_DATA)")
+    return [f"task={task}", f"data.root={data_root()}"]
+
+
+def take_one_step(config: dict[str, Any], folder: Path) -> dict[str, float]:
+    train(config, folder, {})
+    record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    assert json.loads((folder / "environment.json").read_text())["status"] == "ok"
+    assert (folder / "images" / "test.png").stat().st_size > 0
+    assert (folder / "checkpoints" / "best.ckpt").exists()
+    return record
+
+
+@pytest.mark.parametrize("task", choices("task"))
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
+def test_every_model_on_every_task(
+    model: str, task: str, compose: Compose, image_folder: Path, tmp_path: Path
+) -> None:
+    config = compose(f"model={model}", *task_overrides(task, image_folder), *QUICK)
+    if model == "classifier" and task in WITHOUT_LABELS:
+        with pytest.raises(InputError, match="model=classifier needs labels"):
+            train(config, tmp_path, {})
+        return
+    record = take_one_step(config, tmp_path)
+    assert any(name.startswith("val/") for name in record)
+    assert any(name.startswith("test/") for name in record)
+
+
+@pytest.mark.parametrize("degradation", choices("degradation"))
+def test_every_degradation_with_restoration(degradation: str, compose: Compose, tmp_path: Path) -> None:
+    record = take_one_step(compose("model=restoration", f"degradation={degradation}", *QUICK), tmp_path)
+    assert record["test/psnr"] > 0
+    assert record["test/psnr_degraded"] > 0
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_every_optimizer(optimizer: str, compose: Compose, tmp_path: Path) -> None:
+    take_one_step(compose("model=classifier", f"optimizer={optimizer}", *QUICK), tmp_path)
+
+
+@pytest.mark.parametrize("model", ["classifier", "gan"])
+@pytest.mark.parametrize("scheduler", choices("scheduler"))
+def test_every_scheduler(scheduler: str, model: str, compose: Compose, tmp_path: Path) -> None:
+    take_one_step(compose(f"model={model}", f"scheduler={scheduler}", *QUICK), tmp_path)
+
+
+@pytest.mark.parametrize("augment", choices("augment"))
+def test_every_augmentation(augment: str, compose: Compose, tmp_path: Path) -> None:
+    take_one_step(compose("model=classifier", f"augment={augment}", *QUICK), tmp_path)
+
+
+@pytest.mark.parametrize("net", choices("model/net"))
+def test_every_net_trains_with_a_model_that_takes_it(net: str, compose: Compose, tmp_path: Path) -> None:
+    models = {
+        "classifier": ("lenet", "cnn", "resnet18"),
+        "autoencoder": ("dense_autoencoder", "conv_autoencoder"),
+        "vae": ("vae",),
+        "gan": ("dcgan",),
+    }
+    model = next((model for model, nets in models.items() if net in nets), "restoration")
+    take_one_step(compose(f"model={model}", f"model/net={net}", *QUICK), tmp_path)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+@pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
+def test_every_experiment_is_composed_and_takes_a_step(
+    experiment: str, compose: Compose, image_folder: Path, tmp_path: Path
+) -> None:
+    task = compose(f"experiment={experiment}")["task"]["_target_"].rsplit(".", 1)[-1]
+    name = {"MNIST": "mnist", "CIFAR10": "cifar10"}.get(task, task.lower())
+    _, root = task_overrides(name, image_folder)
+    # The overlay's own size stays: only the amount of work is cut.
+    quick = [override for override in QUICK if not override.startswith("task.")]
+    take_one_step(compose(f"experiment={experiment}", root, *quick), tmp_path)
