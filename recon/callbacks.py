@@ -90,7 +90,7 @@ class ProgressBar(RichProgressBar):
         assert isinstance(pl_module, Module)
         shown: dict[str, int | str | float | dict[str, float]] = {}
         if (loss := pl_module.running_loss()) is not None:
-            shown["train/loss"] = f"{loss:.4g}"
+            shown["loss"] = f"{loss:.4g}"
         if pl_module.monitor in trainer.callback_metrics:
             shown[pl_module.monitor] = f"{float(trainer.callback_metrics[pl_module.monitor]):.4g}"
         return shown

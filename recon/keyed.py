@@ -76,7 +76,7 @@ def _places(count: int, device: torch.device) -> Tensor:
 def _quantiles(device: torch.device) -> Tensor:
     """65,536 normal quantiles with unit variance, computed on the CPU so that every device has the same table."""
     middle = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
-    table = torch.special.ndtri(middle)
+    table: Tensor = torch.special.ndtri(middle)
     table /= table.square().mean().sqrt()
     return table.float().to(device)
 

@@ -15,13 +15,19 @@ from torchmetrics.utilities import dim_zero_cat
 
 _PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
 
+_SSIM = (
+    "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, K2 0.03, "
+    "data range 1, mean over channels and the positions where the whole window fits; images clamped to [0,1], no 8-bit "
+    "rounding; sides under 11 pixels shrink the window"
+)
+
 CONVENTION: dict[str, str] = {
     "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
     "psnr_degraded": _PSNR + "the degraded image against the clean one, all pixels and channels, no border cropped",
     "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
-    "ssim": "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, "
-    "K2 0.03, data range 1, mean over channels and the positions where the whole window fits; images clamped to "
-    "[0,1], no 8-bit rounding; sides under 11 pixels shrink the window",
+    "psnr_hole_mean": _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
+    "ssim": _SSIM,
+    "ssim_degraded": _SSIM + "; the degraded image against the clean one",
     "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
     "accuracy": "fraction of all images whose class is predicted right",
     "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
@@ -130,13 +136,13 @@ def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, i
     torch.mul(fields[:2], fields[:2], out=fields[2:])
     blurred = blur(fields, taps)
     means = blurred[:2]
-    sum_variance, difference_variance = blurred[2:] - means * means
-    sum_square, difference_square = means.add_(centre).square_()
-    similar = (sum_square - difference_square).add_(2 * _C1)
-    similar.mul_((sum_variance - difference_variance).add_(2 * _C2))
-    total = sum_square.add_(difference_square).add_(2 * _C1)
-    total.mul_(sum_variance.add_(difference_variance).add_(2 * _C2))
-    return similar / total
+    variances = blurred[2:] - means * means
+    squares = means.add_(centre).square_()
+    similar = (squares[0] - squares[1]).add_(2 * _C1)
+    similar.mul_((variances[0] - variances[1]).add_(2 * _C2))
+    total = (squares[0] + squares[1]).add_(2 * _C1)
+    total.mul_((variances[0] + variances[1]).add_(2 * _C2))
+    return similar.div_(total)
 
 
 def _exact_matmul() -> bool:

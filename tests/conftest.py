@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+# Small steps on a busy machine are many times slower with two threads than with one.
+torch.set_num_threads(1)
 # No test may ask W&B's server anything.
 os.environ.setdefault("WANDB_MODE", "disabled")
 

@@ -32,19 +32,20 @@ class Missing(Degradation):
         self.fill = number("fill", fill)
 
     @abstractmethod
-    def holes(self, keys: Tensor, height: int, width: int) -> Tensor:
-        """Draw where the pixels are missing: (B,height,width) bool, in new memory."""
+    def known(self, keys: Tensor, height: int, width: int) -> Tensor:
+        """Draw which pixels stay known: (B,height,width) float32 of 0 and 1, in new memory."""
 
     def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Make the holes, see `Degradation`."""
         height, width = clean.shape[2:]
-        hole = self.holes(keys, height, width)
-        flat = hole.view(len(keys), -1)
+        known = self.known(keys, height, width).view(len(keys), -1)
         kept = keyed.integers(keyed.fold(keys, "kept"), height * width).unsqueeze(1)
-        flat.scatter_(1, kept, flat.gather(1, kept) & ~flat.all(1, keepdim=True))
-        severity = flat.sum(1) / float(height * width)
-        hole = hole.unsqueeze(1)
-        return Degraded(clean.masked_fill(hole, self.fill), (~hole).to(clean.dtype), severity)
+        nothing_left = (known.sum(1, keepdim=True) == 0).float()
+        known.scatter_(1, kept, known.gather(1, kept).maximum(nothing_left))
+        severity = 1 - known.mean(1)
+        mask = known.view(-1, 1, height, width).to(clean.dtype)
+        # Exact for 0 and 1, and on the CPU several times faster than masked_fill or where.
+        return Degraded(torch.addcmul(self.fill * (1 - mask), clean, mask), mask, severity)
 
 
 class MissingPixels(Missing):
@@ -59,10 +60,10 @@ class MissingPixels(Missing):
         super().__init__(fill)
         self.level = ends("fraction", fraction, high=1)
 
-    def holes(self, keys: Tensor, height: int, width: int) -> Tensor:
+    def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Draw the missing pixels, see `Missing`."""
         fraction = draw(self.level, keys, "fraction").view(-1, 1, 1)
-        return keyed.uniform(keyed.fold(keys, "pixels"), (height, width)) < fraction
+        return keyed.uniform(keyed.fold(keys, "pixels"), (height, width)).ge_(fraction)
 
 
 class MissingBox(Missing):
@@ -77,20 +78,20 @@ class MissingBox(Missing):
         super().__init__(fill)
         self.level = ends("size", size, high=1)
 
-    def holes(self, keys: Tensor, height: int, width: int) -> Tensor:
+    def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Draw the box, see `Missing`."""
         size = draw(self.level, keys, "size")
         rows = _span(size, keyed.fold(keys, "top"), height)
         columns = _span(size, keyed.fold(keys, "left"), width)
-        return rows.unsqueeze(2) & columns.unsqueeze(1)
+        return 1 - rows.unsqueeze(2) * columns.unsqueeze(1)
 
 
 def _span(size: Tensor, keys: Tensor, side: int) -> Tensor:
-    """Place an interval of `size` (B,) times `side` pixels by key: (B,side) bool."""
+    """Place an interval of `size` (B,) times `side` pixels by key: (B,side) float of 0 and 1."""
     length = (size * side).round().long()
     start = keyed.integers(keys, side - length + 1).unsqueeze(1)
     place = torch.arange(side, device=keys.device)
-    return (place >= start) & (place < start + length.unsqueeze(1))
+    return ((place >= start) & (place < start + length.unsqueeze(1))).float()
 
 
 class MissingHalf(Missing):
@@ -109,13 +110,13 @@ class MissingHalf(Missing):
             raise InputError(f"side must be one of {', '.join(_SIDES)} or any, not {side!r}.")
         self.side = side
 
-    def holes(self, keys: Tensor, height: int, width: int) -> Tensor:
+    def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Choose the half, see `Missing`."""
-        halves = torch.zeros(4, height, width, dtype=torch.bool, device=keys.device)
-        halves[0, :, : width // 2] = True
-        halves[1, :, width - width // 2 :] = True
-        halves[2, : height // 2] = True
-        halves[3, height - height // 2 :] = True
+        halves = torch.ones(4, height, width, device=keys.device)
+        halves[0, :, : width // 2] = 0
+        halves[1, :, width - width // 2 :] = 0
+        halves[2, : height // 2] = 0
+        halves[3, height - height // 2 :] = 0
         if self.side == "any":
             return halves.index_select(0, keyed.integers(keyed.fold(keys, "side"), 4))
         return halves[_SIDES.index(self.side)].repeat(len(keys), 1, 1)
@@ -144,9 +145,9 @@ class MissingStrokes(Missing):
         self.width = ends("width", width, high=1)
         self.length = ends("length", length, high=1)
 
-    def holes(self, keys: Tensor, height: int, width: int) -> Tensor:
+    def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Draw the strokes, see `Missing`."""
-        hole = torch.zeros(len(keys), height, width, dtype=torch.bool, device=keys.device)
+        known = torch.ones(len(keys), height, width, device=keys.device)
         low, high = map(int, self.level)
         count = low + keyed.integers(keyed.fold(keys, "count"), high - low + 1)
         for stroke in range(high):
@@ -154,8 +155,8 @@ class MissingStrokes(Missing):
             radius = draw(self.width, stroke_keys, "width").mul_(min(height, width)).clamp_min_(1).div_(2)
             radius.masked_fill_(count <= stroke, -1)
             for start, end in self._segments(stroke_keys, height, width):
-                _paint(hole, start, end, radius)
-        return hole
+                _paint(known, start, end, radius)
+        return known
 
     def _segments(self, keys: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Walk along one stroke of each image: the ends (B,2) of segment after segment, (row, column) in pixels."""
@@ -179,16 +180,17 @@ def _directions(device: torch.device) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], 1).float().to(device)
 
 
-def _paint(hole: Tensor, start: Tensor, end: Tensor, radius: Tensor) -> None:
-    """Add to `hole` (B,H,W), in place, the pixels within `radius` (B,) of the segments from start to end (B,2)."""
-    height, width = hole.shape[1:]
+def _paint(known: Tensor, start: Tensor, end: Tensor, radius: Tensor) -> None:
+    """Take out of `known` (B,H,W), in place, what lies within `radius` (B,) of the segments from start to end (B,2)."""
+    height, width = known.shape[1:]
     along = end - start
     # Seen from the segment's start; a segment of no length is a point.
-    row = (torch.arange(height, device=hole.device) - start[:, :1]).unsqueeze(2)
-    column = (torch.arange(width, device=hole.device) - start[:, 1:]).unsqueeze(1)
+    row = (torch.arange(height, device=known.device) - start[:, :1]).unsqueeze(2)
+    column = (torch.arange(width, device=known.device) - start[:, 1:]).unsqueeze(1)
     along_row, along_column = along.view(-1, 2, 1, 1).unbind(1)
     squared = along.square().sum(1).clamp_min_(1e-9).view(-1, 1, 1)
     nearest = (row * (along_row / squared) + column * (along_column / squared)).clamp_(0, 1)
     off_row = torch.addcmul(row, nearest, along_row, value=-1)
     off_column = nearest.mul_(-along_column).add_(column)
-    hole |= off_row.square_().addcmul_(off_column, off_column) <= (radius * radius.abs()).view(-1, 1, 1)
+    squared_distance = off_row.square_().addcmul_(off_column, off_column)
+    known.mul_(squared_distance.gt_((radius * radius.abs()).view(-1, 1, 1)))

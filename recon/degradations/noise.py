@@ -45,5 +45,7 @@ class SaltPepper(Degradation):
         amount = draw(self.level, keys, "amount")
         place = keyed.uniform(keyed.fold(keys, "place"), tuple(clean.shape[1:]))
         bound = amount.view(-1, 1, 1, 1)
-        image = clean.masked_fill(place < bound, 0).masked_fill_(place < bound * self.salt, 1)
-        return Degraded(image, all_known(clean), amount)
+        # Comparing into numbers and adding are on the CPU several times faster than masked_fill or where.
+        salt = torch.lt(place, bound * self.salt, out=torch.empty_like(place)).to(clean.dtype)
+        kept = place.ge_(bound).to(clean.dtype)
+        return Degraded(torch.addcmul(salt, clean, kept), all_known(clean), amount)

@@ -24,18 +24,14 @@ class AdversarialModule(Module):
         """Make an optimiser and schedule for each player."""
         return tuple(self.scheduled(self.make_optimizer(player.parameters())) for player in self.players())  # type: ignore[return-value]
 
-    def on_train_start(self) -> None:
-        """Let only the first optimiser count, else `max_steps=10` would take 5 steps (Lightning issue 17958)."""
-        if self.automatic_optimization:
-            return
-        _, second = cast(list[LightningOptimizer], self.optimizers())
-        # The names are private: tests/modules/test_adversarial.py fails if Lightning renames them.
-        second._on_before_step = lambda: self.trainer.profiler.start("optimizer_step")
-        second._on_after_step = lambda: self.trainer.profiler.stop("optimizer_step")
-
     def minimise(self, loss: Tensor, player: int) -> None:
         """Take one optimiser step of one player, who alone collects gradients."""
         optimizer = cast(list[LightningOptimizer], self.optimizers())[player]
+        if player == 1:
+            # Only the first player counts, else `max_steps=10` would take 5 steps (Lightning issue 17958). The names
+            # are private and set anew for each batch: tests/modules/test_adversarial.py fails if they change.
+            optimizer._on_before_step = lambda: self.trainer.profiler.start("optimizer_step")
+            optimizer._on_after_step = lambda: self.trainer.profiler.stop("optimizer_step")
         optimizer.zero_grad()
         self.manual_backward(loss)
         if self.clip_norm is not None:

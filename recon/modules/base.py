@@ -192,15 +192,18 @@ class Module(LightningModule):
         """Pair an optimiser with its schedule, in Lightning's form."""
         wanted = inspect.signature(self.make_scheduler).parameters
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        known = {"T_max": steps, "total_steps": steps, "max_lr": [group["lr"] for group in optimizer.param_groups]}
+        known: dict[str, Any] = {"T_max": steps, "total_steps": steps, "max_lr": [group["lr"] for group in optimizer.param_groups]}
         given = getattr(self.make_scheduler, "keywords", {})
+        if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
+            known["mode"] = self.mode
         filled = {name: value for name, value in known.items() if name in wanted and name not in given}
         per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
-        schedule = {
+        schedule: dict[str, Any] = {
             "scheduler": self.make_scheduler(optimizer, **filled),
             "interval": "step" if per_step else "epoch",
-            "monitor": self.monitor,
         }
+        if self.automatic_optimization:
+            schedule["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _evaluate(self, pair: Pair) -> None:

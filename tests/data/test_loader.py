@@ -1,0 +1,117 @@
+"""The loader's promises: the same pairs whatever the batch size, the number of processes or the order."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from recon.data.augment import Augment
+from recon.data.loader import PairLoader
+from recon.data.store import ImageStore
+from recon.degradations import Chain, GaussianNoise, MissingPixels
+from recon.pair import Pair
+
+DAMAGE = Chain({"noise": GaussianNoise(sigma=(0.05, 0.2)), "missing": MissingPixels(fraction=0.3)})
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageStore:
+    data = load_digits()
+    return ImageStore.from_arrays((data.images[:150, None] * 255 / 16).round().astype(np.uint8), data.target[:150])
+
+
+@pytest.fixture(scope="module")
+def mixed() -> ImageStore:
+    """Real digits cut to three sizes."""
+    images = (load_digits().images[:40] * 255 / 16).round().astype(np.uint8)
+    return ImageStore.from_arrays([image[None, : 8 - n % 3, : 8 - n % 2] for n, image in enumerate(images)], None)
+
+
+def rows(loader: PairLoader) -> dict[int, Pair]:
+    """The pairs of one iteration, by index."""
+    return {int(pair.index[n]): Pair(*(field[n] for field in pair)) for pair in loader for n in range(len(pair.index))}
+
+
+def assert_same(one: dict[int, Pair], other: dict[int, Pair]) -> None:
+    assert one.keys() == other.keys()
+    for index, pair in one.items():
+        for name, left, right in zip(Pair._fields, pair, other[index], strict=True):
+            assert torch.equal(left, right), f"{name} of sample {index}"
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 150])
+@pytest.mark.parametrize("crop", [None, 5])
+def test_evaluation_pairs_do_not_depend_on_the_batch_size(digits: ImageStore, batch_size: int, crop: int | None) -> None:
+    one = rows(PairLoader(digits, "test", 64, DAMAGE, crop=crop))
+    assert_same(one, rows(PairLoader(digits, "test", batch_size, DAMAGE, crop=crop)))
+    assert sorted(one) == list(range(150))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_evaluation_ranks_share_every_image_once(digits: ImageStore, world_size: int) -> None:
+    ranks = [
+        rows(PairLoader(digits, "test", 64, DAMAGE, rank=rank, world_size=world_size)) for rank in range(world_size)
+    ]
+    together = {index: pair for rank in ranks for index, pair in rank.items()}
+    assert sum(map(len, ranks)) == 150
+    assert_same(together, rows(PairLoader(digits, "test", 64, DAMAGE)))
+
+
+def test_evaluation_groups_mixed_sizes_and_gives_every_image_whole(mixed: ImageStore) -> None:
+    found = rows(PairLoader(mixed, "validation", 16, DAMAGE))
+    assert sorted(found) == list(range(40))
+    for index, pair in found.items():
+        assert list(pair.clean.shape[-2:]) == mixed.sizes[index].tolist()
+    assert_same(found, rows(PairLoader(mixed, "validation", 1, DAMAGE)))
+
+
+def test_evaluation_does_not_depend_on_seed_or_epoch(digits: ImageStore) -> None:
+    other = PairLoader(digits, "test", 64, DAMAGE, seed=5)
+    other.set_epoch(3)
+    assert_same(rows(PairLoader(digits, "test", 64, DAMAGE)), rows(other))
+
+
+def train_loader(store: ImageStore, **how: int) -> PairLoader:
+    return PairLoader(store, "train", 24, DAMAGE, augment=Augment(flip=True, crop_padding=1), **how)
+
+
+def test_training_ranks_see_the_batches_of_one_process(digits: ImageStore) -> None:
+    whole = list(train_loader(digits))
+    halves = [list(train_loader(digits, rank=rank, world_size=2)) for rank in range(2)]
+    assert len(whole) == len(halves[0]) == len(halves[1]) == 150 // 24
+    for batch, *shares in zip(whole, *halves, strict=True):
+        assert sorted(batch.index.tolist()) == sorted(index for share in shares for index in share.index.tolist())
+    assert_same(rows(train_loader(digits)), rows(train_loader(digits, rank=0, world_size=2)) | rows(train_loader(digits, rank=1, world_size=2)))
+
+
+def test_training_is_a_function_of_seed_and_epoch(digits: ImageStore) -> None:
+    loader = train_loader(digits)
+    first = list(loader)
+    loader.set_epoch(1)
+    second = list(loader)
+    loader.set_epoch(0)
+    again = list(loader)
+    assert all(torch.equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(first[0].index, second[0].index)
+    indices = torch.cat([pair.index for pair in first])
+    assert len(indices.unique()) == len(indices)
+
+
+def test_a_set_smaller_than_a_batch_still_trains(mixed: ImageStore) -> None:
+    loader = PairLoader(mixed, "train", 64, DAMAGE, crop=4, rank=1, world_size=3)
+    (pair,) = loader
+    assert len(loader) == 1
+    assert pair.clean.shape == (13, 1, 4, 4)
+
+
+def test_clean_images_are_exact(digits: ImageStore) -> None:
+    pair = next(iter(PairLoader(digits, "test", 150, DAMAGE)))
+    assert torch.equal((pair.clean * 255).round().to(torch.uint8), digits.gather(pair.index))
+    assert torch.equal(pair.label, digits.label)
+
+
+def test_preview_is_always_the_same_and_of_one_size(mixed: ImageStore, digits: ImageStore) -> None:
+    for store in (mixed, digits):
+        one, other = (PairLoader(store, "validation", batch, DAMAGE).preview(8) for batch in (4, 64))
+        assert len(one.clean) == 8
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,70 @@
+"""Imports run one way through the house, and its plain-torch parts need neither Lightning nor Hydra."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+# From what everything may import to what nothing may import.
+LAYERS = [
+    "errors", "pair", "keyed", "losses", "metrics", "nets", "degradations", "records", "help", "console", "loggers",
+    "data.store", "data.download", "data.sources", "data.augment", "data.loader", "data.datamodule",
+    "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.evaluate", "actions.train",
+    "sweep", "actions",
+]  # fmt: skip
+
+
+def layer(module: str) -> int:
+    """The place of a module of recon: that of the longest name in LAYERS that it starts with."""
+    names = [name for name in LAYERS if module == name or module.startswith(f"{name}.")]
+    assert names, f"recon.{module} has no place in LAYERS"
+    return LAYERS.index(max(names, key=len))
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in (ROOT / "recon").rglob("*.py") if path != ROOT / "recon" / "__init__.py")
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "recon").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_imports_only_from_its_left(path: Path) -> None:
+    if name_of(path) == "data":  # holds nothing
+        return
+    here = layer(name_of(path))
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "recon":
+            rest = node.module.split(".")[1:]
+            targets = [".".join(rest)] if rest else [alias.name for alias in node.names]
+        for target in filter(None, targets):
+            if target != "__version__":
+                assert layer(target) <= here, f"recon.{name_of(path)} imports recon.{target}"
+
+
+@pytest.mark.parametrize("part", ["nets.unet", "losses", "keyed", "degradations", "pair", "data.augment", "data.store"])
+def test_plain_torch_parts_need_neither_lightning_nor_hydra(part: str) -> None:
+    code = (
+        f"import sys, recon.{part}; "
+        "found = {'lightning', 'hydra', 'omegaconf', 'wandb'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_metrics_need_no_hydra_and_no_lightning_of_their_own() -> None:
+    source = (ROOT / "recon" / "metrics.py").read_text()
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        )
+    }  # fmt: skip
+    assert not {"lightning", "hydra", "omegaconf"} & imported

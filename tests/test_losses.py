@@ -1,0 +1,186 @@
+"""Losses against closed forms, torch's own functions and finite differences."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recon.errors import InputError
+from recon.losses import adversarial, gradient_penalty, hole_weighted, kl_to_standard_normal, l1_penalty, pixel_loss
+
+
+@pytest.fixture
+def images() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, 5, 7, generator=generator), torch.rand(2, 3, 5, 7, generator=generator)
+
+
+@pytest.fixture
+def logits() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return 2 * torch.randn(6, generator=generator), 2 * torch.randn(6, generator=generator)
+
+
+class TestPixelLoss:
+    @pytest.mark.parametrize(
+        ("name", "reference"), [("l1", F.l1_loss), ("mse", F.mse_loss), ("bce", F.binary_cross_entropy)]
+    )
+    def test_agrees_with_torch(self, images, name, reference):
+        torch.testing.assert_close(pixel_loss(name)(*images), reference(*images, reduction="none"))
+
+    def test_charbonnier_is_a_smooth_l1(self, images):
+        loss = pixel_loss("charbonnier")
+        image, clean = images
+        assert ((loss(image, clean) - (image - clean).abs()) <= 1e-3).all()
+        assert loss(clean, clean).flatten()[0].item() == pytest.approx(1e-3)
+        at_zero = clean.clone().requires_grad_()
+        loss(at_zero, clean).sum().backward()
+        assert at_zero.grad is not None
+        assert at_zero.grad.abs().max() == 0
+
+    @pytest.mark.parametrize("name", ["l1", "mse", "charbonnier", "bce"])
+    def test_gradient(self, images, name):
+        image, clean = (i[:1, :1].double() for i in images)
+        assert torch.autograd.gradcheck(lambda x: pixel_loss(name)(x, clean), image.requires_grad_())
+
+    @pytest.mark.parametrize("name", ["l1", "mse", "charbonnier", "bce"])
+    def test_takes_the_bfloat16_image_of_an_autocast_net(self, images, name):
+        image, clean = images
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = pixel_loss(name)(image.bfloat16(), clean)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, pixel_loss(name)(image.bfloat16().float(), clean))
+
+    def test_unknown_name_lists_the_known(self):
+        with pytest.raises(InputError, match=r"'l3'.* l1, mse, charbonnier, bce"):
+            pixel_loss("l3")
+
+
+class TestHoleWeighted:
+    def test_agrees_with_a_weighted_mean_of_each_image(self):
+        loss = torch.arange(1.0, 9.0).view(1, 2, 2, 2).repeat(2, 1, 1, 1)
+        mask = torch.tensor([[[[1.0, 0.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]]])
+        first = (1 + 3 + 4 + 5 + 7 + 8 + 6 * (2 + 6)) / (6 + 6 * 2)
+        second = (3 + 4 + 7 + 8 + 6 * (1 + 2 + 5 + 6)) / (4 + 6 * 4)
+        assert hole_weighted(loss, mask, 6.0).tolist() == pytest.approx([first, second])
+
+    def test_weight_one_is_the_plain_mean(self, images):
+        loss = images[0]
+        mask = (images[1][:, :1] > 0.5).float()
+        torch.testing.assert_close(hole_weighted(loss, mask, 1.0), loss.mean((1, 2, 3)))
+
+    def test_weight_zero_leaves_the_hole_out(self, images):
+        mask = torch.ones(2, 1, 5, 7)
+        mask[..., 2:] = 0
+        torch.testing.assert_close(hole_weighted(images[0], mask, 0.0), images[0][..., :2].mean((1, 2, 3)))
+
+
+def test_kl_agrees_with_torch_distributions():
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(2, 5, 4, 3, 3, generator=generator)
+    ours = kl_to_standard_normal(mean, log_variance)
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    theirs = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    torch.testing.assert_close(ours, theirs.sum((1, 2, 3)))
+    assert kl_to_standard_normal(torch.zeros(2, 4), torch.zeros(2, 4)).tolist() == [0, 0]
+
+
+class TestAdversarial:
+    def test_minimax_is_binary_cross_entropy(self, logits):
+        real, fake = logits
+        loss = adversarial("minimax")
+
+        def cross_entropy(logit: Tensor, target: float) -> Tensor:
+            return F.binary_cross_entropy_with_logits(logit, torch.full_like(logit, target), reduction="none")
+
+        expected = cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+        torch.testing.assert_close(loss.discriminator(real, fake), expected)
+        torch.testing.assert_close(loss.generator(fake), cross_entropy(fake, 1.0))
+
+    def test_hinge_stops_at_the_margin(self):
+        loss = adversarial("hinge")
+        real, fake = torch.tensor([3.0, 0.5, -1.0]), torch.tensor([-2.0, -0.5, 1.0])
+        assert loss.discriminator(real, fake).tolist() == [0, 1, 4]
+        assert loss.generator(fake).tolist() == [2, 0.5, -1]
+
+    def test_least_squares_has_targets_one_and_zero(self, logits):
+        real, fake = logits
+        loss = adversarial("least_squares")
+        one, zero = torch.ones(6), torch.zeros(6)
+        expected = (F.mse_loss(real, one, reduction="none") + F.mse_loss(fake, zero, reduction="none")) / 2
+        torch.testing.assert_close(loss.discriminator(real, fake), expected)
+        torch.testing.assert_close(loss.generator(fake), F.mse_loss(fake, one, reduction="none") / 2)
+
+    def test_wasserstein_is_the_difference(self):
+        loss = adversarial("wasserstein")
+        real, fake = torch.tensor([3.0, 5.0]), torch.tensor([1.0, 7.0])
+        assert loss.discriminator(real, fake).tolist() == [-2, 2]
+        assert loss.generator(fake).tolist() == [-1, -7]
+
+    @pytest.mark.parametrize("kind", ["minimax", "hinge", "least_squares", "wasserstein"])
+    def test_the_players_pull_against_each_other(self, kind):
+        loss = adversarial(kind)
+        real, fake = torch.zeros(4, requires_grad=True), torch.full((4,), 0.5, requires_grad=True)
+        real_slope, fake_slope = torch.autograd.grad(loss.discriminator(real, fake).sum(), (real, fake))
+        assert (real_slope < 0).all()
+        assert (fake_slope > 0).all()
+        (slope,) = torch.autograd.grad(loss.generator(fake).sum(), fake)
+        assert (slope < 0).all()
+
+    def test_unknown_kind_lists_the_known(self):
+        with pytest.raises(InputError, match=r"'vanilla'.* minimax, hinge, least_squares, wasserstein"):
+            adversarial("vanilla")
+
+
+class TestGradientPenalty:
+    def test_of_a_linear_critic(self, images):
+        weight = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        penalty = gradient_penalty(lambda x: (x * weight).sum((1, 2, 3)), *images, torch.tensor([0.3, 0.9]))
+        norm = weight.norm()
+        torch.testing.assert_close(penalty, (norm - 1) ** 2)
+        (slope,) = torch.autograd.grad(penalty, weight, retain_graph=True)
+        torch.testing.assert_close(slope, (2 * (norm - 1) * weight / norm).detach())
+
+    def test_is_taken_at_the_mixed_image(self):
+        """For the critic sum(x³)/3 the gradient is x², so the penalty tells the point."""
+        real, fake = torch.full((2, 1, 1, 1), 3.0), torch.full((2, 1, 1, 1), 1.0)
+        mix = torch.tensor([0.0, 1.0])
+        penalty = gradient_penalty(lambda x: (x**3 / 3).sum((1, 2, 3)), real, fake, mix)
+        assert penalty.item() == pytest.approx(((1 - 1) ** 2 + (9 - 1) ** 2) / 2)
+
+    def test_agrees_with_finite_differences(self):
+        torch.manual_seed(0)
+        critic = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        critic.double()
+        real, fake = torch.rand(2, 1, 3, 2, 2).double()
+        between, step = (0.25 * real + 0.75 * fake), 1e-6
+        steps = step * torch.eye(12).double().view(12, 3, 2, 2)
+        slope = (critic(between + steps) - critic(between - steps)) / (2 * step)
+        expected = (slope.norm() - 1) ** 2
+        penalty = gradient_penalty(critic, real, fake, torch.tensor([0.25], dtype=torch.float64))
+        torch.testing.assert_close(penalty, expected, rtol=1e-6, atol=1e-9)
+
+    def test_of_a_flat_critic_has_a_finite_gradient(self, images):
+        weight = torch.zeros(3, 5, 7, requires_grad=True)
+        penalty = gradient_penalty(lambda x: (x * weight).sum((1, 2, 3)), *images, torch.tensor([0.3, 0.9]))
+        penalty.backward()
+        assert penalty.item() == 1
+        assert weight.grad is not None
+        assert weight.grad.isfinite().all()
+
+    def test_does_not_reach_the_generator(self, images):
+        real, fake = images
+        fake.requires_grad_()
+        weight = torch.ones(3, 5, 7, requires_grad=True)
+        gradient_penalty(lambda x: (x**2 * weight).sum((1, 2, 3)), real, fake, torch.tensor([0.3, 0.9])).backward()
+        assert fake.grad is None
+        assert weight.grad is not None
+
+
+def test_l1_penalty():
+    weights = [torch.tensor([[1.0, -2.0]], requires_grad=True), torch.tensor([-3.0], requires_grad=True)]
+    penalty = l1_penalty(iter(weights))
+    assert penalty.item() == 6
+    slopes = torch.autograd.grad(penalty, weights)
+    assert slopes[0].tolist() == [[1, -1]]
+    assert slopes[1].tolist() == [-1]
