@@ -13,12 +13,12 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import channels_last, nn
 
 from recon.callbacks import EpochTable, Pictures, ProgressBar
@@ -33,6 +33,7 @@ from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
 
 Config = dict[str, Any]
+T = TypeVar("T")
 
 _ALLOWED = (
     "recon.",
@@ -74,7 +75,9 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
     arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
     if node.get("_partial_"):
         return functools.partial(target, **arguments)
-    lacking = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments and p.kind != p.VAR_KEYWORD]
+    lacking = [
+        n for n, p in parameters.items() if p.default is p.empty and n not in arguments and p.kind != p.VAR_KEYWORD
+    ]
     if lacking:
         raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
     try:
@@ -126,8 +129,14 @@ def check_config(config: Config) -> None:
 
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
-    made = construct(config["task"], "task")
-    assert isinstance(made, Task)
+    return _group(config, "task", Task)  # type: ignore[type-abstract]
+
+
+def _group(config: Config, key: str, kind: type[T]) -> T:
+    """Make the one object of a group; raises InputError when it is of another kind."""
+    made = construct(config[key], key)
+    if not isinstance(made, kind):
+        raise InputError(f"{key}._target_: {config[key]['_target_']} is no {kind.__name__}; choose one of {key}=…")
     return made
 
 
@@ -138,7 +147,10 @@ def module(config: Config, task: Task) -> Module:
     if not issubclass(kind, Module):
         raise InputError(f"model._target_: {model['_target_']} is no module; choose a class of recon.modules")
     if issubclass(kind, ClassificationModule) and not task.num_classes:
-        raise InputError("model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10 or a folder with a subfolder for each class")
+        raise InputError(
+            "model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
+            "or a folder with a subfolder for each class"
+        )
     channels, *image_size = task.shape
     facts: dict[str, Any] = {
         "channels": channels,
@@ -151,10 +163,9 @@ def module(config: Config, task: Task) -> Module:
     }
     if model.get("judge"):
         model = {**model, "judge": _judge(Path(model["judge"]), task)}
-    made = construct(model, "model", facts)
-    assert isinstance(made, Module)
+    made: Module = construct(model, "model", facts)
     if config["accelerator"]["channels_last"]:
-        made.to(memory_format=channels_last)  # type: ignore[call-overload]
+        made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
         made.net.compile()
     return made
@@ -162,12 +173,13 @@ def module(config: Config, task: Task) -> Module:
 
 def data(config: Config, task: Task, module: Module) -> DataModule:
     """Make the data module; raises InputError when the module needs holes that the degradation does not make."""
-    degradation = construct(config["degradation"], "degradation")
-    assert isinstance(degradation, Degradation)
+    degradation = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
     if isinstance(module, InpaintingModule) and not degradation.makes_holes:
-        raise InputError("model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|missing_strokes|missing_half, or model=restoration")
-    augment = construct(config["augment"], "augment")
-    assert isinstance(augment, Augment)
+        raise InputError(
+            "model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|"
+            "missing_strokes|missing_half, or model=restoration"
+        )
+    augment = _group(config, "augment", Augment)
     fixed_size = bool(getattr(module.net, "fixed_size", False))
     return DataModule(task, Path(config["data"]["root"]), degradation, augment, config["seed"], fixed_size)
 
@@ -177,7 +189,10 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
     settings = dict(config["trainer"])
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
-            raise InputError("trainer.accumulate_grad_batches: a model with a discriminator cannot accumulate; set it to 1 and raise task.batch_size")
+            raise InputError(
+                "trainer.accumulate_grad_batches: a model with a discriminator cannot accumulate; set it to 1 and "
+                "raise task.batch_size"
+            )
         # Lightning clips only for automatic optimisation.
         module.clip_norm = settings.pop("gradient_clip_val")
     several = str(settings["devices"]) != "1" or settings["num_nodes"] != 1
@@ -196,10 +211,15 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}; correct the trainer.* or accelerator setting") from error
-    batch_size = config["task"]["batch_size"]
-    if batch_size % made.world_size:
-        raise InputError(f"task.batch_size: {batch_size} images cannot be shared by {made.world_size} devices; choose a multiple of {made.world_size}, such as task.batch_size={batch_size + -batch_size % made.world_size}")
+        raise InputError(
+            f"trainer: {' '.join(str(error).split())}; correct the trainer.* or accelerator setting"
+        ) from error
+    batch_size, devices = config["task"]["batch_size"], made.world_size
+    if batch_size % devices:
+        raise InputError(
+            f"task.batch_size: {batch_size} images cannot be shared evenly by {devices} devices; choose a multiple of "
+            f"{devices}, such as task.batch_size={batch_size + -batch_size % devices}"
+        )
     return made
 
 
@@ -217,7 +237,9 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:
         if module.monitor is None:
-            raise InputError("early_stopping: this model has no metric that tells which weights are better; leave it at null")
+            raise InputError(
+                "early_stopping: this model has no metric that tells which weights are better; leave it at null"
+            )
         callbacks.append(EarlyStopping(module.monitor, patience=config["early_stopping"], mode=module.mode))
     return callbacks
 

@@ -85,7 +85,9 @@ class ProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=20, leave=False)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Show the running loss and the latest value of the monitored metric."""
         assert isinstance(pl_module, Module)
         shown: dict[str, int | str | float | dict[str, float]] = {}

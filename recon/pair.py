@@ -21,5 +21,5 @@ class Pair(NamedTuple):
     clean: Tensor
     mask: Tensor
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field's word; nobody asks a batch where a value stands
     severity: Tensor

@@ -45,9 +45,7 @@ def take_one_step(config: dict[str, Any], folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("task", choices("task"))
 @pytest.mark.parametrize("model", choices("model"))
 @pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
-def test_every_model_on_every_task(
-    model: str, task: str, compose: Compose, image_folder: Path, tmp_path: Path
-) -> None:
+def test_every_model_on_every_task(model: str, task: str, compose: Compose, image_folder: Path, tmp_path: Path) -> None:
     config = compose(f"model={model}", *task_overrides(task, image_folder), *QUICK)
     if model == "classifier" and task in WITHOUT_LABELS:
         with pytest.raises(InputError, match="model=classifier needs labels"):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _REPLACEABLE = ("task", "degradation")
 
 
-def act(config: DictConfig) -> float | None:
-    """Carry out the action of a composed configuration; returns nothing that Hydra would need."""
+def act(config: DictConfig) -> None:
+    """Carry out the action of a composed configuration."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
@@ -29,17 +29,22 @@ def act(config: DictConfig) -> float | None:
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     about = {"overrides": overrides, "choices": choices}
-    if resolved["action"] == "train":
-        from recon.actions.train import train
+    try:
+        if resolved["action"] == "train":
+            from recon.actions.train import train
 
-        train(resolved, folder, about)
-    elif resolved["action"] == "evaluate":
-        from recon.actions.evaluate import evaluate
+            train(resolved, folder, about)
+        elif resolved["action"] == "evaluate":
+            from recon.actions.evaluate import evaluate
 
-        evaluate(of_run(resolved, overrides), folder, about)
-    else:
-        raise InputError(f"action={resolved['action']}: there is no such action; choose action=train|evaluate")
-    return None
+            evaluate(of_run(resolved, overrides), folder, about)
+        else:
+            raise InputError(f"action={resolved['action']}: there is no such action; choose action=train|evaluate")
+    except InputError:
+        # Nothing was begun where nothing was written.
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -74,6 +79,8 @@ def _quiet() -> None:
     """Silence what Lightning says of itself at each start, which is neither about the run nor to be acted on."""
     import lightning.pytorch  # noqa: F401  its import sets the levels
 
+    # A warning is for the person who started the run: without the line of code that gave it.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go (Lightning issue 21373).
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -32,10 +32,10 @@ def evaluate(config: build.Config, folder: Path, about: Mapping[str, Any]) -> di
     module = build.module(config, task)
     load_weights(module, best_or_last(Path(config["run"])))
     data = build.data(config, task, module)
-    data.load()
     logger = loggers.make(folder=folder, config=config, **config["logger"])
+    trainer = build.trainer(config, module, folder, logger)
+    data.load()
     with recorded(folder, config, about, logger) as results:
-        trainer = build.trainer(config, module, folder, logger)
         results |= test(trainer, module, data, folder)
     return results
 

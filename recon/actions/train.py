@@ -32,10 +32,10 @@ def train(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[
     task = build.task(config)
     module = build.module(config, task)
     data = build.data(config, task, module)
-    data.load()
     logger = loggers.make(folder=folder, config=config, **config["logger"])
+    trainer = build.trainer(config, module, folder, logger)
+    data.load()
     with recorded(folder, config, about, logger) as results:
-        trainer = build.trainer(config, module, folder, logger)
         introduce(module, data, trainer)
         started = time.perf_counter()
         trainer.fit(module, datamodule=data)

@@ -30,12 +30,13 @@ class AdversarialModule(Module):
         if player == 1:
             # Only the first player counts, else `max_steps=10` would take 5 steps (Lightning issue 17958). The names
             # are private and set anew for each batch: tests/modules/test_adversarial.py fails if they change.
-            optimizer._on_before_step = lambda: self.trainer.profiler.start("optimizer_step")
-            optimizer._on_after_step = lambda: self.trainer.profiler.stop("optimizer_step")
+            profiler = self.trainer.profiler  # type: ignore[attr-defined]
+            optimizer._on_before_step = lambda: profiler.start("optimizer_step")
+            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
         optimizer.zero_grad()
         self.manual_backward(loss)
         if self.clip_norm is not None:
-            self.clip_gradients(optimizer, self.clip_norm, "norm")
+            self.clip_gradients(optimizer.optimizer, self.clip_norm, "norm")
         optimizer.step()
 
     def only(self, player: int) -> None:

@@ -1,5 +1,7 @@
 """Autoencoding: compress the image into a code and rebuild it; the variational form also samples new images."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from recon import keyed, losses
@@ -50,7 +52,7 @@ class VAEModule(RestorationModule):
 
     def step(self, pair: Pair) -> Outcome:
         """Encode, draw a code, rebuild and compare."""
-        net = self.active_net
+        net: Any = self.active_net
         mean, log_variance = net.encode(pair.degraded)
         code = mean
         if self.training:
@@ -63,7 +65,8 @@ class VAEModule(RestorationModule):
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Sample new images from the prior, one for each key: (B,) int64 -> (B,C,H,W); `label` is not used."""
-        image: Tensor = self.active_net.decode(keyed.normal(keys, (self.active_net.latent_dim,)))
+        net: Any = self.active_net
+        image: Tensor = net.decode(keyed.normal(keys, (net.latent_dim,)))
         return image
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:

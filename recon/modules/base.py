@@ -127,7 +127,7 @@ class Module(LightningModule):
         """Move the average and, every few steps, look at the losses."""
         if self.average is not None:
             self.average.update_parameters(self.averaged_net)
-        if len(self._pending) >= self.trainer.log_every_n_steps:
+        if len(self._pending) >= self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self.log_steps()
         if self.trainer.global_step == self.trainer.max_steps:
             # Lightning stops here too, but only a stop that is asked for validates and keeps the last weights.
@@ -192,7 +192,11 @@ class Module(LightningModule):
         """Pair an optimiser with its schedule, in Lightning's form."""
         wanted = inspect.signature(self.make_scheduler).parameters
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        known: dict[str, Any] = {"T_max": steps, "total_steps": steps, "max_lr": [group["lr"] for group in optimizer.param_groups]}
+        known: dict[str, Any] = {
+            "T_max": steps,
+            "total_steps": steps,
+            "max_lr": [group["lr"] for group in optimizer.param_groups],
+        }
         given = getattr(self.make_scheduler, "keywords", {})
         if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
             known["mode"] = self.mode

@@ -75,7 +75,7 @@ def test_turns_are_the_eight_symmetries_of_the_square() -> None:
 
 
 def test_crop_is_a_window_of_the_padded_image() -> None:
-    clean = patches(100, 12, 20)
+    clean = keyed.uniform(keyed.fold(keys(100), "pixels"), (3, 12, 20))  # no two windows are alike
     image = Augment(crop_padding=3)(clean, keys(100))
     padded = torch.nn.functional.pad(clean, [3] * 4)
     windows = padded.unfold(2, 12, 1).unfold(3, 20, 1)  # (B,C,7,7,12,20)

@@ -41,7 +41,9 @@ def assert_same(one: dict[int, Pair], other: dict[int, Pair]) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 150])
 @pytest.mark.parametrize("crop", [None, 5])
-def test_evaluation_pairs_do_not_depend_on_the_batch_size(digits: ImageStore, batch_size: int, crop: int | None) -> None:
+def test_evaluation_pairs_do_not_depend_on_the_batch_size(
+    digits: ImageStore, batch_size: int, crop: int | None
+) -> None:
     one = rows(PairLoader(digits, "test", 64, DAMAGE, crop=crop))
     assert_same(one, rows(PairLoader(digits, "test", batch_size, DAMAGE, crop=crop)))
     assert sorted(one) == list(range(150))
@@ -81,7 +83,10 @@ def test_training_ranks_see_the_batches_of_one_process(digits: ImageStore) -> No
     assert len(whole) == len(halves[0]) == len(halves[1]) == 150 // 24
     for batch, *shares in zip(whole, *halves, strict=True):
         assert sorted(batch.index.tolist()) == sorted(index for share in shares for index in share.index.tolist())
-    assert_same(rows(train_loader(digits)), rows(train_loader(digits, rank=0, world_size=2)) | rows(train_loader(digits, rank=1, world_size=2)))
+    assert_same(
+        rows(train_loader(digits)),
+        rows(train_loader(digits, rank=0, world_size=2)) | rows(train_loader(digits, rank=1, world_size=2)),
+    )
 
 
 def test_training_is_a_function_of_seed_and_epoch(digits: ImageStore) -> None:
@@ -91,7 +96,9 @@ def test_training_is_a_function_of_seed_and_epoch(digits: ImageStore) -> None:
     second = list(loader)
     loader.set_epoch(0)
     again = list(loader)
-    assert all(torch.equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True))
+    assert all(
+        torch.equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True)
+    )
     assert not torch.equal(first[0].index, second[0].index)
     indices = torch.cat([pair.index for pair in first])
     assert len(indices.unique()) == len(indices)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from scipy import ndimage
+from scipy import ndimage, stats
 from skimage import data
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from recon import degradations, keyed
-from recon.degradations import missing
+from recon.degradations import base, missing
 from recon.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -144,6 +144,15 @@ def test_the_default_is_no_extreme(name: str) -> None:
     image, _, _ = degradation(name)(clean, keys())
     error = (image - clean).square().mean()
     assert error == 0 if name == "none" else 1e-4 < error < clean.square().mean()
+
+
+def test_levels_are_uniform_and_hang_on_their_names() -> None:
+    sigma, amount = (base.draw((2.0, 5.0), keys(2000), name) for name in ("sigma", "amount"))
+    assert stats.kstest(sigma.numpy(), "uniform", (2, 3)).pvalue > 1e-3
+    assert abs(torch.corrcoef(torch.stack([sigma, amount]))[0, 1]) < 4 / 2000**0.5
+    unnamed = keyed.uniform(keys(2000))
+    assert abs(torch.corrcoef(torch.stack([sigma, unnamed]))[0, 1]) < 4 / 2000**0.5
+    assert (base.draw((2.0, 2.0), keys(5), "sigma") == 2).all()
 
 
 # Outside truths

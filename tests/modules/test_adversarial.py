@@ -21,7 +21,9 @@ def test_every_loss_trains_both_players(loss: str, penalty: int, conditional: bo
     module, data = built(config)
     before = {name: weight.clone() for name, weight in module.net.named_parameters()}
     Trainer(**QUIET, max_epochs=1, max_steps=3).fit(module, datamodule=data)
-    moved = {name.split(".")[0] for name, weight in module.net.named_parameters() if not torch.equal(weight, before[name])}
+    moved = {
+        name.split(".")[0] for name, weight in module.net.named_parameters() if not torch.equal(weight, before[name])
+    }
     assert moved == {"generator", "discriminator"}
     assert all(weight.isfinite().all() for weight in module.net.parameters())
 

@@ -145,7 +145,7 @@ def test_the_average_is_used_by_evaluation_only_once_it_was_updated(compose: Com
     config = compose("model=classifier", "task=digits", "model.ema=0.9")
     module, _ = built(config)
     assert module.eval().active_net is module.net
-    trained, trainer = fitted(config, max_steps=5)
+    trained, _ = fitted(config, max_steps=5)
     assert int(trained.average.n_averaged) == 5
     assert trained.eval().active_net is trained.average.module
     assert trained.train().active_net is trained.net
