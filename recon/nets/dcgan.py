@@ -83,9 +83,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B,C,H,W) in [0,1] and labels (B,) to one logit each (B,), high for real.
 
-    Strided convolutions with LeakyReLU, then the sum over each cell of a 4x4 grid: any size from 2^stages is judged, and
-    for 32x32 pixels and three stages this is the paper's flattening. One sum over the whole image, which forgets where
-    strokes lie, learnt MNIST far more slowly.
+    Strided convolutions with LeakyReLU, then the sum over each cell of a 4x4 grid: any size from 2^stages is judged,
+    and for 32x32 pixels and three stages this is the paper's flattening. One sum over the whole image, which forgets
+    where strokes lie, learnt MNIST far more slowly.
 
     Args:
         channels: C of the image.

@@ -1,6 +1,7 @@
 """U-Net: Ronneberger, Fischer & Brox, "U-Net: convolutional networks for biomedical image segmentation", MICCAI 2015.
 
-With 'same' convolutions, so that nothing is cropped, and optional batch norm.
+With 'same' convolutions, so that nothing is cropped, optional batch norm, and a 1x1 convolution with nearest-neighbour
+enlarging in place of the up-convolution.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from recon.nets.common import require_size
 class UNet(nn.Module):
     """An encoder and a decoder with skips between equal scales: (B,C',H,W) to images (B,C,H,W), any size from 4x4.
 
-    Sizes that do not halve evenly are continued at the right and bottom by their last pixels and cropped at the end.
-    The output is not clamped.
+    Odd sizes are halved rounding up, and nearest-neighbour enlarging meets the size of the upper scale exactly. The
+    output is not clamped.
 
     Args:
         in_channels: C' of the input, whose first C are the image.
@@ -39,26 +40,25 @@ class UNet(nn.Module):
         super().__init__()
         self.channels = channels
         self.residual = residual
-        self.multiple = 2 ** (len(widths) - 1)
         ladder = [in_channels, *widths]
         pairs = list(pairwise(widths))[::-1]
         self.down = nn.ModuleList(_double(inputs, outputs, batch_norm) for inputs, outputs in pairwise(ladder))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(below, here, 2, stride=2) for here, below in pairs)
+        self.up = nn.ModuleList(nn.Conv2d(below, here, 1) for here, below in pairs)
         self.merge = nn.ModuleList(_double(2 * here, here, batch_norm) for here, _ in pairs)
         self.last = nn.Conv2d(widths[0], channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("UNet", x.shape)
-        height, width = x.shape[-2:]
-        y = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        skips: list[Tensor] = []
-        for stage in self.down:
-            y = stage(F.max_pool2d(y, 2) if skips else y)
-            skips.append(y)
-        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
-            y = merge(torch.cat([skip, up(y)], dim=1))
-        image: Tensor = self.last(y)[:, :, :height, :width]
+        first, *others = self.down
+        skips: list[Tensor] = [first(x)]
+        for stage in others:
+            skips.append(stage(F.max_pool2d(skips[-1], 2, ceil_mode=True)))
+        y = skips.pop()
+        for up, merge in zip(self.up, self.merge, strict=True):
+            skip = skips.pop()
+            y = merge(torch.cat([skip, F.interpolate(up(y), size=skip.shape[2:])], dim=1))
+        image: Tensor = self.last(y)
         return x[:, : self.channels] + image if self.residual else image
 
 

@@ -1,0 +1,304 @@
+"""`python run.py` as it is typed: what answers at once, what is refused in one sentence, what is left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, choices
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import run
+
+QUICK = (
+    "trainer.max_steps=2",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.enable_progress_bar=false",
+    "accelerator=cpu",
+    "logger=none",
+)
+
+
+def type_in(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Type a command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+
+
+class Typed:
+    """A command line carried out in this process, which has torch and lightning already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        self.monkeypatch, self.capfd, self.tmp_path = monkeypatch, capfd, tmp_path
+        monkeypatch.chdir(tmp_path)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Return exit status, output and errors."""
+        from hydra.core.global_hydra import GlobalHydra
+
+        GlobalHydra.instance().clear()
+        self.monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
+        self.capfd.readouterr()
+        try:
+            status = run.main()
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        return (status, *self.capfd.readouterr())
+
+    def refused(self, *arguments: str) -> str:
+        """Return the one sentence that refuses a command line."""
+        status, _, errors = self(*arguments)
+        assert status == 2, errors
+        assert "Traceback" not in errors
+        (sentence,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+        return sentence
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
+    return Typed(monkeypatch, capfd, tmp_path)
+
+
+def folder_of(output: str) -> Path:
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("run: ")
+    return Path(last.removeprefix("run: "))
+
+
+# What answers at once ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['run.py', *{question!r}]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as exit_: assert not exit_.code, exit_.code\n"
+        "found = {'torch', 'lightning', 'wandb', 'numpy'} & set(sys.modules); assert not found, found\n"
+    )
+    environment = {**os.environ, "COMP_LINE": "python run.py model=", "COMP_POINT": "20"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=60)
+
+
+def test_help_lists_every_choice_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from recon.help import help_text
+
+    text = help_text(ROOT / "conf")
+    for path in (ROOT / "conf").rglob("*/*.yaml"):
+        lines = [line for line in text.splitlines() if line[2:].startswith(f"{path.stem} ")]
+        assert any(len(line) > 30 for line in lines), f"{path} has no line of its own"
+    assert " *inpainting" in text
+
+
+def test_tab_completion_knows_the_choices() -> None:
+    line = "python run.py model="
+    answer = type_in("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert {f"model={model}" for model in choices("model")} <= set(answer.stdout.split())
+
+
+def test_the_whole_configuration_is_shown(typed: Typed) -> None:
+    status, output, _ = typed("model=gan", "task=mnist", "trainer.devices=2", "--cfg", "job")
+    assert status == 0
+    assert "recon.modules.adversarial.GANModule" in output
+    assert "devices: 2" in output
+
+
+# What a run leaves behind ------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_record(typed: Typed) -> None:
+    status, output, _ = typed("model=inpainting", "seed=3", *QUICK)
+    assert status == 0
+    folder = folder_of(output)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "environment.json", "metrics.json", "metrics.csv", "per_image.csv", "images", "checkpoints",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for name in ("test/psnr", "test/psnr_degraded", "test/ssim", "test/psnr_hole", "test/psnr_hole_mean", "test/mse",
+                 "val/psnr", "train/seconds", "train/images_per_second"):  # fmt: skip
+        assert isinstance(metrics[name], float), name
+    assert "per-image" in metrics["convention"]["psnr"] or "per image" in metrics["convention"]["psnr"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["status"] == "ok"
+    assert environment["choices"]["model"] == "inpainting"
+    assert "seed=3" in environment["overrides"]
+    assert "test/psnr" not in output  # the table has a row for psnr and a column for test
+    assert "psnr_hole" in output
+    with Image.open(folder / "images" / "test.png") as picture:
+        assert picture.width > 100
+
+
+def test_evaluation_reproduces_the_numbers_and_takes_other_damage(typed: Typed) -> None:
+    _, output, _ = typed("model=restoration", "degradation=noise", "degradation.sigma=0.2", *QUICK)
+    trained = folder_of(output)
+    before = json.loads((trained / "metrics.json").read_text())
+    limit = ("trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none")
+
+    status, output, _ = typed("action=evaluate", f"run={trained}", *limit)
+    assert status == 0
+    again = json.loads((folder_of(output) / "metrics.json").read_text())
+    tested = {name: value for name, value in before.items() if name.startswith("test/")}
+    assert tested == {name: value for name, value in again.items() if name.startswith("test/")}
+
+    _, output, _ = typed("action=evaluate", f"run={trained}", "degradation.sigma=0.2", *limit)
+    assert json.loads((folder_of(output) / "metrics.json").read_text())["test/psnr"] == before["test/psnr"]
+
+    _, output, _ = typed("action=evaluate", f"run={trained}", "degradation=noise", "degradation.sigma=0.5", *limit)
+    noisier = json.loads((folder_of(output) / "metrics.json").read_text())
+    assert noisier["test/psnr_degraded"] < before["test/psnr_degraded"] - 5
+
+    _, output, _ = typed("action=evaluate", f"run={trained}", "degradation=blur", *limit)
+    assert "sigma: 1.5" in (folder_of(output) / "config.yaml").read_text() or "GaussianBlur" in (
+        folder_of(output) / "config.yaml"
+    ).read_text()
+
+
+def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:
+    _, output, _ = typed("model=classifier", *QUICK)
+    _, output, _ = typed("model=gan", f"model.judge={folder_of(output)}", *QUICK)
+    metrics = json.loads((folder_of(output) / "metrics.json").read_text())
+    assert 0 <= metrics["test/recognised"] <= 1
+    assert 1 <= metrics["test/classes"] <= 10
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard"])
+def test_loggers_mirror_the_numbers(logger: str, typed: Typed) -> None:
+    if logger == "tensorboard":
+        pytest.importorskip("tensorboard")
+    status, output, errors = typed(*[word for word in QUICK if "logger" not in word], f"logger={logger}")
+    assert status == 0, errors
+    files = [path for path in (folder_of(output) / logger).rglob("*") if path.is_file()]
+    assert files
+    content = b"".join(path.read_bytes() for path in files)
+    assert b"val/psnr" in content
+    assert logger == "csv" or b"images/validation" in content
+
+
+# What is refused in one sentence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["model=unknown"], ["model", "unknown", "inpainting"]),
+        (["trainer.max_epoch=3"], ["max_epoch"]),
+        (["+trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
+        (["+model.net.wdiths=3"], ["model.net.wdiths", "widths"]),
+        (["+experimnet=1"], ["experimnet"]),
+        (["trainer.max_epochs=abc"], ["trainer"]),
+        (["model"], ["model"]),
+        (["action=fly"], ["action", "train|evaluate"]),
+        (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
+        (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),
+        (["trainer.devices=2", "task.batch_size=63", "accelerator=cpu"], ["task.batch_size", "63", "64"]),
+        (["degradation=noise", "model=restoration", "degradation.sigma=-1"], ["sigma", "-1"]),
+        (["model=gan", "model.loss=unknown"], ["unknown", "hinge"]),
+        (["model=gan", "trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches"]),
+        (["task=mnist", "task.crop=2"], ["2", "task.crop"]),
+        (["+model.net._target_=torch.load", "model=classifier"], ["_target_"]),
+        (["model.net._target_=torch.load"], ["model.net._target_", "torch.load", "RECON_TRUST"]),
+        (["model.net._target_=pathlib.Path.write_text"], ["pathlib.Path.write_text", "RECON_TRUST"]),
+        (["model.net._target_=torch.hub.load"], ["torch.hub.load", "RECON_TRUST"]),
+        (["model.net._target_=torch.nn.modules.module.torch.load"], ["torch.nn.modules.module.torch.load"]),
+        (["model.net._target_=recon.records.write_text"], ["recon.records.write_text"]),
+        (["model.net._target_=recon.nets.unet.Unet"], ["recon.nets.unet.Unet"]),
+        (["action=evaluate"], ["run="]),
+        (["action=evaluate", "run=nowhere"], ["nowhere", "config.yaml"]),
+        (["accelerator=gpu"], ["trainer", "accelerator"]),
+        (["task=folder", "task.path=nowhere"], ["nowhere", "task.path"]),
+        (["task=folder"], ["task.path"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_told_in_one_sentence(arguments: list[str], named: list[str], typed: Typed) -> None:
+    import torch
+
+    if arguments == ["accelerator=gpu"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU, so accelerator=gpu is no mistake")
+    sentence = typed.refused(*arguments)
+    for word in named:
+        assert word in sentence
+    assert not list(typed.tmp_path.glob("outputs/*/*")), "a run that was not begun left a folder"
+
+
+@pytest.mark.parametrize(
+    ("net", "side"), [("lenet", 3), ("dcgan", 3), ("unet", 2), ("resnet18", 2)]
+)  # fmt: skip
+def test_an_image_too_small_for_a_net_is_refused(net: str, side: int, typed: Typed) -> None:
+    model = {"dcgan": "gan", "unet": "restoration"}.get(net, "classifier")
+    sentence = typed.refused(f"model={model}", f"model/net={net}", f"task.crop={side}", *QUICK)
+    assert f"{side}x{side}" in sentence
+
+
+def folder_with_a_bad_image(folder: Path, kind: str) -> Path:
+    """Save real digits and one bad file."""
+    folder.mkdir()
+    for place, image in enumerate(load_digits().images[:30]):
+        Image.fromarray((image * 15).astype("uint8")).save(folder / f"{place:02d}.png")
+    bad = folder / "bad.png"
+    if kind == "empty":
+        bad.write_bytes(b"")
+    elif kind == "truncated":
+        bad.write_bytes((folder / "00.png").read_bytes()[:60])
+    elif kind == "unreadable":
+        bad.write_text("this is no image")
+    else:
+        Image.new("1", (10000, 10000)).save(bad)
+    return bad
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "unreadable", "bomb"])
+def test_a_bad_image_is_named_and_can_be_skipped(kind: str, typed: Typed, tmp_path: Path) -> None:
+    bad = folder_with_a_bad_image(tmp_path / "images", kind)
+    chosen = ("model=restoration", "task=folder", f"task.path={bad.parent}")
+    sentence = typed.refused(*chosen, *QUICK)
+    assert str(bad) in sentence
+    assert "task." in sentence
+    with pytest.warns(UserWarning, match="bad.png"):
+        status, output, errors = typed(*chosen, *QUICK, "task.on_bad_image=skip")
+    assert status == 0, errors
+
+
+def test_a_missing_data_set_without_network_is_one_sentence(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recon.data import sources
+
+    # Ports of this machine that nothing listens on stand for a network that is not there.
+    monkeypatch.setattr(sources.MNIST, "urls", ["http://127.0.0.1:9/"])
+    sentence = typed.refused("model=classifier", "task=mnist", f"data.root={tmp_path / 'data'}", *QUICK)
+    assert "data.root" in sentence
+    assert "127.0.0.1" in sentence
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_status_2(typed: Typed) -> None:
+    quick = [word for word in QUICK if "max_steps" not in word]
+    sentence = typed.refused("model=restoration", "optimizer=sgd", "optimizer.lr=1e20", "trainer.max_epochs=2", *quick)
+    assert "step" in sentence
+    assert "learning rate" in sentence
+    (folder,) = typed.tmp_path.glob("outputs/*/*")
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["status"] == "failed"
+    assert "not finite" in environment["error"]
+
+
+def test_wandb_runs_offline_and_ends_with_the_right_exit_code(tmp_path: Path) -> None:
+    quick = [word for word in QUICK if "logger" not in word]
+    home = {"WANDB_MODE": "offline", "HOME": str(tmp_path), "WANDB_API_KEY": ""}
+    good = type_in("logger=auto", f"hydra.run.dir={tmp_path}/good", *quick, **home)
+    assert good.returncode == 0, good.stderr
+    assert "logger: wandb" in good.stdout
+    assert "wandb sync" in good.stdout
+    assert good.stdout.strip().splitlines()[-1] == f"run: {tmp_path}/good"
+    (record,) = (tmp_path / "good" / "wandb").glob("offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for name in (b"train/loss", b"test/psnr", b"images/validation"):
+        assert name in content, name

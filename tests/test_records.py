@@ -1,0 +1,100 @@
+"""What lies in a run folder is whole or not there, and runs no code."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from recon import records
+from recon.checkpoint import AtomicCheckpointIO, load, load_weights
+from recon.errors import InputError
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    records.write_json(path, {"a": 1})
+    records.write_json(path, {"b": "é"})
+    assert path.read_text() == '{\n  "b": "é"\n}\n'
+    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path) -> None:
+    records.write_csv(tmp_path / "a.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0, "psnr": 20.0}])
+    assert (tmp_path / "a.csv").read_text() == "epoch,loss,psnr\n0,1.5,\n1,1.0,20.0\n"
+
+
+def test_a_grid_shows_the_images_as_they_are() -> None:
+    grey, colour = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
+    sheet = records.grid({"grey": grey, "colour": colour})
+    # Each cell of 8×8 is enlarged 12 times; the header takes 14 rows and gaps 4.
+    assert sheet.size == (4 + 2 * 100, 14 + 2 * 100 + 4)
+    assert sheet.getpixel((4 + 12 * 3 + 5, 14 + 12 * 2 + 5)) == (round(float(grey[0, 0, 2, 3]) * 255),) * 3
+    expected = tuple(round(float(value) * 255) for value in colour[1, :, 7, 0])
+    assert sheet.getpixel((104 + 5, 14 + 100 + 12 * 7 + 5)) == expected
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"a": torch.ones(3)}}, path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"the disk is full: writing .*last.ckpt needs 3 MB"):
+            AtomicCheckpointIO().save_checkpoint({"state_dict": {"a": torch.ones(1 << 20)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load(path)["state_dict"]["a"].shape == (3,)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch\n"
+        "from recon.checkpoint import AtomicCheckpointIO\n"
+        "while True:\n"
+        "    AtomicCheckpointIO().save_checkpoint({'state_dict': {'a': torch.ones(1 << 22)}}, sys.argv[1])\n"
+        "    print('saved', flush=True)\n"
+    )
+    for place in range(4):
+        path = tmp_path / f"{place}.ckpt"
+        child = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()  # at least one is written
+        try:
+            child.wait(timeout=0.013 * (place + 1))
+        except subprocess.TimeoutExpired:
+            child.kill()
+        child.wait()
+        assert load(path)["state_dict"]["a"].shape == (1 << 22,)
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("owned",)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Hostile()}, "a.ckpt")
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Hostile()))
+    for name in ("a.ckpt", "b.ckpt"):
+        with pytest.raises(InputError, match="no readable checkpoint of tensors"):
+            load(Path(name))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        load(tmp_path / "none.ckpt")
+    torch.save({"state_dict": {"weight": torch.ones(2, 2)}}, tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="do not fit"):
+        load_weights(torch.nn.Linear(3, 3), tmp_path / "a.ckpt")
+    (tmp_path / "a.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:200])
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        load(tmp_path / "a.ckpt")
