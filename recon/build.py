@@ -11,10 +11,12 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -31,6 +33,7 @@ from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
+from recon.pair import Pair
 
 Config = dict[str, Any]
 T = TypeVar("T")
@@ -72,6 +75,7 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
     target = find_class(node["_target_"], key)
     parameters = inspect.signature(target).parameters
     check_keys(arguments, parameters, key)
+    check_types(arguments, target, key)
     arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
     if node.get("_partial_"):
         return functools.partial(target, **arguments)
@@ -118,10 +122,41 @@ def check_keys(given: Iterable[str], known: Iterable[str], key: str) -> None:
             raise InputError(f"{key}.{name}: there is no such key; {remedy}".lstrip("."))
 
 
+def check_types(given: Mapping[str, Any], target: type[Any], key: str) -> None:
+    """Raise InputError for the first value that is plainly not of the type that the target's signature asks for."""
+    try:
+        hints = get_type_hints(target.__init__)
+    except (NameError, TypeError):  # annotations that only a type checker can read
+        return
+    for name, value in given.items():
+        if name in hints and not _fits(value, hints[name]):
+            wanted = getattr(hints[name], "__name__", None) or str(hints[name]).replace("typing.", "")
+            raise InputError(f"{key}.{name}: {value!r} does not fit; give a value of type {wanted}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Can a plain value of the configuration be what a type hint says? Only what is certain is refused."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool, NoneType):
+        return isinstance(value, hint)
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, list | tuple)
+    return True
+
+
 def check_config(config: Config) -> None:
     """Reject keys that Hydra lets through: those of `+key=value` and of experiment files."""
     check_keys(config, _TOP_LEVEL, "")
     check_keys(config["trainer"], inspect.signature(Trainer.__init__).parameters, "trainer")
+    check_types(config["trainer"], Trainer, "trainer")
     check_keys(config["data"], {"root"}, "data")
     check_keys(config["accelerator"], {"channels_last", "fused", "compile"}, "accelerator")
     check_keys(config["logger"], {"kind", "project"}, "logger")
@@ -164,11 +199,28 @@ def module(config: Config, task: Task) -> Module:
     if model.get("judge"):
         model = {**model, "judge": _judge(Path(model["judge"]), task)}
     made: Module = construct(model, "model", facts)
+    _try_out(made, task)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
         made.net.compile()
     return made
+
+
+def _try_out(module: Module, task: Task) -> None:
+    """Take one evaluation step on a blank image, so that a net that does not fit says so before any download."""
+    blank = torch.zeros(1, *task.shape)
+    one = torch.zeros(1, dtype=torch.int64)
+    try:
+        with torch.no_grad():
+            module.eval().step(Pair(blank, blank, torch.ones_like(blank[:, :1]), one, one, torch.zeros(1)))
+    except InputError as error:
+        raise InputError(f"model.net: {error}") from error
+    except RuntimeError as error:
+        shape = "×".join(map(str, task.shape))
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model.net: it does not work on images of {shape} ({reason}); choose another") from error
+    module.train()
 
 
 def data(config: Config, task: Task, module: Module) -> DataModule:

@@ -22,5 +22,10 @@ def show_metrics(metrics: Mapping[str, float]) -> None:
     table = Table("metric", *splits)
     for row in dict.fromkeys(name.split("/", 1)[1] for name in metrics):
         values = (metrics.get(f"{split}/{row}") for split in splits)
-        table.add_row(row, *("" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(row, *("" if value is None else _short(value) for value in values))
     Console().print(table)
+
+
+def _short(value: float) -> str:
+    """Four significant digits, but no power of ten for large numbers."""
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"

@@ -16,7 +16,9 @@ def metrics(folder: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("model", ["gan", "inpainting"])
 def test_two_devices_train_and_report_what_one_device_does(model: str, tmp_path: Path) -> None:
-    done = type_in(f"model={model}", "trainer.devices=2", "trainer.max_steps=5", f"hydra.run.dir={tmp_path}/two", *QUICK)
+    done = type_in(
+        f"model={model}", "trainer.devices=2", "trainer.max_steps=5", f"hydra.run.dir={tmp_path}/two", *QUICK
+    )
     assert done.returncode == 0, done.stderr
     folder = folder_of(done.stdout)
     assert "on 2 × cpu" in done.stdout

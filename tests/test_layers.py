@@ -12,7 +12,8 @@ from conftest import ROOT
 LAYERS = [
     "errors", "pair", "keyed", "losses", "metrics", "nets", "degradations", "records", "help", "console", "loggers",
     "data.store", "data.download", "data.sources", "data.augment", "data.loader", "data.datamodule",
-    "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.evaluate", "actions.train",
+    "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.finished", "actions.evaluate",
+    "actions.train",
     "sweep", "actions",
 ]  # fmt: skip
 

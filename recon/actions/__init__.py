@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,6 @@ from recon.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Groups whose choice on the command line replaces the run's own when a finished run is worked on.
-_REPLACEABLE = ("task", "degradation")
-
 
 def act(config: DictConfig) -> None:
     """Carry out the action of a composed configuration."""
@@ -22,7 +20,7 @@ def act(config: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides = list(hydra.overrides.task)
+    overrides = [override for override in hydra.overrides.task if override in sys.argv]
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
     _quiet()
     from omegaconf import OmegaConf
@@ -36,6 +34,7 @@ def act(config: DictConfig) -> None:
             train(resolved, folder, about)
         elif resolved["action"] == "evaluate":
             from recon.actions.evaluate import evaluate
+            from recon.actions.finished import of_run
 
             evaluate(of_run(resolved, overrides), folder, about)
         else:
@@ -45,34 +44,6 @@ def act(config: DictConfig) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
-
-
-def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Take the configuration of the run that `run=` names, with what the command line says otherwise.
-
-    A group that was chosen anew (`degradation=noise`) replaces the run's whole, a single key
-    (`degradation.sigma=0.3`) only itself. What concerns this machine, not the model, is never taken from the run.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-
-    from recon.checkpoint import read_config
-
-    if not config["run"]:
-        raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
-    recorded = read_config(Path(config["run"]))
-    here = {key: config[key] for key in ("action", "run", "data", "logger", "accelerator")}
-    merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
-    merged.trainer.precision = recorded["trainer"]["precision"]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    for override in parsed:
-        if override.key_or_group in _REPLACEABLE:
-            merged[override.key_or_group] = config[override.key_or_group]
-    for override in parsed:
-        if "." in override.key_or_group and not override.is_delete():
-            OmegaConf.update(merged, override.key_or_group, override.value(), force_add=True)
-    taken: Any = OmegaConf.to_container(merged)
-    return {str(key): value for key, value in taken.items()}
 
 
 def _quiet() -> None:

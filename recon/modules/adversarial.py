@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from recon import keyed, losses
+from recon.errors import InputError
 from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
 from recon.pair import Pair
 
@@ -95,6 +96,13 @@ class GANModule(AdversarialModule):
         judge: nn.Module | None,
     ) -> None:
         super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        if gradient_penalty and any(
+            isinstance(layer, nn.BatchNorm2d) for layer in cast(nn.Module, net.discriminator).modules()
+        ):
+            raise InputError(
+                "model.gradient_penalty: it is taken image by image, which batch norm mixes; "
+                "add model.net.norm=none or model.net.norm=spectral"
+            )
         self.automatic_optimization = False
         self.adversarial = losses.adversarial(loss)
         self.gradient_penalty = gradient_penalty

@@ -8,6 +8,8 @@ from conftest import Compose
 from lightning.pytorch import Trainer
 from test_modules import QUIET, built, fitted
 
+from recon.errors import InputError
+
 GAN = ("model=gan", "task=digits")
 
 
@@ -16,8 +18,9 @@ GAN = ("model=gan", "task=digits")
 @pytest.mark.parametrize("conditional", [True, False])
 def test_every_loss_trains_both_players(loss: str, penalty: int, conditional: bool, compose: Compose) -> None:
     config = compose(
-        *GAN, f"model.loss={loss}", f"model.gradient_penalty={penalty}", f"model.net.conditional={conditional}"
-    )
+        *GAN, f"model.loss={loss}", f"model.gradient_penalty={penalty}", f"model.net.conditional={conditional}",
+        f"model.net.norm={'none' if penalty else 'batch'}",
+    )  # fmt: skip
     module, data = built(config)
     before = {name: weight.clone() for name, weight in module.net.named_parameters()}
     Trainer(**QUIET, max_epochs=1, max_steps=3).fit(module, datamodule=data)
@@ -41,6 +44,11 @@ def test_max_steps_counts_batches_not_optimisers(overrides: tuple[str, ...], com
     module.on_train_batch_end = spy  # type: ignore[method-assign]
     Trainer(**QUIET, max_epochs=5, max_steps=10).fit(module, datamodule=data)
     assert steps == list(range(1, 11))
+
+
+def test_a_gradient_penalty_refuses_batch_norm(compose: Compose) -> None:
+    with pytest.raises(InputError, match=r"model\.gradient_penalty.*model\.net\.norm=none"):
+        built(compose(*GAN, "model.gradient_penalty=10", "model.net.norm=batch"))
 
 
 def test_several_discriminator_steps_for_one_of_the_generator(compose: Compose) -> None:
@@ -90,7 +98,7 @@ def test_the_average_is_of_the_generator_and_makes_the_samples(compose: Compose)
 def test_samples_are_in_range_and_follow_keys(compose: Compose) -> None:
     module, _ = built(compose(*GAN))
     module.eval()
-    images = module.generate(torch.arange(6), torch.arange(6))
+    images = module.generate(torch.arange(6), torch.arange(6)).detach()
     assert images.shape == (6, 1, 8, 8)
     assert float(images.min()) >= 0
     assert float(images.max()) <= 1
