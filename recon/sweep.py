@@ -29,8 +29,7 @@ def run_job(hydra: HydraConf) -> None:
         JobFailed: Hydra goes on with the other jobs and the sweep ends with this.
     """
     overrides = list(hydra.overrides.task)
-    # What stands on the command line as it is does not vary from job to job.
-    varied = [override for override in overrides if override not in sys.argv]
+    varied = [override for override in overrides if override.split("=", 1)[0] in _swept_keys()]
     name = re.sub(r"[^\w.-]+", "-", "_".join(varied)).strip("-") or "job"
     folder = Path(hydra.sweep.dir).absolute() / f"{hydra.job.num}_{name[:120]}"
     environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
@@ -38,3 +37,12 @@ def run_job(hydra: HydraConf) -> None:
     finished = subprocess.run(command, env=environment, check=False)
     if finished.returncode:
         raise JobFailed(f"job {hydra.job.num} ({' '.join(overrides)}) ended with status {finished.returncode}")
+
+
+def _swept_keys() -> set[str]:
+    """The keys that the command line gives several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return {override.get_key_element() for override in parsed if override.is_sweep_override()}

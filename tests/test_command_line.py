@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -291,6 +292,37 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_2(typed: Typed) -> N
     assert "not finite" in environment["error"]
 
 
+def test_early_stopping_ends_a_run_that_does_not_improve(typed: Typed) -> None:
+    quick = [word for word in QUICK if "max_steps" not in word]
+    status, output, _ = typed(
+        "model=classifier", "optimizer=sgd", "optimizer.lr=1e-9", "early_stopping=2", "trainer.max_epochs=9",
+        "trainer.limit_train_batches=1", *quick,
+    )  # fmt: skip
+    assert status == 0
+    assert len((folder_of(output) / "metrics.csv").read_text().splitlines()) == 1 + 3
+
+
+def exit_code_of(path: Path) -> int:
+    """Read the exit code that an offline W&B run will be uploaded with from its log (LevelDB's log format)."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, message, codes = path.read_bytes(), 7, b"", []
+    while place + 7 <= len(data):
+        if 32768 - place % 32768 < 7:  # what is left of a block is padding
+            place += 32768 - place % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        message += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record.FromString(message)
+            message = b""
+            if record.WhichOneof("record_type") == "exit":
+                codes.append(record.exit.exit_code)
+    (code,) = codes
+    return int(code)
+
+
 def test_wandb_runs_offline_and_ends_with_the_right_exit_code(tmp_path: Path) -> None:
     quick = [word for word in QUICK if "logger" not in word]
     home = {"WANDB_MODE": "offline", "HOME": str(tmp_path), "WANDB_API_KEY": ""}
@@ -303,3 +335,12 @@ def test_wandb_runs_offline_and_ends_with_the_right_exit_code(tmp_path: Path) ->
     content = record.read_bytes()
     for name in (b"train/loss", b"test/psnr", b"images/validation"):
         assert name in content, name
+    assert exit_code_of(record) == 0
+
+    bad = type_in(
+        "logger=wandb", f"hydra.run.dir={tmp_path}/bad", "model=restoration", "optimizer=sgd", "optimizer.lr=1e20",
+        *[word for word in quick if "max_steps" not in word], **home,
+    )  # fmt: skip
+    assert bad.returncode == 2
+    (record,) = (tmp_path / "bad" / "wandb").glob("offline-run-*/*.wandb")
+    assert exit_code_of(record) == 1

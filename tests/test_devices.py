@@ -49,11 +49,8 @@ def test_a_sweep_runs_each_job_in_a_process_and_folder_of_its_own(tmp_path: Path
 
 
 def test_a_job_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
-    done = type_in(
-        "-m", "task.batch_size=63,64", "trainer.devices=2", "trainer.max_steps=2", f"hydra.sweep.dir={tmp_path}/sweep",
-        *QUICK,
-    )  # fmt: skip
+    done = type_in("-m", "task.batch_size=0,64", "trainer.max_steps=2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
     assert done.returncode == 1
-    assert "task.batch_size=63" in done.stderr
+    assert "task.batch_size=0" in done.stderr
     folders = [path for path in (tmp_path / "sweep").iterdir() if (path / "metrics.json").exists()]
     assert [folder.name for folder in folders] == ["1_task.batch_size-64"]

@@ -74,6 +74,14 @@ def test_every_scheduler(scheduler: str, model: str, compose: Compose, tmp_path:
     take_one_step(compose(f"model={model}", f"scheduler={scheduler}", *QUICK), tmp_path)
 
 
+@pytest.mark.parametrize("accelerator", ["auto", "cpu", "cpu_bf16"])
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_accelerator_of_this_machine(accelerator: str, model: str, compose: Compose, tmp_path: Path) -> None:
+    quick = [override for override in QUICK if not override.startswith("accelerator")]
+    record = take_one_step(compose(f"model={model}", f"accelerator={accelerator}", *quick), tmp_path)
+    assert all(value == value for name, value in record.items() if name.startswith("test/"))
+
+
 @pytest.mark.parametrize("augment", choices("augment"))
 def test_every_augmentation(augment: str, compose: Compose, tmp_path: Path) -> None:
     take_one_step(compose("model=classifier", f"augment={augment}", *QUICK), tmp_path)

@@ -52,7 +52,7 @@ def _quiet() -> None:
 
     # A warning is for the person who started the run: without the line of code that gave it.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go (Lightning issue 21373).
+    # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -212,6 +212,16 @@ def test_schedules_follow_their_law(model: str, scheduler: str, expected: Any, c
     assert rates == pytest.approx([expected(step) for step in range(1, 11)], abs=1e-9)
 
 
+def test_a_plateau_lowers_the_rate_when_the_metric_no_longer_improves(compose: Compose) -> None:
+    config = compose(
+        "model=classifier", "task=digits", "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5",
+        "optimizer=sgd", "optimizer.lr=1e-9",
+    )  # fmt: skip
+    _, trainer = fitted(config, max_epochs=3, limit_train_batches=1)
+    # Accuracy does not move at this rate: the second and the third epoch are each no better than the first.
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.25e-9)
+
+
 def test_one_cycle_knows_the_number_of_steps(compose: Compose) -> None:
     module, _ = fitted(compose("model=classifier", "task=digits", "scheduler=one_cycle"), limit_train_batches=5)
     scheduler = module.trainer.lr_scheduler_configs[0].scheduler
