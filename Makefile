@@ -14,8 +14,9 @@ setup: .venv/done
 run: setup
 	$(BIN)/python run.py
 
+# Two processes of one thread each use two cores better than one of two threads.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

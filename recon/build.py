@@ -30,6 +30,7 @@ from recon.data.datamodule import DataModule
 from recon.data.sources import Task
 from recon.degradations.base import Degradation
 from recon.errors import InputError
+from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
@@ -203,7 +204,8 @@ def module(config: Config, task: Task) -> Module:
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
-        made.net.compile()
+        for net in made.players() if isinstance(made, AdversarialModule) else (made.net,):
+            net.compile()
     return made
 
 
@@ -276,10 +278,12 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
 
 
 def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
+    # Without validation there is nothing to choose by: the latest weights count as the best.
+    monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
-        monitor=module.monitor,
+        monitor=monitor,
         mode=module.mode,
         save_last=True,
         enable_version_counter=False,
@@ -288,11 +292,11 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:
-        if module.monitor is None:
+        if monitor is None:
             raise InputError(
-                "early_stopping: this model has no metric that tells which weights are better; leave it at null"
+                "early_stopping: there is no metric here that tells which weights are better; leave it at null"
             )
-        callbacks.append(EarlyStopping(module.monitor, patience=config["early_stopping"], mode=module.mode))
+        callbacks.append(EarlyStopping(monitor, patience=config["early_stopping"], mode=module.mode))
     return callbacks
 
 

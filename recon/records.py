@@ -94,6 +94,32 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     return sheet
 
 
+def heatmap(table: Tensor) -> Image:
+    """Draw a confusion matrix: a row for each true class, a column for each predicted one, darker for more.
+
+    Args:
+        table: (K,K) int64 counts; each row is shaded by its own share.
+    """
+    from PIL import Image, ImageDraw
+
+    cell, margin = 40, 56
+    side = margin + cell * len(table)
+    sheet = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, 4), "truth \\ seen as", fill="black")
+    share = table.double() / table.sum(1, keepdim=True).clamp(min=1)
+    for row, counts in enumerate(table.tolist()):
+        top = margin + cell * row
+        draw.text((margin - 14, top + 14), str(row), fill="black", anchor="ra")
+        draw.text((top + 20, margin - 16), str(row), fill="black", anchor="ma")
+        for column, count in enumerate(counts):
+            left, light = margin + cell * column, round(255 * (1 - float(share[row, column]) ** 0.5))
+            draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=(light, light, 255))
+            if count:
+                draw.text((left + 19, top + 14), str(count), fill="black" if light > 110 else "white", anchor="ma")
+    return sheet
+
+
 def environment(**known: Any) -> dict[str, Any]:
     """Describe where a run ran: versions, machine, git, command and start."""
     from importlib.metadata import version

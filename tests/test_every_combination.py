@@ -82,6 +82,17 @@ def test_every_accelerator_of_this_machine(accelerator: str, model: str, compose
     assert all(value == value for name, value in record.items() if name.startswith("test/"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["restoration", "gan"])
+def test_a_compiled_net_trains(model: str, compose: Compose, tmp_path: Path) -> None:
+    take_one_step(compose(f"model={model}", *QUICK, "accelerator.compile=true"), tmp_path)
+
+
+def test_a_run_without_validation_keeps_the_latest_weights(compose: Compose, tmp_path: Path) -> None:
+    quick = [override for override in QUICK if "limit_val" not in override]
+    take_one_step(compose("model=restoration", *quick, "trainer.limit_val_batches=0"), tmp_path)
+
+
 @pytest.mark.parametrize("augment", choices("augment"))
 def test_every_augmentation(augment: str, compose: Compose, tmp_path: Path) -> None:
     take_one_step(compose("model=classifier", f"augment={augment}", *QUICK), tmp_path)

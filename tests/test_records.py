@@ -39,6 +39,15 @@ def test_a_grid_shows_the_images_as_they_are() -> None:
     assert sheet.getpixel((104 + 5, 14 + 100 + 12 * 7 + 5)) == expected
 
 
+def test_a_confusion_matrix_is_darkest_where_the_most_are() -> None:
+    sheet = records.heatmap(torch.tensor([[90, 10], [0, 50]]))
+
+    def shade(row: int, column: int) -> int:
+        return sheet.getpixel((56 + 40 * column + 3, 56 + 40 * row + 3))[0]
+
+    assert shade(1, 1) < shade(0, 0) < shade(0, 1) < shade(1, 0) == 255
+
+
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"state_dict": {"a": torch.ones(3)}}, path)

@@ -41,7 +41,7 @@ def evaluate(config: build.Config, folder: Path, about: Mapping[str, Any]) -> di
 
 
 def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> dict[str, float]:
-    """Test a module and write what each image gave: `per_image.csv` and, for classes, `confusion.csv`."""
+    """Test a module and write what each image gave: `per_image.csv` and, for classes, the confusion matrix."""
     trainer.test(module, datamodule=data, verbose=False)
     _write_results(module, folder)
     return module.summary
@@ -55,3 +55,7 @@ def _write_results(module: Module, folder: Path) -> None:
         table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), module.num_classes)
         rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
         records.write_csv(folder / "confusion.csv", rows)
+        picture = records.heatmap(table)
+        records.write_image(folder / "images" / "confusion.png", picture)
+        for logger in module.trainer.loggers:
+            loggers.log_image(logger, "images/confusion", picture, module.trainer.global_step)
