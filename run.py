@@ -17,7 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from recon.actions.finished import choices_of
-from recon.errors import InputError, JobFailed, hydra_sentence
+from recon.errors import InputError, JobFailed
+from recon.help import help_text, hydra_sentence
 
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.
 _typed: list[str] = sys.argv
@@ -47,8 +48,6 @@ def main() -> int:
     global _typed
     _typed = sys.argv
     if {"--help", "-h"} & set(sys.argv[1:]):
-        from recon.help import help_text
-
         print(help_text(CONF), end="")
         return 0
     # A run folder is named by what it is for.
@@ -66,7 +65,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except Exception as error:
-        if (sentence := hydra_sentence(error)) is not None:
+        if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)
         traceback.print_exc()
         return 1
@@ -78,7 +77,9 @@ def _run_name(action: str, model: str, task: str) -> str:
 
 
 def _complain(sentence: str, status: int) -> int:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    """Say what is wrong, in the first process alone."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
     return status
 
 

@@ -11,7 +11,7 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -46,10 +46,18 @@ _ALLOWED = (
     "torchmetrics.",
     *(f"lightning.pytorch.{part}." for part in ("callbacks", "loggers", "strategies", "plugins")),
 )
-_TOP_LEVEL = {
-    *("action", "run", "seed", "data", "trainer", "early_stopping", "accelerator", "logger"),
-    *("task", "degradation", "augment", "optimizer", "scheduler", "model"),
+# What the nodes without a `_target_` may hold; those of a class hold what its signature says.
+_TOP_LEVEL: dict[str, Any] = {
+    "action": str,
+    "run": str | None,
+    "seed": int,
+    "early_stopping": int | None,
+    **dict.fromkeys(("data", "trainer", "accelerator", "logger", "task", "degradation", "augment"), dict[str, Any]),
+    **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
 }
+_DATA: dict[str, Any] = {"root": str}
+_ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
+_LOGGER: dict[str, Any] = {"kind": Literal["auto", "wandb", "tensorboard", "csv", "none"], "project": str}
 
 
 def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
@@ -75,8 +83,7 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
         return arguments
     target = find_class(node["_target_"], key)
     parameters = inspect.signature(target).parameters
-    check_keys(arguments, parameters, key)
-    check_types(arguments, target, key)
+    check_node(arguments, hints_of(target), key)
     arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
     if node.get("_partial_"):
         return functools.partial(target, **arguments)
@@ -113,26 +120,36 @@ def find_class(path: str, key: str) -> type:
     return found
 
 
-def check_keys(given: Iterable[str], known: Iterable[str], key: str) -> None:
-    """Raise InputError for the first key that is not known, with the nearest that is."""
-    known = list(known)
-    for name in given:
+def hints_of(target: type[Any]) -> dict[str, Any]:
+    """What each key of a class's signature may hold; `Any` where the annotation is only for type checkers."""
+    parameters = list(inspect.signature(target).parameters)
+    try:
+        hints = get_type_hints(target.__init__)
+    except (NameError, TypeError):
+        hints = {}
+    return {name: hints.get(name, Any) for name in parameters}
+
+
+def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> None:
+    """Reject the keys and values of a node that cannot be right.
+
+    Args:
+        given: the node.
+        known: the type hint of each key that there is.
+        key: the node's place in the configuration.
+
+    Raises:
+        InputError: a key that is not known, with the nearest that is, or a value plainly not of its type.
+    """
+    for name, value in given.items():
+        place = f"{key}.{name}".lstrip(".")
         if name not in known:
             nearest = difflib.get_close_matches(name, known, 1)
             remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
-            raise InputError(f"{key}.{name}: there is no such key; {remedy}".lstrip("."))
-
-
-def check_types(given: Mapping[str, Any], target: type[Any], key: str) -> None:
-    """Raise InputError for the first value that is plainly not of the type that the target's signature asks for."""
-    try:
-        hints = get_type_hints(target.__init__)
-    except (NameError, TypeError):  # annotations that only a type checker can read
-        return
-    for name, value in given.items():
-        if name in hints and not _fits(value, hints[name]):
-            wanted = getattr(hints[name], "__name__", None) or str(hints[name]).replace("typing.", "")
-            raise InputError(f"{key}.{name}: {value!r} does not fit; give a value of type {wanted}")
+            raise InputError(f"{place}: there is no such key; {remedy}")
+        if not _fits(value, known[name]):
+            wanted = known[name].__name__ if isinstance(known[name], type) else str(known[name]).replace("typing.", "")
+            raise InputError(f"{place}: {value!r} does not fit; give a value of type {wanted}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -154,13 +171,12 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def check_config(config: Config) -> None:
-    """Reject keys that Hydra lets through: those of `+key=value` and of experiment files."""
-    check_keys(config, _TOP_LEVEL, "")
-    check_keys(config["trainer"], inspect.signature(Trainer.__init__).parameters, "trainer")
-    check_types(config["trainer"], Trainer, "trainer")
-    check_keys(config["data"], {"root"}, "data")
-    check_keys(config["accelerator"], {"channels_last", "fused", "compile"}, "accelerator")
-    check_keys(config["logger"], {"kind", "project"}, "logger")
+    """Reject what Hydra lets through: the keys of `+key=value` and of experiment files, and values of another type."""
+    check_node(config, _TOP_LEVEL, "")
+    check_node(config["trainer"], hints_of(Trainer), "trainer")
+    check_node(config["data"], _DATA, "data")
+    check_node(config["accelerator"], _ACCELERATOR, "accelerator")
+    check_node(config["logger"], _LOGGER, "logger")
 
 
 def task(config: Config) -> Task:

@@ -10,16 +10,3 @@ class InputError(ValueError):
 
 class JobFailed(RuntimeError):
     """A job of a sweep ended with another status than 0; its own output says why."""
-
-
-def hydra_sentence(error: BaseException) -> str | None:
-    """Tell what Hydra or OmegaConf found wrong with the command line in one sentence; None for any other exception."""
-    origin = type(error).__module__.split(".")[0]
-    if origin not in ("hydra", "omegaconf"):
-        return None
-    while error.__cause__ is not None and type(error.__cause__).__module__.split(".")[0] in ("hydra", "omegaconf"):
-        if "Could not override" in str(error):
-            break
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines)

@@ -1,5 +1,7 @@
-"""The text of `python run.py --help`: what can be chosen, each choice with the first line of its file."""
+"""What can be typed: the text of `python run.py --help`, and a sentence for what was mistyped."""
 
+import difflib
+import re
 from pathlib import Path
 
 _HEAD = """\
@@ -39,3 +41,35 @@ def _defaults(path: Path) -> dict[str, str]:
     """The group choices that stand as `- group: choice` in the defaults list."""
     pairs = (line.strip()[2:].split(": ", 1) for line in path.read_text().splitlines() if line.startswith("  - "))
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def hydra_sentence(error: BaseException, conf: Path) -> str | None:
+    """Tell what Hydra found wrong with the command line in one sentence; None for any other exception."""
+    if not _is_hydras(error):
+        return None
+    told = [str(error)]
+    while error.__cause__ is not None and _is_hydras(error.__cause__):
+        error = error.__cause__
+        told.append(str(error))
+    for text in told:
+        if found := re.search(r"Could not find '(?:\./)?(.+)/(\w+)'", text):
+            group, choice = found.groups()
+            return f"{group}={choice}: there is no such choice; choose one of {'|'.join(_choices(conf, group))}"
+        if found := re.search(r"Could not override '([^']+)'", text):
+            return f"{found[1]}: there is no such key; {_nearest_key(conf, found[1].split('.')[-1])}"
+    return "; ".join(line.strip() for line in told[-1].splitlines() if line.strip())
+
+
+def _is_hydras(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0] in ("hydra", "omegaconf")
+
+
+def _choices(conf: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _nearest_key(conf: Path, key: str) -> str:
+    """Suggest what a key may have been meant to be, of all that the files have."""
+    known = {word for path in conf.rglob("*.yaml") for word in re.findall(r"^ *(\w+):", path.read_text(), re.M)}
+    nearest = difflib.get_close_matches(key, sorted(known), 1)
+    return f"did you mean {nearest[0]}?" if nearest else "`python run.py --cfg job` shows all keys"
