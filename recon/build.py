@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
-from recon.callbacks import EpochTable, Pictures, ProgressBar
+from recon.callbacks import BestAndLast, EpochTable, NoProfiler, Pictures, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
@@ -271,7 +271,7 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
         settings["strategy"] = "ddp_find_unused_parameters_true"
     try:
         made = Trainer(
-            **settings,
+            **{"profiler": NoProfiler(), **settings},
             callbacks=_callbacks(config, module, folder),
             logger=logger or False,
             plugins=[AtomicCheckpointIO()],
@@ -296,15 +296,7 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
 def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     # Without validation there is nothing to choose by: the latest weights count as the best.
     monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor=monitor,
-        mode=module.mode,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoint]
+    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), BestAndLast(folder, monitor, module.mode)]
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:
