@@ -215,11 +215,11 @@ def test_schedules_follow_their_law(model: str, scheduler: str, expected: Any, c
 def test_a_plateau_lowers_the_rate_when_the_metric_no_longer_improves(compose: Compose) -> None:
     config = compose(
         "model=classifier", "task=digits", "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5",
-        "optimizer=sgd", "optimizer.lr=1e-9",
+        "optimizer=sgd", "optimizer.lr=1e-6",
     )  # fmt: skip
     _, trainer = fitted(config, max_epochs=3, limit_train_batches=1)
     # Accuracy does not move at this rate: the second and the third epoch are each no better than the first.
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.25e-9)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.25e-6)
 
 
 def test_one_cycle_knows_the_number_of_steps(compose: Compose) -> None:
