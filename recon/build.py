@@ -14,15 +14,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
+from recon import loggers
 from recon.callbacks import BestAndLast, EpochTable, NoProfiler, Pictures, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
 from recon.data.augment import Augment
@@ -177,6 +178,34 @@ def check_config(config: Config) -> None:
     check_node(config["data"], _DATA, "data")
     check_node(config["accelerator"], _ACCELERATOR, "accelerator")
     check_node(config["logger"], _LOGGER, "logger")
+
+
+class Run(NamedTuple):
+    """All that a run needs; its images are not loaded yet."""
+
+    module: Module
+    data: DataModule
+    trainer: Trainer
+    logger: Logger | None
+
+
+def run(config: Config, folder: Path) -> Run:
+    """Check a configuration and make what it describes, before anything is downloaded or begun.
+
+    Args:
+        config: the resolved configuration.
+        folder: the run folder.
+
+    Raises:
+        InputError: anything that cannot be right.
+    """
+    check_config(config)
+    seed_everything(config["seed"], verbose=False)
+    made_task = task(config)
+    made_module = module(config, made_task)
+    made_data = data(config, made_task, made_module)
+    logger = loggers.make(folder=folder, config=config, **config["logger"])
+    return Run(made_module, made_data, trainer(config, made_module, folder, logger), logger)
 
 
 def task(config: Config) -> Task:

@@ -31,15 +31,15 @@ class NoProfiler(PassThroughProfiler):
 class Seldom(Callback):
     """A callback with nothing to do at a training step: Lightning skips hooks that are not callable."""
 
-    on_train_batch_start = None  # type: ignore[assignment]
-    on_before_zero_grad = None  # type: ignore[assignment]
-    on_before_backward = None  # type: ignore[assignment]
-    on_after_backward = None  # type: ignore[assignment]
-    on_before_optimizer_step = None  # type: ignore[assignment]
-    on_train_batch_end = None  # type: ignore[assignment]
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
+    on_train_batch_end: Any = None
 
 
-class BestAndLast(Seldom, ModelCheckpoint):  # type: ignore[misc]
+class BestAndLast(Seldom, ModelCheckpoint):
     """Keep `best.ckpt` and `last.ckpt` after each validation.
 
     Args:
@@ -122,14 +122,8 @@ class Pictures(Seldom):
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
 
 
-class ProgressBar(RichProgressBar):
+class ProgressBar(Seldom, RichProgressBar):
     """A rich bar with the running loss, refreshed seldom enough to cost nothing."""
-
-    on_train_batch_start = None  # type: ignore[assignment]
-    on_before_zero_grad = None  # type: ignore[assignment]
-    on_before_backward = None  # type: ignore[assignment]
-    on_after_backward = None  # type: ignore[assignment]
-    on_before_optimizer_step = None  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=20, leave=False)
@@ -139,7 +133,7 @@ class ProgressBar(RichProgressBar):
     ) -> None:
         """Go forward when it is time to; Lightning's bar collects its metrics at every step."""
         if (batch_idx + 1) % self.refresh_rate == 0 or trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            RichProgressBar.on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

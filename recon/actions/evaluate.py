@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from recon import build, loggers, metrics, records
@@ -26,14 +26,8 @@ def evaluate(config: build.Config, folder: Path, about: Mapping[str, Any]) -> di
     Returns:
         The metrics of `metrics.json`.
     """
-    build.check_config(config)
-    seed_everything(config["seed"], verbose=False)
-    task = build.task(config)
-    module = build.module(config, task)
+    module, data, trainer, logger = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
-    data = build.data(config, task, module)
-    logger = loggers.make(folder=folder, config=config, **config["logger"])
-    trainer = build.trainer(config, module, folder, logger)
     data.load()
     with recorded(folder, config, about, logger) as results:
         results |= test(trainer, module, data, folder)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 
-from recon import build, loggers
+from recon import build
 from recon.actions.evaluate import test
 from recon.checkpoint import best_or_last, load_weights
 from recon.console import say
@@ -27,13 +27,7 @@ def train(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[
     Returns:
         The metrics of `metrics.json`.
     """
-    build.check_config(config)
-    seed_everything(config["seed"], verbose=False)
-    task = build.task(config)
-    module = build.module(config, task)
-    data = build.data(config, task, module)
-    logger = loggers.make(folder=folder, config=config, **config["logger"])
-    trainer = build.trainer(config, module, folder, logger)
+    module, data, trainer, logger = build.run(config, folder)
     data.load()
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)

@@ -58,11 +58,11 @@ class Module(LightningModule):
     mode: str = "min"
 
     # Lightning skips a hook that is not callable; an empty one costs 10 µs of every training step.
-    on_train_batch_start = None  # type: ignore[assignment]
-    on_before_zero_grad = None  # type: ignore[assignment]
-    on_before_backward = None  # type: ignore[assignment]
-    on_after_backward = None  # type: ignore[assignment]
-    on_before_optimizer_step = None  # type: ignore[assignment]
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
 
     def __init__(
         self, net: nn.Module, optimizer: MakeOptimizer, scheduler: MakeScheduler, seed: int, l1: float, ema: float
