@@ -286,6 +286,9 @@ def data(config: Config, task: Task, module: Module) -> DataModule:
 def trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:
     """Make the trainer; raises InputError for settings that cannot go together."""
     settings = dict(config["trainer"])
+    if settings["gradient_clip_val"] is None:
+        # Lightning skips a hook that is not callable, and with it what it does to clip nothing.
+        module.configure_gradient_clipping = None  # type: ignore[method-assign,assignment]
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
             raise InputError(

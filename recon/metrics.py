@@ -116,22 +116,23 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
             some = slice(first, first + planes)
             for top in range(0, height - taps + 1, _TILE_ROWS):
                 rows = slice(top, top + _TILE_ROWS + taps - 1)
-                total[some] += _ssim_map(image[some, rows], clean[some, rows], taps, blur).sum((1, 2))
+                total[some] += _ssim_map(image[some, rows], clean[some, rows], taps, blur).sum((0, 2))
     return total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
 
 
 def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Structural similarity at every position where the window fits: (N,h,w) to (N,h-taps+1,w-taps+1).
+    """Structural similarity at every position where the window fits: (N,h,w) to (h-taps+1,N,w-taps+1).
 
+    Rows come first, so that the blur of all planes along either axis is one large matrix product.
     The sum s = x + y and the difference d = x - y need four blurs instead of five, as
     2(var x + var y) = var s + var d and 4 cov = var s - var d, and likewise for the means. Both are centred before they
     are squared, as a variance by E[s²] - E[s]² loses its digits far from 0.
     """
-    x, y = image.float().clamp(0, 1), clean.float().clamp(0, 1)
+    x, y = (some.transpose(0, 1).float().clamp(0, 1) for some in (image, clean))
     fields = x.new_empty(4, *x.shape)
     torch.add(x, y, out=fields[0])
     torch.sub(x, y, out=fields[1])
-    centre = fields[:2].mean((2, 3), keepdim=True)
+    centre = fields[:2].mean((1, 3), keepdim=True)
     fields[:2].sub_(centre)
     torch.mul(fields[:2], fields[:2], out=fields[2:])
     blurred = blur(fields, taps)
@@ -168,16 +169,16 @@ def _band(size: int, taps: int) -> Tensor:
 
 
 def _matmul_blur(fields: Tensor, taps: int) -> Tensor:
-    """Blur (4,N,h,w) along both axes by banded matrix products: (4,N,h-taps+1,w-taps+1)."""
-    rows, columns = _band(fields.shape[2], taps), _band(fields.shape[3], taps)
-    across = (fields.flatten(0, 2) @ columns.T).view(-1, fields.shape[2], len(columns))
-    down = torch.bmm(rows.expand(len(across), -1, -1), across)
-    return down.view(*fields.shape[:2], len(rows), len(columns))
+    """Blur (4,h,N,w) along both axes by banded matrix products: (4,h-taps+1,N,w-taps+1)."""
+    count, height, planes, width = fields.shape
+    rows, columns = _band(height, taps), _band(width, taps)
+    across = (fields.flatten(0, 2) @ columns.T).view(count, height, planes * len(columns))
+    return (rows @ across).view(count, len(rows), planes, len(columns))
 
 
 def _shift_blur(fields: Tensor, taps: int) -> Tensor:
-    """Blur (4,N,h,w) along both axes by adding shifted copies: (4,N,h-taps+1,w-taps+1)."""
-    for axis in (2, 3):
+    """Blur (4,h,N,w) along both axes by adding shifted copies: (4,h-taps+1,N,w-taps+1)."""
+    for axis in (1, 3):
         size = fields.shape[axis] - taps + 1
         weight = _window(taps)
         blurred = fields.narrow(axis, 0, size) * weight[0]

@@ -148,13 +148,14 @@ class Module(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
         """Move the average and, every few steps, look at the losses."""
+        trainer: Any = self.trainer
         if self.average is not None:
             self.average.update_parameters(self.averaged_net)
-        if len(self._pending) >= self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        if len(self._pending) >= trainer.log_every_n_steps:
             self.log_steps()
-        if self.trainer.global_step == self.trainer.max_steps:
+        if trainer.max_steps > 0 and trainer.global_step == trainer.max_steps:
             # Lightning stops here too, but only a stop that is asked for validates and keeps the last weights.
-            self.trainer.should_stop = True
+            trainer.should_stop = True
 
     def on_validation_start(self) -> None:
         """Look at the losses before weights are validated and kept."""
