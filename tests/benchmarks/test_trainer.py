@@ -156,7 +156,7 @@ def test_the_trainer_costs_little_more_than_a_bare_loop(
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize("name", ["LeNet 2x1x8x8", "LeNet 64x1x28x28"])
+@pytest.mark.parametrize("name", ["LeNet 2x1x8x8"])
 def test_the_trainer_with_its_records_costs_less_than_lightning_without_any(
     name: str, compose: Compose, tmp_path: Path, image_folder_large: Path
 ) -> None:
