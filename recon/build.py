@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -149,7 +150,8 @@ def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> 
             remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
             raise InputError(f"{place}: there is no such key; {remedy}")
         if not _fits(value, known[name]):
-            wanted = known[name].__name__ if isinstance(known[name], type) else str(known[name]).replace("typing.", "")
+            hint = known[name]
+            wanted = hint.__name__ if hint in (str, int, float, bool) else re.sub(r"(\w+\.)+", "", str(hint))
             raise InputError(f"{place}: {value!r} does not fit; give a value of type {wanted}")
 
 
@@ -314,7 +316,7 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
         )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"trainer: {' '.join(str(error).split())}; correct the trainer.* or accelerator setting"
+            f"trainer: {' '.join(str(error).split()).rstrip('.!')}; correct the trainer.* or accelerator setting"
         ) from error
     batch_size, devices = config["task"]["batch_size"], made.world_size
     if batch_size % devices:

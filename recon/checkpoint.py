@@ -69,7 +69,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
         module.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"run: the weights in {path} do not fit the model of this run: {first}") from error
+        raise InputError(
+            f"run: the weights in {path} do not fit the model of this run ({first}); "
+            "choose a task with images like those it was trained on"
+        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
