@@ -63,7 +63,7 @@ def main() -> int:
     except JobFailed as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+        return _complain("interrupted; the checkpoints so far are kept", 130)
     except Exception as error:
         if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)

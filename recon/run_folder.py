@@ -37,8 +37,11 @@ def recorded(
         yield results
     except BaseException as error:
         loggers.finish(logger, results, failed=True)
-        interrupted = isinstance(error, KeyboardInterrupt)
+        # Lightning makes an exit of Ctrl-C.
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
+        if interrupted:
+            raise KeyboardInterrupt from error
         raise
     loggers.finish(logger, results, failed=False)
     record.metrics(results)

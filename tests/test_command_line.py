@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -298,6 +300,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_2(typed: Typed) -> N
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["status"] == "failed"
     assert "not finite" in environment["error"]
+
+
+def test_ctrl_c_ends_a_run_with_a_record_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "run.py"), f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=100000"]
+    command += ["logger=none", "trainer.enable_progress_bar=false"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert errors.strip().splitlines()[-1] == "error: interrupted; the checkpoints so far are kept"
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["status"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(typed: Typed) -> None:
