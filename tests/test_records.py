@@ -91,7 +91,7 @@ class Hostile:
 def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Hostile()}, "a.ckpt")
-    (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Hostile()))
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Hostile(), protocol=2))
     for name in ("a.ckpt", "b.ckpt"):
         with pytest.raises(InputError, match="no readable checkpoint of tensors"):
             load(Path(name))

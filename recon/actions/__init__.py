@@ -54,5 +54,7 @@ def _quiet() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # The module logs at the end of every epoch too, however short.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
