@@ -53,7 +53,7 @@ def main() -> int:
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     # On a busy machine GNU OpenMP's threads wait for each other in long loops that take each other's turn: an epoch of
-    # a small net took 21 s for 0.5 s. With short loops it takes 0.9 s, and 0.55 s on a quiet machine.
+    # a small net took 21 s for 0.5 s. With short loops it takes 2.5 s, and still 0.5 s on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
     os.environ["HYDRA_FULL_ERROR"] = "1"
