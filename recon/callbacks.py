@@ -132,7 +132,7 @@ class ProgressBar(Seldom, RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Go forward a few times a second: drawing takes as long as a step of a small net."""
+        """Go forward a few times a second: to draw at every step would cost more than small nets do."""
         now = time.monotonic()
         if now - self._shown > 0.3 or trainer.is_last_batch:
             self._shown = now

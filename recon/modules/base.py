@@ -57,7 +57,7 @@ class Module(LightningModule):
     monitor: str | None = "val/loss"
     mode: str = "min"
 
-    # Lightning skips a hook that is not callable; an empty one costs 10 µs of every training step.
+    # Lightning skips a hook that is not callable; an empty one costs time at every training step.
     on_train_batch_start: Any = None
     on_before_zero_grad: Any = None
     on_before_backward: Any = None
