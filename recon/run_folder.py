@@ -36,16 +36,17 @@ def recorded(
     try:
         yield results
     except BaseException as error:
-        loggers.finish(logger, results, failed=True)
         # Lightning makes an exit of Ctrl-C.
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
+        loggers.finish(logger, results, failed=True)
         if interrupted:
             raise KeyboardInterrupt from error
         raise
-    loggers.finish(logger, results, failed=False)
+    # The record comes first: it must not hang on what a logger's server does.
     record.metrics(results)
     record.end("ok")
+    loggers.finish(logger, results, failed=False)
     show_metrics(results)
     say(f"run: {folder}")
 

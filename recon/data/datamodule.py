@@ -66,11 +66,13 @@ class DataModule(LightningDataModule):
         return self.task.crop if self.fixed_size else None
 
     def _loader(self, split: str, **how: Any) -> PairLoader:
-        store = getattr(self.load(), split)
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        store = getattr(self.load(), split).to(device)
+        # Kept, as a loader is asked for at every validation and a split is to travel to the device once.
+        self.splits = self.load()._replace(**{split: store})
         return PairLoader(
-            store.to(device),
+            store,
             split,
             self.task.batch_size,
             self.degradation,
