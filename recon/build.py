@@ -204,8 +204,9 @@ def run(config: Config, folder: Path) -> Run:
     check_config(config)
     seed_everything(config["seed"], verbose=False)
     made_task = task(config)
-    made_module = module(config, made_task)
-    made_data = data(config, made_task, made_module)
+    made_degradation = degradation(config, made_task)
+    made_module = module(config, made_task, made_degradation)
+    made_data = data(config, made_task, made_degradation, made_module)
     logger = loggers.make(folder=folder, config=config, **config["logger"])
     return Run(made_module, made_data, trainer(config, made_module, folder, logger), logger)
 
@@ -213,6 +214,16 @@ def run(config: Config, folder: Path) -> Run:
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
     return _group(config, "task", Task)  # type: ignore[type-abstract]
+
+
+def degradation(config: Config, task: Task) -> Degradation:
+    """Make the degradation; raises InputError when it cannot work on the task's images."""
+    made = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
+    try:
+        made.check_shape(task.shape)
+    except InputError as error:
+        raise InputError(f"degradation: {error}") from error
+    return made
 
 
 def _group(config: Config, key: str, kind: type[T]) -> T:
@@ -223,8 +234,8 @@ def _group(config: Config, key: str, kind: type[T]) -> T:
     return made
 
 
-def module(config: Config, task: Task) -> Module:
-    """Make the module with its net for the images of a task."""
+def module(config: Config, task: Task, degradation: Degradation) -> Module:
+    """Make the module with its net for the images of a task under a degradation."""
     model = config["model"]
     kind = find_class(model["_target_"], "model")
     if not issubclass(kind, Module):
@@ -235,10 +246,15 @@ def module(config: Config, task: Task) -> Module:
             "or a folder with a subfolder for each class"
         )
     channels, *image_size = task.shape
+    if degradation.scale > 1:
+        # The loader cuts clean images to whole multiples of the degraded ones; a classifier sees only these.
+        unit = 1 if issubclass(kind, ClassificationModule) else degradation.scale
+        image_size = [side // degradation.scale * unit for side in image_size]
     facts: dict[str, Any] = {
         "channels": channels,
         "in_channels": kind.in_channels(channels),
         "image_size": tuple(image_size),
+        "scale": degradation.scale,
         "num_classes": task.num_classes,
         "seed": config["seed"],
         "optimizer": construct(config["optimizer"], "optimizer"),
@@ -247,7 +263,7 @@ def module(config: Config, task: Task) -> Module:
     if model.get("judge"):
         model = {**model, "judge": _judge(Path(model["judge"]), task)}
     made: Module = construct(model, "model", facts)
-    _try_out(made, task)
+    _try_out(made, task.shape, degradation.scale)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
@@ -256,25 +272,30 @@ def module(config: Config, task: Task) -> Module:
     return made
 
 
-def _try_out(module: Module, task: Task) -> None:
+def _try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
     """Take one evaluation step on a blank image, so that a net that does not fit says so before any download."""
-    blank = torch.zeros(1, *task.shape)
+    channels, height, width = shape
+    degraded = torch.zeros(1, channels, height // scale, width // scale)
+    clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
     one = torch.zeros(1, dtype=torch.int64)
+    remedy = "choose another"
+    if scale > 1:
+        remedy = "choose model/net=edsr, which enlarges them, or degradation.upsample=bicubic"
     try:
         with torch.no_grad():
-            module.eval().step(Pair(blank, blank, torch.ones_like(blank[:, :1]), one, one, torch.zeros(1)))
+            module.eval().step(Pair(degraded, clean, torch.ones_like(clean[:, :1]), one, one, torch.zeros(1)))
     except InputError as error:
         raise InputError(f"model.net: {error}") from error
-    except RuntimeError as error:
-        shape = "×".join(map(str, task.shape))
+    except (RuntimeError, ValueError) as error:
+        size = "×".join(map(str, degraded.shape[1:]))
+        wanted = "" if scale == 1 else f" that are to become {scale} times larger"
         reason = str(error).splitlines()[0]
-        raise InputError(f"model.net: it does not work on images of {shape} ({reason}); choose another") from error
+        raise InputError(f"model.net: it does not work on images of {size}{wanted} ({reason}); {remedy}") from error
     module.train()
 
 
-def data(config: Config, task: Task, module: Module) -> DataModule:
+def data(config: Config, task: Task, degradation: Degradation, module: Module) -> DataModule:
     """Make the data module; raises InputError when the module needs holes that the degradation does not make."""
-    degradation = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
     if isinstance(module, InpaintingModule) and not degradation.makes_holes:
         raise InputError(
             "model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|"
@@ -346,7 +367,8 @@ def _judge(folder: Path, task: Task) -> nn.Module:
     """Load the net of a finished classifier run on the same kind of images."""
     from recon.checkpoint import best_or_last, load_weights, read_config
 
-    judge = module(read_config(folder), task)
+    config = read_config(folder)
+    judge = module(config, task, degradation(config, task))
     if not isinstance(judge, ClassificationModule):
         raise InputError(f"model.judge: {folder} is no run of model=classifier; choose one that is")
     load_weights(judge, best_or_last(folder))

@@ -15,6 +15,24 @@ from recon.pair import Pair
 _EVALUATION_ELEMENTS = 1 << 22
 
 
+def make_pair(
+    pixels: Tensor,
+    label: Tensor,
+    index: Tensor,
+    keys: Tensor,
+    augment: Callable[[Tensor, Tensor], Tensor] | None,
+    degradation: Degradation,
+) -> Pair:
+    """Make the pair of clean images (B,C,H,W) uint8 with their labels, indices and keys (B,) int64."""
+    # Training on smaller images needs clean ones that are whole multiples of them, in the literature too ("modcrop").
+    height, width = (side - side % degradation.scale for side in pixels.shape[2:])
+    clean = pixels[..., :height, :width].float().div_(255)
+    if augment is not None:
+        clean = augment(clean, keyed.fold(keys, "augment"))
+    image, mask, severity = degradation(clean, keyed.fold(keys, "degrade"))
+    return Pair(image, clean, mask, label, index, severity)
+
+
 class PairLoader:
     """Iterate over the batches of one split, as pairs on the device of the store.
 
@@ -84,11 +102,8 @@ class PairLoader:
         index = index.to(self.store.device)
         seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
         keys = keyed.keys(seed, self.split, epoch, index)
-        clean = self._pixels(index, keys).float().div_(255)
-        if self.training and self.augment is not None:
-            clean = self.augment(clean, keyed.fold(keys, "augment"))
-        image, mask, severity = self.degradation(clean, keyed.fold(keys, "degrade"))
-        return Pair(image, clean, mask, self.store.label[index], index, severity)
+        augment = self.augment if self.training else None
+        return make_pair(self._pixels(index, keys), self.store.label[index], index, keys, augment, self.degradation)
 
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""

@@ -3,10 +3,11 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recon import keyed
 from recon.errors import InputError
@@ -34,14 +35,47 @@ class Degradation(ABC):
     Attributes:
         makes_holes: whether the mask may hold zeros.
         level: the two ends of the parameter that sets the severity; equal when it is constant.
+        scale: how many times smaller than the clean image the degraded one is.
+        examples: for the parameter that sets the severity, a mild, a medium and a strong value to show; empty where
+            there is no single such parameter.
     """
 
     makes_holes: bool = False
     level: tuple[float, float] = (0.0, 0.0)
+    scale: int = 1
+    examples: ClassVar[Mapping[str, Sequence[Range]]] = {}
+
+    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Degrade images by their keys.
+
+        Args:
+            clean: (B,C,H,W) float in [0,1]; half precision is worked on in float32 and rounded at the end.
+            keys: (B,) int64, see `recon.keyed.keys`.
+
+        Raises:
+            InputError: these are no such images or keys.
+        """
+        if clean.ndim != 4 or not clean.is_floating_point():
+            raise InputError(
+                f"clean must be (B,C,H,W) floats in [0,1], not {clean.dtype} of shape {tuple(clean.shape)}: "
+                "unsqueeze a single image, divide bytes by 255."
+            )
+        if keys.shape != clean.shape[:1] or keys.dtype != torch.int64:
+            raise InputError(
+                f"keys must be {len(clean)} int64 numbers, one for each image, not {keys.dtype} of shape "
+                f"{tuple(keys.shape)}: make them with recon.keyed.keys."
+            )
+        if clean.dtype not in (torch.float16, torch.bfloat16):
+            return self.degrade(clean, keys)
+        image, mask, severity = self.degrade(clean.float(), keys)
+        return Degraded(image.to(clean.dtype), mask.to(clean.dtype), severity)
 
     @abstractmethod
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
-        """Degrade clean images (B,C,H,W) float in [0,1] by their keys (B,) int64."""
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Degrade clean images (B,C,H,W) float32 or float64 in [0,1], left as they are, by their keys (B,) int64."""
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:  # noqa: B027  most take any shape
+        """Raise InputError, before any work is done, if images (C,H,W) of this shape cannot be degraded."""
 
 
 def ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
@@ -98,7 +132,7 @@ def all_known(clean: Tensor) -> Tensor:
 class Identity(Degradation):
     """Leave the images as they are; severity 0."""
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Give the clean images back, see `Degradation`."""
         return Degraded(clean, all_known(clean), torch.zeros(len(keys), device=keys.device))
 
@@ -107,7 +141,8 @@ class Chain(Degradation):
     """Apply degradations one after another.
 
     Each draws on the stream of its own name, so that adding one changes no other's draws. The mask is the product of
-    all masks. The severity is that of the first step whose level is a range, or of the first step if all are constant.
+    all masks, at the size of the clean image. The severity is that of the first step whose level is a range, or of the
+    first step if all are constant.
 
     Args:
         steps: the degradations by name, in order.
@@ -121,19 +156,31 @@ class Chain(Degradation):
             raise InputError("steps is empty: name at least one degradation.")
         self.steps = dict(steps)
         self.makes_holes = any(step.makes_holes for step in self.steps.values())
+        self.scale = math.prod(step.scale for step in self.steps.values())
         varying = [name for name, step in self.steps.items() if step.level[0] < step.level[1]]
         self._leading = next(iter(varying or self.steps))
         self.level = self.steps[self._leading].level
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply all steps, see `Degradation`."""
         image, mask = clean, all_known(clean)
         severity = torch.empty(0)
         for name, step in self.steps.items():
             image, step_mask, step_severity = step(image, keyed.fold(keys, name))
-            mask = mask * step_mask if step.makes_holes else mask
+            if step.makes_holes:
+                if step_mask.shape != mask.shape:
+                    # A pixel of a smaller image stands for all those of the clean one that it lies over.
+                    step_mask = F.interpolate(step_mask, size=mask.shape[2:], mode="nearest-exact")
+                mask = mask * step_mask
             severity = step_severity if name == self._leading else severity
         return Degraded(image, mask, severity)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Ask each step about the shape that reaches it, see `Degradation`."""
+        channels, height, width = shape
+        for step in self.steps.values():
+            step.check_shape((channels, height, width))
+            height, width = -(-height // step.scale), -(-width // step.scale)
 
 
 class OneOf(Degradation):
@@ -144,7 +191,7 @@ class OneOf(Degradation):
         weights: how often each is chosen, by the same names; they need not sum to 1. None means equally often.
 
     Raises:
-        InputError: there is no choice, or the weights do not fit the choices.
+        InputError: there is no choice, the weights do not fit the choices, or these give images of several sizes.
     """
 
     def __init__(self, choices: Mapping[str, Degradation], weights: Mapping[str, float] | None = None) -> None:
@@ -157,22 +204,45 @@ class OneOf(Degradation):
         amounts = [number(f"weights.{name}", weights[name], low=0) for name in self.choices]
         if not sum(amounts):
             raise InputError("weights are all 0: give at least one choice a weight above 0.")
+        scales = {name: choice.scale for name, choice in self.choices.items()}
+        if len(set(scales.values())) > 1:
+            raise InputError(f"choices must make images of one size, not smaller by {scales}: upsample them inside.")
+        self.scale = next(iter(scales.values()))
         self._bounds = [sum(amounts[: i + 1]) / sum(amounts) for i in range(len(amounts) - 1)]
         self.makes_holes = any(choice.makes_holes for choice in self.choices.values())
         levels = [choice.level for choice in self.choices.values()]
         self.level = min(low for low, _ in levels), max(high for _, high in levels)
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply the chosen degradations, see `Degradation`."""
         bounds = torch.tensor(self._bounds, device=keys.device)
         chosen = torch.bucketize(keyed.uniform(keyed.fold(keys, "choice")), bounds, right=True)
-        image, mask = clean.clone(), all_known(clean).clone(memory_format=torch.contiguous_format)
-        severity = torch.zeros(len(keys), device=keys.device)
+        parts, places = [], []
         for place, (name, choice) in enumerate(self.choices.items()):
             rows = (chosen == place).nonzero().squeeze(1)
-            if len(rows):
-                degraded = choice(clean.index_select(0, rows), keyed.fold(keys.index_select(0, rows), name))
-                image.index_copy_(0, rows, degraded.image)
-                mask.index_copy_(0, rows, degraded.mask)
-                severity.index_copy_(0, rows, degraded.severity)
+            if len(rows) or not len(keys):
+                parts.append(choice(clean.index_select(0, rows), keyed.fold(keys.index_select(0, rows), name)))
+                places.append(rows)
+        back = torch.cat(places).argsort()
+        image, mask, severity = (torch.cat(fields).index_select(0, back) for fields in zip(*parts, strict=True))
         return Degraded(image, mask, severity)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Ask each choice, see `Degradation`."""
+        for choice in self.choices.values():
+            choice.check_shape(shape)
+
+
+class Sometimes(OneOf):
+    """Apply a degradation to some images, chosen by their keys, and leave the others as they are with severity 0.
+
+    Args:
+        degradation: what may be applied; it does not change the size of images.
+        probability: how often, in [0,1].
+    """
+
+    def __init__(self, degradation: Degradation, probability: float) -> None:
+        number("probability", probability, low=0, high=1)
+        super().__init__(
+            {"apply": degradation, "leave": Identity()}, {"apply": probability, "leave": 1.0 - probability}
+        )

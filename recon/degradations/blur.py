@@ -23,7 +23,7 @@ class GaussianBlur(Degradation):
     def __init__(self, sigma: Range) -> None:
         self.level = ends("sigma", sigma)
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         sigma = draw(self.level, keys, "sigma")
         weights = _weights(sigma, _radius(self.level[1])).to(clean.dtype)

@@ -35,7 +35,7 @@ class Missing(Degradation):
     def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Draw which pixels stay known: (B,height,width) float32 of 0 and 1, in new memory."""
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Make the holes, see `Degradation`."""
         height, width = clean.shape[2:]
         known = self.known(keys, height, width).view(len(keys), -1)

@@ -19,7 +19,7 @@ class GaussianNoise(Degradation):
     def __init__(self, sigma: Range) -> None:
         self.level = ends("sigma", sigma)
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""
         sigma = draw(self.level, keys, "sigma")
         noise = keyed.normal(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).to(clean.dtype)
@@ -40,7 +40,7 @@ class SaltPepper(Degradation):
         self.level = ends("amount", amount, high=1)
         self.salt = number("salt", salt, low=0, high=1)
 
-    def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Replace the values, see `Degradation`."""
         amount = draw(self.level, keys, "amount")
         place = keyed.uniform(keyed.fold(keys, "place"), tuple(clean.shape[1:]))

@@ -85,8 +85,9 @@ def adversarial(module: Any) -> Step:
 def made(config: dict[str, Any]) -> tuple[Module, Any]:
     torch.manual_seed(0)
     task = build.task(config)
-    module = build.module(config, task)
-    return module, build.data(config, task, module)
+    degradation = build.degradation(config, task)
+    module = build.module(config, task, degradation)
+    return module, build.data(config, task, degradation, module)
 
 
 # Overrides, steps of a round, and the least ratio of the bare step to the trainer's.

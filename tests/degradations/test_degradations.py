@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import COUNT, SIZES, images, keys
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from scipy import ndimage, stats
-from skimage import data
-from sklearn.datasets import load_digits
-from torch import Tensor
 
 from recon import degradations, keyed
 from recon.degradations import base, missing
@@ -21,24 +19,6 @@ from recon.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "degradation").glob("*.yaml"))
-SIZES = [(1, 8, 8), (1, 28, 28), (3, 37, 53)]
-COUNT = 24
-
-
-@lru_cache
-def images(size: tuple[int, int, int], count: int = COUNT) -> Tensor:
-    """Real images (count,*size): digits, or patches of photographs."""
-    channels, height, width = size
-    if size == (1, 8, 8):
-        return torch.from_numpy(load_digits().images[:count]).float().div(16).unsqueeze(1)
-    photograph = torch.from_numpy(data.astronaut() if channels == 3 else data.camera()[..., None])
-    top, left = 7 * torch.arange(count), 11 * torch.arange(count)
-    patches = [photograph[t : t + height, w : w + width] for t, w in zip(top, left, strict=True)]
-    return torch.stack(patches).permute(0, 3, 1, 2).float().div(255)
-
-
-def keys(count: int = COUNT, seed: int = 0) -> Tensor:
-    return keyed.keys(seed, "test", 0, torch.arange(count))
 
 
 @lru_cache

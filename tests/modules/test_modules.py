@@ -32,8 +32,9 @@ def built(config: dict[str, Any]) -> tuple[Module, Any]:
     """The module and data of a configuration, from the same initial weights each time."""
     torch.manual_seed(0)
     task = build.task(config)
-    module = build.module(config, task)
-    return module, build.data(config, task, module)
+    degradation = build.degradation(config, task)
+    module = build.module(config, task, degradation)
+    return module, build.data(config, task, degradation, module)
 
 
 def fitted(config: dict[str, Any], **trainer: Any) -> tuple[Module, Trainer]:
