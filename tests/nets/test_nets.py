@@ -31,7 +31,7 @@ def build(name: str, channels: int, size: tuple[int, int], **changes: Any) -> nn
     module, _, cls = config.pop("_target_").rpartition(".")
     target = getattr(importlib.import_module(module), cls)
     # One channel more than the image has, as inpainting passes the mask.
-    facts = {"channels": channels, "in_channels": channels + 1, "image_size": size, "num_classes": CLASSES}
+    facts = {"channels": channels, "in_channels": channels + 1, "image_size": size, "num_classes": CLASSES, "scale": 1}
     asked = inspect.signature(target).parameters
     torch.manual_seed(0)
     net: nn.Module = target(**{key: facts[key] for key in facts if key in asked} | config | changes)
@@ -290,7 +290,7 @@ def test_classifiers_need_labels(name: str) -> None:
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (3, 31.36),  # cameraman, house and peppers, as measured here
+        (3, 31.28),  # cameraman, house and peppers, as measured here with this draw; others differ by 0.05
         pytest.param(12, 30.44, marks=pytest.mark.slow),
     ],
 )
