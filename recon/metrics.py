@@ -21,13 +21,17 @@ _SSIM = (
     "rounding; sides under 11 pixels shrink the window"
 )
 
+_ENLARGED = "; a smaller degraded image enlarged as MATLAB's imresize does it (bicubic)"
+
 CONVENTION: dict[str, str] = {
     "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
-    "psnr_degraded": _PSNR + "the degraded image against the clean one, all pixels and channels, no border cropped",
+    "psnr_degraded": _PSNR
+    + "the degraded image against the clean one, all pixels and channels, no border cropped"
+    + _ENLARGED,
     "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
     "psnr_hole_mean": _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
     "ssim": _SSIM,
-    "ssim_degraded": _SSIM + "; the degraded image against the clean one",
+    "ssim_degraded": _SSIM + "; the degraded image against the clean one" + _ENLARGED,
     "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
     "accuracy": "fraction of all images whose class is predicted right",
     "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
@@ -107,7 +111,7 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
     image, clean = image.flatten(0, 1), clean.flatten(0, 1)
     # Banded matrices win on small images, as many small passes cost more than multiplying by zeros; elsewhere
     # shift-and-add does. Accelerators would multiply in TF32, so they shift.
-    blur = _matmul_blur if max(height, width) <= 64 and image.is_cpu and _exact_matmul() else _shift_blur
+    blur = _matmul_blur if max(height, width) <= 64 and image.is_cpu and exact_matmul() else _shift_blur
     # Planes and rows are taken in tiles that stay in the cache, which also bounds the memory; a GPU has room for more.
     planes = max(1, (1 << (17 if image.is_cpu else 22)) // (min(height, _TILE_ROWS) * width))
     total = torch.zeros(batch * channels, device=image.device)
@@ -146,7 +150,7 @@ def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, i
     return similar.div_(total)
 
 
-def _exact_matmul() -> bool:
+def exact_matmul() -> bool:
     """Whether float32 matrix products are really float32: the user may allow bfloat16 or TF32 for speed."""
     try:
         return torch.get_float32_matmul_precision() == "highest"

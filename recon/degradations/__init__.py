@@ -1,24 +1,56 @@
 """Operators that damage clean images by key; plain torch, so `from recon import degradations` serves a notebook."""
 
 from recon.degradations.base import Chain, Degradation, Degraded, Identity, OneOf, Range, Sometimes
-from recon.degradations.blur import GaussianBlur
-from recon.degradations.missing import Missing, MissingBox, MissingHalf, MissingPixels, MissingStrokes
-from recon.degradations.noise import GaussianNoise, SaltPepper
+from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
+from recon.degradations.codec import JPEG, WebP
+from recon.degradations.file import FromFiles
+from recon.degradations.missing import (
+    Missing,
+    MissingBox,
+    MissingFile,
+    MissingGrid,
+    MissingHalf,
+    MissingPixels,
+    MissingStrokes,
+    MissingText,
+)
+from recon.degradations.noise import GaussianNoise, PoissonNoise, SaltPepper, SpeckleNoise, UniformNoise
+from recon.degradations.resample import Downsample, resize
+from recon.degradations.tone import Contrast, Decolourise, LowLight, Quantise
 
 __all__ = [
+    "JPEG",
+    "BoxBlur",
     "Chain",
+    "Contrast",
+    "Decolourise",
+    "DefocusBlur",
     "Degradation",
     "Degraded",
+    "Downsample",
+    "FromFiles",
     "GaussianBlur",
     "GaussianNoise",
     "Identity",
+    "KernelBlur",
+    "LowLight",
     "Missing",
     "MissingBox",
+    "MissingFile",
+    "MissingGrid",
     "MissingHalf",
     "MissingPixels",
     "MissingStrokes",
+    "MissingText",
+    "MotionBlur",
     "OneOf",
+    "PoissonNoise",
+    "Quantise",
     "Range",
     "SaltPepper",
     "Sometimes",
+    "SpeckleNoise",
+    "UniformNoise",
+    "WebP",
+    "resize",
 ]

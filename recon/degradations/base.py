@@ -90,6 +90,18 @@ def ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> t
     return float(found[0]), float(found[1])
 
 
+def whole_ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
+    """Give the two ends of a whole number or range of whole numbers that must lie in [low,high].
+
+    Raises:
+        InputError: it is neither, reversed, or out of bounds; the sentence names `name`.
+    """
+    found = ends(name, value, low, high)
+    if not all(end.is_integer() for end in found):
+        raise InputError(f"{name} must be a whole number or a range of whole numbers, not {value!r}.")
+    return found
+
+
 def number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
     """Give the number if it lies in [low,high].
 
@@ -117,6 +129,12 @@ def draw(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
     if low == high:
         return torch.full((len(keys),), low, device=keys.device)
     return keyed.uniform(keyed.fold(keys, name)).mul_(high - low).add_(low).clamp_(low, high)
+
+
+def draw_whole(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
+    """Give one whole number per key (B,) int64, from low to high with equal chances, on the stream `name`."""
+    low, high = map(int, level)
+    return keyed.integers(keyed.fold(keys, name), high - low + 1).add_(low)
 
 
 def per_image(values: Tensor, clean: Tensor) -> Tensor:
@@ -208,15 +226,14 @@ class OneOf(Degradation):
         if len(set(scales.values())) > 1:
             raise InputError(f"choices must make images of one size, not smaller by {scales}: upsample them inside.")
         self.scale = next(iter(scales.values()))
-        self._bounds = [sum(amounts[: i + 1]) / sum(amounts) for i in range(len(amounts) - 1)]
+        self._weights = amounts
         self.makes_holes = any(choice.makes_holes for choice in self.choices.values())
         levels = [choice.level for choice in self.choices.values()]
         self.level = min(low for low, _ in levels), max(high for _, high in levels)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply the chosen degradations, see `Degradation`."""
-        bounds = torch.tensor(self._bounds, device=keys.device)
-        chosen = torch.bucketize(keyed.uniform(keyed.fold(keys, "choice")), bounds, right=True)
+        chosen = keyed.choice(keyed.fold(keys, "choice"), self._weights)
         parts, places = [], []
         for place, (name, choice) in enumerate(self.choices.items()):
             rows = (chosen == place).nonzero().squeeze(1)

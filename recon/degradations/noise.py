@@ -1,10 +1,14 @@
-"""Noise: Gaussian and impulse."""
+"""Noise: Gaussian, impulse, of photon counts, speckle and uniform."""
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from recon import keyed
 from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends, number, per_image
+
+SMALLEST_PEAK = 1e-3  # photons
 
 
 class GaussianNoise(Degradation):
@@ -16,6 +20,8 @@ class GaussianNoise(Degradation):
         sigma: standard deviation in units of the [0,1] range, at least 0; 25/255 is the literature's "sigma 25".
     """
 
+    examples: ClassVar = {"sigma": (0.05, 0.1, 0.25)}
+
     def __init__(self, sigma: Range) -> None:
         self.level = ends("sigma", sigma)
 
@@ -23,7 +29,8 @@ class GaussianNoise(Degradation):
         """Add the noise, see `Degradation`."""
         sigma = draw(self.level, keys, "sigma")
         noise = keyed.normal(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).to(clean.dtype)
-        return Degraded(torch.addcmul(clean, noise, per_image(sigma, clean)), all_known(clean), sigma)
+        # In place, as fresh memory costs more than the arithmetic.
+        return Degraded(noise.mul_(per_image(sigma, clean)).add_(clean), all_known(clean), sigma)
 
 
 class SaltPepper(Degradation):
@@ -35,6 +42,8 @@ class SaltPepper(Degradation):
         amount: the probability that a value is replaced, in [0,1].
         salt: the share of the replaced values that become 1, in [0,1].
     """
+
+    examples: ClassVar = {"amount": (0.02, 0.1, 0.3)}
 
     def __init__(self, amount: Range, salt: float = 0.5) -> None:
         self.level = ends("amount", amount, high=1)
@@ -48,4 +57,83 @@ class SaltPepper(Degradation):
         # Comparing into numbers and adding are on the CPU several times faster than masked_fill or where.
         salt = torch.lt(place, bound * self.salt, out=torch.empty_like(place)).to(clean.dtype)
         kept = place.ge_(bound).to(clean.dtype)
-        return Degraded(torch.addcmul(salt, clean, kept), all_known(clean), amount)
+        return Degraded(salt.addcmul_(clean, kept), all_known(clean), amount)
+
+
+class PoissonNoise(Degradation):
+    """Count photons: x becomes Poisson(peak·x)/peak, with a variance of x/peak (Mäkitalo & Foi 2011).
+
+    The severity is the peak; lower is worse. Negative values count as 0, and what is above 1 is not clipped.
+
+    Args:
+        peak: the mean count of photons where the image is 1, above 0.
+    """
+
+    examples: ClassVar = {"peak": (200, 30, 4)}
+
+    def __init__(self, peak: Range) -> None:
+        self.level = ends("peak", peak, low=SMALLEST_PEAK)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Count the photons, see `Degradation`."""
+        peak = draw(self.level, keys, "peak")
+        return Degraded(count_photons(clean, peak, keyed.fold(keys, "photons")), all_known(clean), peak)
+
+
+def count_photons(light: Tensor, peak: Tensor, keys: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+    """Draw Poisson(peak·gain·max(light,0))/peak.
+
+    Args:
+        light: (B,C,H,W) float.
+        peak: (B,) float, the mean count where light times gain is 1.
+        keys: (B,) int64.
+        gain: (B,) float, or 1.
+
+    Returns:
+        (B,C,H,W) of the type of `light`.
+    """
+    # The rates are float32 for any type: where they differ in the last bit, so may a count, by a whole photon.
+    rate = light.float().clamp_min(0).mul_((peak * gain).view(-1, 1, 1, 1))
+    return keyed.poisson(keys, rate).to(light.dtype).div_(per_image(peak, light))
+
+
+class SpeckleNoise(Degradation):
+    """Add noise in proportion to the light, x + x·n with Gaussian n, the "speckle" of `skimage.util.random_noise`.
+
+    The severity is sigma, the standard deviation of n. Nothing is clipped.
+
+    Args:
+        sigma: standard deviation relative to the value, at least 0.
+    """
+
+    examples: ClassVar = {"sigma": (0.1, 0.25, 0.6)}
+
+    def __init__(self, sigma: Range) -> None:
+        self.level = ends("sigma", sigma)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Add the noise, see `Degradation`."""
+        sigma = draw(self.level, keys, "sigma")
+        noise = keyed.normal(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).to(clean.dtype)
+        return Degraded(torch.addcmul(clean, noise.mul_(per_image(sigma, clean)), clean), all_known(clean), sigma)
+
+
+class UniformNoise(Degradation):
+    """Add noise uniform in [-width,width); its standard deviation is width/√3. Nothing is clipped.
+
+    The severity is the width.
+
+    Args:
+        width: the largest change of a value in units of the [0,1] range, at least 0.
+    """
+
+    examples: ClassVar = {"width": (0.1, 0.2, 0.5)}
+
+    def __init__(self, width: Range) -> None:
+        self.level = ends("width", width)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Add the noise, see `Degradation`."""
+        width = draw(self.level, keys, "width")
+        noise = keyed.uniform(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).mul_(2).sub_(1).to(clean.dtype)
+        return Degraded(torch.addcmul(clean, noise, per_image(width, clean)), all_known(clean), width)

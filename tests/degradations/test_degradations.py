@@ -1,53 +1,90 @@
-"""Degradations: laws that hold for every file of conf/degradation, and outside truths for each operator."""
+"""Laws that hold for every file of conf/degradation, and for the ways to combine them."""
 
 import subprocess
 import sys
 from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from conftest import ROOT, choices
 from damage import COUNT, SIZES, images, keys
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from scipy import ndimage, stats
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from scipy import stats
+from torch import Tensor
 
 from recon import degradations, keyed
-from recon.degradations import base, missing
+from recon.degradations import base
 from recon.errors import InputError
 
-CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "degradation").glob("*.yaml"))
+# What needs files of the user's is tested with the files, in test_missing.py and tests/data/test_pairs.py.
+NAMES = [
+    name for name in choices("degradation") if "???" not in (ROOT / "conf/degradation" / f"{name}.yaml").read_text()
+]
 
 
 @lru_cache
 def degradation(name: str) -> degradations.Degradation:
-    with initialize_config_dir(str(CONF), version_base=None):
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         return instantiate(compose(f"degradation/{name}")).degradation
+
+
+def parts(operator: degradations.Degradation) -> list[degradations.Degradation]:
+    """The operators that a combination is made of."""
+    inner = {**getattr(operator, "steps", {}), **getattr(operator, "choices", {})}
+    then = [operator.then] if getattr(operator, "then", None) else []
+    return [operator, *(part for one in [*inner.values(), *then] for part in parts(one))]
 
 
 each = pytest.mark.parametrize("name", NAMES)
 at_each_size = pytest.mark.parametrize("size", SIZES, ids=str)
+batches = some.tuples(some.sampled_from([1, 3]), some.integers(1, 40), some.integers(1, 40), some.integers(1, 5))
+
+
+def assert_lawful(operator: degradations.Degradation, clean: Tensor, seed: int = 0) -> None:
+    """The result has the shape, the type and the values that a pair promises."""
+    before = clean.clone()
+    count, channels, height, width = clean.shape
+    image, mask, severity = operator(clean, keys(count, seed))
+    smaller = (-(-height // operator.scale), -(-width // operator.scale))
+    assert image.shape == (count, channels, *smaller)
+    assert mask.shape == (count, 1, height, width)
+    assert severity.shape == (count,)
+    assert image.dtype == mask.dtype == clean.dtype
+    assert severity.dtype == torch.float32
+    assert image.isfinite().all()
+    assert severity.isfinite().all()
+    assert ((mask == 0) | (mask == 1)).all()
+    assert operator.makes_holes or (mask == 1).all()
+    assert torch.equal(clean, before), "the clean images stay as they are"
 
 
 # Laws
 
 
 @each
+@settings(max_examples=12, deadline=None)
+@given(batch=batches, seed=some.integers(0, 2**31), precision=some.sampled_from([torch.float32, torch.float64]))
+def test_any_images(name: str, batch: tuple[int, int, int, int], seed: int, precision: torch.dtype) -> None:
+    channels, height, width, count = batch
+    assert_lawful(degradation(name), images((channels, height, width), count).to(precision), seed)
+
+
+@each
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 1, 7), (1, 512, 512), (3, 301, 512)], ids=str)
+def test_extreme_sizes(name: str, size: tuple[int, int, int]) -> None:
+    assert_lawful(degradation(name), images(size, 1))
+
+
+@each
 @at_each_size
-def test_shapes_types_and_values(name: str, size: tuple[int, int, int]) -> None:
-    clean = images(size)
-    before = clean.clone()
-    image, mask, severity = degradation(name)(clean, keys())
-    assert image.shape == clean.shape
-    assert mask.shape == (COUNT, 1, *size[1:])
-    assert severity.shape == (COUNT,)
-    assert image.dtype == mask.dtype == clean.dtype
-    assert image.isfinite().all()
-    assert ((mask == 0) | (mask == 1)).all()
-    assert (mask.flatten(1).sum(1) > 0).all(), "every image keeps a known pixel"
-    assert torch.equal(clean, before), "the clean images stay as they are"
+def test_every_image_keeps_a_known_pixel(name: str, size: tuple[int, int, int]) -> None:
+    operator = degradation(name)
+    mask = operator(images(size), keys()).mask
+    assert (mask.flatten(1).sum(1) > 0).all()
+    assert operator.makes_holes == bool((mask == 0).any())
 
 
 @each
@@ -55,7 +92,19 @@ def test_double_precision_is_kept(name: str) -> None:
     clean = images((3, 37, 53))
     image, mask, _ = degradation(name)(clean.double(), keys())
     assert image.dtype == mask.dtype == torch.float64
-    torch.testing.assert_close(image.float(), degradation(name)(clean, keys()).image, atol=1e-5, rtol=0)
+    # An operator that rounds may round the two differently in a few places.
+    difference = (image - degradation(name)(clean, keys()).image).abs()
+    assert difference.flatten().kthvalue(int(0.98 * difference.numel())).values < 1e-5
+
+
+@each
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_only_at_the_end(name: str, precision: torch.dtype) -> None:
+    clean = images((3, 28, 28)).to(precision)
+    whole, half = degradation(name)(clean.float(), keys()), degradation(name)(clean, keys())
+    assert torch.equal(half.image, whole.image.to(precision))
+    assert torch.equal(half.mask.float(), whole.mask)
+    assert torch.equal(half.severity, whole.severity)
 
 
 @each
@@ -64,12 +113,26 @@ def test_same_bits_for_any_batch_and_order(name: str, size: tuple[int, int, int]
     operator, clean = degradation(name), images(size)
     whole = operator(clean, keys())
     for part in (1, 5):
-        pieces = [operator(*some) for some in zip(torch.split(clean, part), torch.split(keys(), part), strict=True)]
+        pieces = [operator(*piece) for piece in zip(torch.split(clean, part), torch.split(keys(), part), strict=True)]
         for field, split in zip(whole, zip(*pieces, strict=True), strict=True):
             assert torch.equal(field, torch.cat(split))
     order = keyed.permutation(0, "order", 0, COUNT)
     for field, shuffled in zip(whole, operator(clean[order], keys()[order]), strict=True):
         assert torch.equal(field[order], shuffled)
+
+
+@each
+def test_same_bits_for_any_number_of_threads(name: str) -> None:
+    operator, clean = degradation(name), images((3, 61, 64))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = operator(clean, keys())
+        torch.set_num_threads(2)
+        two = operator(clean, keys())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(*fields) for fields in zip(one, two, strict=True))
 
 
 @each
@@ -81,10 +144,9 @@ def test_keys_decide(name: str, size: tuple[int, int, int]) -> None:
     one, again, other = operator(clean, keys()), operator(clean, keys()), operator(clean, keys(seed=1))
     assert all(torch.equal(*fields) for fields in zip(one, again, strict=True))
     alike = torch.stack([(one.image[0] == image).all() for image in torch.cat([one.image[1:], other.image])])
-    constant = alike.all()
-    assert constant or alike.float().mean() < 0.2
-    if type(operator).__name__ in ("GaussianNoise", "SaltPepper", "MissingPixels", "MissingBox", "MissingStrokes"):
-        assert not constant
+    random = any("Noise" in type(part).__name__ or part.level[0] < part.level[1] for part in parts(operator))
+    if random and min(size[1:]) > 8:
+        assert alike.float().mean() < 0.35
 
 
 @each
@@ -107,23 +169,45 @@ def test_severity_lies_in_its_range(name: str, size: tuple[int, int, int]) -> No
 @at_each_size
 def test_known_pixels_are_untouched(name: str, size: tuple[int, int, int]) -> None:
     operator, clean = degradation(name), images(size)
+    if not isinstance(operator, degradations.Missing):
+        pytest.skip("only what makes nothing but holes leaves the rest as it is")
     image, mask, _ = operator(clean, keys())
-    assert operator.makes_holes == bool((mask == 0).any())
-    if isinstance(operator, degradations.Missing):
-        hole = (mask == 0).expand_as(clean)
-        assert torch.equal(image[~hole], clean[~hole])
-        assert (image[hole] == operator.fill).all()
-        again = operator(image, keys())
-        assert torch.equal(again.image, image), "the same holes again change nothing"
+    hole = (mask == 0).expand_as(clean)
+    assert torch.equal(image[~hole], clean[~hole])
+    assert (image[hole] == operator.fill).all()
+    assert torch.equal(operator(image, keys()).image, image), "the same holes again change nothing"
 
 
 @each
 def test_the_default_is_no_extreme(name: str) -> None:
     """A default damages real images, and leaves something to restore from."""
-    clean = images((1, 28, 28))
-    image, _, _ = degradation(name)(clean, keys())
-    error = (image - clean).square().mean()
-    assert error == 0 if name == "none" else 1e-4 < error < clean.square().mean()
+    clean = images((3, 64, 64))
+    operator = degradation(name)
+    if operator.scale > 1:
+        pytest.skip("smaller images cannot be compared")
+    error = (operator(clean, keys()).image - clean).square().mean()
+    assert error == 0 if name == "none" else 1e-5 < error < clean.square().mean()
+
+
+@each
+def test_examples_are_values_of_a_parameter_from_mild_to_strong(name: str) -> None:
+    operator = degradation(name)
+    assert len(operator.examples) <= 1
+    for values in operator.examples.values():
+        assert len(values) == 3
+
+
+@pytest.mark.gpu
+@each
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_does_the_same(name: str) -> None:
+    """Draws are equal to the bit; what passes through float arithmetic, to rounding."""
+    clean = images((3, 37, 53))
+    here, there = degradation(name)(clean, keys()), degradation(name)(clean.cuda(), keys().cuda())
+    difference = (there.image.cpu() - here.image).abs().flatten()
+    assert difference.kthvalue(int(0.98 * len(difference))).values < 1e-4
+    assert (there.mask.cpu() == here.mask).float().mean() > 0.999
+    torch.testing.assert_close(there.severity.cpu(), here.severity)
 
 
 def test_levels_are_uniform_and_hang_on_their_names() -> None:
@@ -135,153 +219,7 @@ def test_levels_are_uniform_and_hang_on_their_names() -> None:
     assert (base.draw((2.0, 2.0), keys(5), "sigma") == 2).all()
 
 
-# Outside truths
-
-
-@pytest.mark.parametrize("size", [*SIZES, (1, 64, 64), (1, 5, 70), (3, 90, 80)], ids=str)
-@pytest.mark.parametrize("sigma", [0.0, 0.1, 0.6, 1.5, 3.0, (0.0, 3.0)], ids=str)
-def test_blur_is_that_of_scipy(size: tuple[int, int, int], sigma: degradations.Range) -> None:
-    """Border included, and kernels wider than the image; each image with its own sigma and radius."""
-    clean = images(size, 12)
-    image, _, severity = degradations.GaussianBlur(sigma)(clean, keys(12))
-    for one, blurred, drawn in zip(clean.double().numpy(), image.numpy(), severity.tolist(), strict=True):
-        expected = [ndimage.gaussian_filter(plane, drawn, mode="reflect", truncate=4) for plane in one]
-        np.testing.assert_allclose(blurred, expected, atol=1e-6, rtol=0)
-
-
-def test_blur_of_sigma_zero_changes_nothing() -> None:
-    clean = images((1, 28, 28))
-    assert torch.equal(degradations.GaussianBlur(0)(clean, keys()).image, clean)
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("sigma", [0.7, 2.0])
-def test_blur_keeps_the_mean(size: tuple[int, int, int], sigma: float) -> None:
-    """Mirrored borders lose nothing, so that every image keeps its mean."""
-    clean = images(size)
-    image = degradations.GaussianBlur(sigma)(clean, keys()).image
-    torch.testing.assert_close(image.mean((2, 3)), clean.mean((2, 3)), atol=1e-6, rtol=0)
-
-
-def test_blur_in_double_precision() -> None:
-    clean = images((3, 37, 53)).double()
-    image = degradations.GaussianBlur(1.5)(clean, keys()).image.numpy()
-    expected = ndimage.gaussian_filter(clean.numpy(), (0, 0, 1.5, 1.5), mode="reflect", truncate=4)
-    np.testing.assert_allclose(image, expected, atol=1e-12)
-
-
-def test_noise_has_its_sigma_and_no_mean() -> None:
-    clean = images((3, 37, 53), 20)
-    image, _, severity = degradations.GaussianNoise((0.05, 0.5))(clean, keys(20))
-    noise = (image - clean).flatten(1)
-    count = noise.shape[1]
-    z_sigma = (noise.std(1) / severity - 1) * (2 * count) ** 0.5
-    z_mean = noise.mean(1) / severity * count**0.5
-    assert z_sigma.abs().max() < 4
-    assert z_mean.abs().max() < 4
-    assert image.min() < 0, "noise is not clipped"
-    assert abs(torch.corrcoef(torch.stack([noise.flatten(), clean.flatten()]))[0, 1]) < 4 / noise.numel() ** 0.5
-
-
-@pytest.mark.parametrize(("amount", "salt"), [(0.05, 0.5), (0.3, 0.2), (1.0, 0.5), (0.5, 1.0), (0.5, 0.0)])
-def test_salt_and_pepper_are_counted(amount: float, salt: float) -> None:
-    clean = torch.full((20, 3, 40, 50), 0.5)
-    image = degradations.SaltPepper(amount, salt)(clean, keys(20)).image
-    count = image.numel()
-    for value, share in ((1, amount * salt), (0, amount * (1 - salt)), (0.5, 1 - amount)):
-        margin = 4 * (count * share * (1 - share)) ** 0.5
-        assert abs((image == value).sum() - count * share) <= margin
-    assert ((image == 0) | (image == 1) | (image == 0.5)).all()
-
-
-@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9])
-def test_missing_pixels_are_counted(fraction: float) -> None:
-    severity = degradations.MissingPixels(fraction)(images((1, 28, 28)), keys()).severity
-    count = COUNT * 28 * 28
-    assert abs(severity.sum() * 784 - count * fraction) <= 4 * (count * fraction * (1 - fraction)) ** 0.5
-
-
-@pytest.mark.parametrize(
-    "operator",
-    [degradations.MissingPixels(1.0), degradations.MissingBox(1.0), degradations.MissingStrokes(40, 1.0)],
-    ids=lambda operator: type(operator).__name__,
-)
-def test_one_pixel_is_always_known(operator: degradations.Missing) -> None:
-    mask = operator(images((1, 8, 8)), keys()).mask
-    assert (mask.sum((1, 2, 3)) >= 1).all()
-    assert (mask.sum((1, 2, 3)) == 1).any()
-    assert len(mask.flatten(1).argmax(1).unique()) > 5, "the key chooses it"
-
-
-@at_each_size
-def test_missing_box_is_one_box_anywhere(size: tuple[int, int, int]) -> None:
-    clean = images(size)[:1].expand(500, -1, -1, -1)
-    hole = degradations.MissingBox(0.4)(clean, keys(500)).mask.squeeze(1) == 0
-    height, width = round(0.4 * size[1]), round(0.4 * size[2])
-    assert (hole.any(2).sum(1) == height).all()
-    assert (hole.any(1).sum(1) == width).all()
-    assert (hole.sum((1, 2)) == height * width).all()
-    top, left = hole.any(2).int().argmax(1), hole.any(1).int().argmax(1)
-    assert (top.min(), top.max()) == (0, size[1] - height)
-    assert (left.min(), left.max()) == (0, size[2] - width)
-
-
-def test_missing_half() -> None:
-    clean = images((3, 37, 53))
-    holes = {}
-    for side in ("left", "right", "top", "bottom"):
-        holes[side] = degradations.MissingHalf(side)(clean, keys()).mask[0, 0] == 0
-    for side, (rows, columns) in {
-        "left": (slice(None), slice(0, 26)),
-        "right": (slice(None), slice(27, 53)),
-        "top": (slice(0, 18), slice(None)),
-        "bottom": (slice(19, 37), slice(None)),
-    }.items():
-        assert holes[side][rows, columns].all()
-        assert holes[side].sum() == holes[side][rows, columns].numel()
-    drawn = degradations.MissingHalf("any")(clean[:1].expand(400, -1, -1, -1), keys(400)).mask.squeeze(1) == 0
-    shares = [(drawn == hole).flatten(1).all(1).float().mean() for hole in holes.values()]
-    assert sum(shares) == pytest.approx(1)
-    assert all(abs(share - 0.25) < 0.1 for share in shares)
-
-
-@pytest.mark.parametrize("side", [8, 28, 64])
-def test_strokes_miss_about_a_quarter_at_every_size(side: int) -> None:
-    clean = torch.zeros(300, 1, side, side)
-    severity = degradation("missing_strokes")(clean, keys(300)).severity
-    assert 0.2 < severity.mean() < 0.35
-    assert severity.min() > 0.02
-    assert severity.max() < 0.75
-
-
-def test_strokes_are_connected_and_independent() -> None:
-    """One stroke is one piece, and other strokes leave it where it is."""
-    clean = torch.zeros(50, 1, 100, 80)
-    one = degradations.MissingStrokes(1)(clean, keys(50)).mask.squeeze(1).numpy() == 0
-    many = degradations.MissingStrokes(5)(clean, keys(50)).mask.squeeze(1).numpy() == 0
-    assert all(ndimage.label(hole, np.ones((3, 3)))[1] == 1 for hole in one)
-    assert (many >= one).all()
-    assert many.mean() > 2 * one.mean()
-
-
-def test_a_segment_is_every_pixel_within_the_radius() -> None:
-    """Against the distances to many points along it; the last segment is a single point."""
-    start = keyed.uniform(keyed.fold(keys(), "start"), (2,)) * torch.tensor([36, 52])
-    end = keyed.uniform(keyed.fold(keys(), "end"), (2,)) * torch.tensor([36, 52])
-    end[-1] = start[-1]
-    radius = 0.5 + 5 * keyed.uniform(keyed.fold(keys(), "radius"))
-    known = torch.ones(COUNT, 37, 53)
-    missing._paint(known, start, end, radius)
-    hole = known == 0
-    pixels = torch.cartesian_prod(torch.arange(37.0), torch.arange(53.0))
-    points = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), torch.linspace(0, 1, 1000).view(1, -1, 1))
-    distance = torch.cdist(pixels, points).amin(2).view(COUNT, 37, 53)
-    clear = (distance - radius.view(-1, 1, 1)).abs() > 0.01
-    assert torch.equal(hole[clear], (distance <= radius.view(-1, 1, 1))[clear])
-    assert clear.float().mean() > 0.99
-
-
-# Chain and OneOf
+# Chain, OneOf and Sometimes
 
 
 def steps(**others: degradations.Degradation) -> dict[str, degradations.Degradation]:
@@ -347,37 +285,37 @@ def test_one_of_without_weights_is_fair() -> None:
     assert 0.43 < mask[:, 0, 0, 0].mean() < 0.57
 
 
+def test_sometimes_applies_with_its_probability() -> None:
+    clean = images((1, 8, 8))[:1].expand(2000, -1, -1, -1)
+    noise = degradations.GaussianNoise(0.1)
+    image, mask, severity = degradations.Sometimes(noise, 0.3)(clean, keys(2000))
+    applied = severity > 0
+    assert abs(applied.float().mean() - 0.3) < 4 * (0.3 * 0.7 / 2000) ** 0.5
+    assert torch.equal(image[~applied], clean[~applied])
+    assert (image[applied] != clean[applied]).flatten(1).any(1).all()
+    assert (mask == 1).all()
+    never, always = (degradations.Sometimes(noise, p)(clean, keys(2000)).severity for p in (0, 1))
+    assert (never == 0).all()
+    assert (always > 0).all()
+
+
 # Mistakes
 
 
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: degradations.GaussianNoise(-0.1), "sigma"),
-        (lambda: degradations.GaussianNoise([0.3, 0.1]), "sigma"),
-        (lambda: degradations.GaussianNoise([0.1, 0.2, 0.3]), "sigma"),
-        (lambda: degradations.GaussianNoise("much"), "sigma"),
-        (lambda: degradations.GaussianNoise(None), "sigma"),
-        (lambda: degradations.GaussianNoise(float("nan")), "sigma"),
-        (lambda: degradations.GaussianNoise(float("inf")), "sigma"),
-        (lambda: degradations.GaussianNoise(True), "sigma"),
-        (lambda: degradations.SaltPepper(1.1), "amount"),
-        (lambda: degradations.SaltPepper(0.1, salt=2), "salt"),
-        (lambda: degradations.SaltPepper(0.1, salt=[0, 1]), "salt"),
-        (lambda: degradations.GaussianBlur((-1, 1)), "sigma"),
-        (lambda: degradations.MissingPixels(1.5), "fraction"),
-        (lambda: degradations.MissingPixels(0.5, fill="black"), "fill"),
-        (lambda: degradations.MissingBox([0.5, 2]), "size"),
-        (lambda: degradations.MissingHalf("middle"), "side"),
-        (lambda: degradations.MissingStrokes(1.5), "count"),
-        (lambda: degradations.MissingStrokes(-1), "count"),
-        (lambda: degradations.MissingStrokes(3, width=2), "width"),
-        (lambda: degradations.MissingStrokes(3, length=-1), "length"),
         (lambda: degradations.Chain({}), "steps"),
         (lambda: degradations.OneOf({}), "choices"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"b": 1}), "weights"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": 0}), "weights"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": -1}), "weights.a"),
+        (lambda: degradations.Sometimes(degradations.Identity(), 1.5), "probability"),
+        (lambda: degradations.Sometimes(degradations.Identity(), -0.1), "probability"),
+        (lambda: degradations.Identity()(torch.zeros(1, 8, 8), keys(1)), "clean"),
+        (lambda: degradations.Identity()(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), keys(1)), "clean"),
+        (lambda: degradations.Identity()(torch.zeros(2, 1, 8, 8), keys(1)), "keys"),
+        (lambda: degradations.Identity()(torch.zeros(1, 1, 8, 8), keys(1).float()), "keys"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:

@@ -1,0 +1,46 @@
+"""Real damage: degraded images that the user already has, each beside its clean one."""
+
+from torch import Tensor
+
+from recon.degradations.base import Degradation, Degraded
+from recon.errors import InputError
+
+
+class FromFiles(Degradation):
+    """Take the degraded images from files that the user already has; the clean ones are those of `task=folder`.
+
+    A degraded image has the name of its clean one, folders below `path` included, with any suffix. Both are cut,
+    flipped and turned alike. The mask is all ones and the severity 0, as nothing is known of the damage. This class
+    only says where the files lie: `recon.data` reads them, and tensors cannot be degraded by it.
+
+    Args:
+        path: a folder or a glob of the degraded images of `task.path`.
+        test: the same for those of `task.test`; None where that is None.
+        scale: how many times smaller than their clean images they are, in height and width, rounded down.
+
+    Raises:
+        InputError: `scale` is no whole number of at least 1.
+    """
+
+    def __init__(self, path: str, test: str | None = None, scale: int = 1) -> None:
+        if not isinstance(scale, int) or isinstance(scale, bool) or scale < 1:
+            raise InputError(f"scale must be a whole number of at least 1, not {scale!r}.")
+        self.path = path
+        self.test = test
+        self.scale = scale
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Refuse: the degraded images of these are not at hand, see `Degradation`.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "degradation=file has files for the images of task=folder only and stands alone: take it out of steps, "
+            "choices or sometimes, or choose task=folder."
+        )
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images of which nothing would be left, see `Degradation`."""
+        if min(shape[1:]) < self.scale:
+            raise InputError(f"scale must be at most the {min(shape[1:])} pixels of a side, not {self.scale}.")

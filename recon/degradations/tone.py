@@ -1,0 +1,157 @@
+"""Tone: fewer grey levels, little light, little contrast, less colour."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from recon import keyed
+from recon.degradations.base import (
+    Degradation,
+    Degraded,
+    Range,
+    all_known,
+    draw,
+    draw_whole,
+    ends,
+    per_image,
+    whole_ends,
+)
+from recon.degradations.noise import SMALLEST_PEAK, count_photons
+from recon.errors import InputError
+
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+
+
+class Quantise(Degradation):
+    """Round to the 2^bits evenly spaced levels from 0 to 1, and so clip to [0,1]; half-way goes to the even level.
+
+    The severity is the bits; fewer are worse.
+
+    Args:
+        bits: whole numbers from 1 to 8; of a range each is as likely.
+    """
+
+    examples: ClassVar = {"bits": (4, 2, 1)}
+
+    def __init__(self, bits: Range) -> None:
+        self.level = whole_ends("bits", bits, low=1, high=8)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Round the values, see `Degradation`."""
+        bits = draw_whole(self.level, keys, "bits")
+        highest = per_image((1 << bits) - 1, clean)
+        return Degraded((clean.clamp(0, 1) * highest).round_().div_(highest), all_known(clean), bits.float())
+
+
+class LowLight(Degradation):
+    """See little light as a sensor does: gain·x^gamma, then Poisson-Gaussian noise, and no brightening back.
+
+    The noise is that of Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting for single-image
+    raw-data": a variance of y/peak + read_noise² about the light y. Nothing is clipped. The severity is the gain; lower
+    is worse.
+
+    Args:
+        gain: the share of the light that is left, in (0,1].
+        gamma: the exponent, in [0.1,10]; above 1 shadows darken more than lights.
+        peak: the mean count of photons where the image after the gain is 1, above 0.
+        read_noise: the sensor's own standard deviation in units of the [0,1] range, at least 0.
+    """
+
+    examples: ClassVar = {"gain": (0.6, 0.3, 0.1)}
+
+    def __init__(self, gain: Range, gamma: Range = 1.0, peak: Range = 1000.0, read_noise: Range = 0.002) -> None:
+        self.level = ends("gain", gain, low=1e-3, high=1)
+        self.gamma = ends("gamma", gamma, low=0.1, high=10)
+        self.peak = ends("peak", peak, low=SMALLEST_PEAK)
+        self.read_noise = ends("read_noise", read_noise)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Dim the images and draw the sensor's noise, see `Degradation`."""
+        gain = draw(self.level, keys, "gain")
+        peak = draw(self.peak, keys, "peak")
+        image = count_photons(self._bend(clean, keys), peak, keyed.fold(keys, "photons"), gain)
+        if self.read_noise[1]:
+            noise = keyed.normal(keyed.fold(keys, "read noise"), tuple(clean.shape[1:])).to(clean.dtype)
+            image.addcmul_(noise, per_image(draw(self.read_noise, keys, "read_noise"), clean))
+        return Degraded(image, all_known(clean), gain)
+
+    def _bend(self, clean: Tensor, keys: Tensor) -> Tensor:
+        """Give x^gamma of what is not negative."""
+        if self.gamma == (1.0, 1.0):
+            return clean
+        # The CPU computes the powers at a tensor's end by another function than the others, whose last bit may differ:
+        # in double precision and rounded, no image hangs on its place in the batch.
+        gamma = per_image(draw(self.gamma, keys, "gamma").double(), clean.double())
+        return clean.double().clamp_min(0).pow(gamma).to(clean.dtype)
+
+
+class Contrast(Degradation):
+    """Move all values towards their image's mean grey, or away: mean + factor·(x - mean); nothing is clipped.
+
+    The mean is that of the luma (ITU-R BT.601), as in Pillow's `ImageEnhance.Contrast`, which rounds it to a whole grey
+    level of 255. The severity is the factor; 1 leaves the image as it is.
+
+    Args:
+        factor: at least 0; below 1 the contrast falls, above 1 it rises.
+    """
+
+    examples: ClassVar = {"factor": (0.7, 0.4, 0.15)}
+
+    def __init__(self, factor: Range) -> None:
+        self.level = ends("factor", factor)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are neither grey nor colour, see `Degradation`."""
+        _require_grey_or_colour(shape[0])
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Change the contrast, see `Degradation`."""
+        factor = draw(self.level, keys, "factor")
+        # Row by row, since torch cuts the sum of a single large image into one part per thread; in double precision,
+        # as whole images may be large.
+        mean = _luma(clean).double().sum(3).sum(2).div_(clean.shape[2] * clean.shape[3])
+        by = per_image(factor, clean)
+        return Degraded(torch.addcmul(per_image(mean, clean) * (1 - by), clean, by), all_known(clean), factor)
+
+
+class Decolourise(Degradation):
+    """Fade colours towards their luma (ITU-R BT.601), kept as three equal channels; grey images stay as they are.
+
+    The severity is the amount. At 1, restoring is colourisation.
+
+    Args:
+        amount: the share of the luma in the result, in [0,1].
+    """
+
+    examples: ClassVar = {"amount": (0.4, 0.7, 1.0)}
+
+    def __init__(self, amount: Range) -> None:
+        self.level = ends("amount", amount, high=1)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are neither grey nor colour, see `Degradation`."""
+        _require_grey_or_colour(shape[0])
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Fade the colours, see `Degradation`."""
+        amount = draw(self.level, keys, "amount")
+        if clean.shape[1] == 1:
+            return Degraded(clean, all_known(clean), amount)
+        share = per_image(amount, clean)
+        return Degraded(torch.addcmul(clean * (1 - share), _luma(clean), share), all_known(clean), amount)
+
+
+def _luma(image: Tensor) -> Tensor:
+    """Give the luma (B,1,H,W) of grey or colour images."""
+    _require_grey_or_colour(image.shape[1])
+    if image.shape[1] == 1:
+        return image
+    # Product after product: a fused one would round differently at a tensor's end.
+    red, green, blue = (image[:, place : place + 1] * weight for place, weight in enumerate(_LUMA))
+    return red.add_(green).add_(blue)
+
+
+def _require_grey_or_colour(channels: int) -> None:
+    if channels not in (1, 3):
+        raise InputError(f"clean must have 1 channel (grey) or 3 (colour), not {channels}: convert the images.")
