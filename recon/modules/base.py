@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recon import keyed, losses, metrics
+from recon.degradations.resample import resize
 from recon.errors import InputError
 from recon.pair import Pair
 
@@ -120,7 +121,8 @@ class Module(LightningModule):
         if image is None:
             return {"degraded": pair.degraded}
         error = (image - pair.clean).abs()
-        return {"degraded": pair.degraded, "restored": image, "clean": pair.clean, "error": error}
+        degraded = resize(pair.degraded, image.shape[2:], "nearest")
+        return {"degraded": degraded, "restored": image, "clean": pair.clean, "error": error}
 
     # What the base does --------------------------------------------------------------------------------------------
 
@@ -244,17 +246,17 @@ class Module(LightningModule):
         self.table.update(pair.index, columns)
 
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
-        """Measure restored images against the clean ones: (B,) each."""
-        columns = {
+        """Measure restored images against the clean ones, and what was there before the net: (B,) each."""
+        # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
+        degraded = resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab")
+        return {
             "psnr": metrics.psnr(image, pair.clean),
             "ssim": metrics.ssim(image, pair.clean),
             "mse": metrics.mse(image, pair.clean),
             "psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask),
+            "psnr_degraded": metrics.psnr(degraded, pair.clean),
+            "ssim_degraded": metrics.ssim(degraded, pair.clean),
         }
-        if pair.degraded.shape == pair.clean.shape:
-            columns["psnr_degraded"] = metrics.psnr(pair.degraded, pair.clean)
-            columns["ssim_degraded"] = metrics.ssim(pair.degraded, pair.clean)
-        return columns
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Reduce the columns of an evaluation to its metrics; one that is defined for no image is left out."""

@@ -11,7 +11,7 @@ class RestorationModule(Module):
     """Map the degraded image to the clean one.
 
     Args:
-        net: (B,C,H,W) -> (B,C,H,W).
+        net: (B,C,h,w) -> (B,C,H,W), larger where the degradation makes images smaller.
         loss: "l1", "mse", "charbonnier" or "bce", the mean over an image's pixels and channels.
         optimizer, scheduler, seed, l1, ema: see `Module`.
     """
@@ -33,7 +33,7 @@ class RestorationModule(Module):
         self.pixel_loss = losses.pixel_loss(loss)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Restore images: (B,C,H,W) -> (B,C,H,W)."""
+        """Restore images: (B,C,h,w) -> (B,C,H,W)."""
         restored: Tensor = self.active_net(degraded)
         return restored
 

@@ -1,0 +1,92 @@
+"""EDSR: Lim, Son, Kim, Nah & Lee, "Enhanced deep residual networks for single image super-resolution", CVPRW 2017.
+
+With the sub-pixel convolution of Shi et al., "Real-time single image and video super-resolution using an efficient
+sub-pixel convolutional neural network", CVPR 2016. The net adds to the bicubic enlargement of the image, where the
+paper's adds to the mean colour of its training set, and its last convolution begins at zero: so it begins at what it
+has to beat, and a short training goes into detail alone.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recon.nets.common import LEAST_SIDE, require_size
+
+
+class EDSR(nn.Module):
+    """Residual blocks without batch norm at the size of the input, then sub-pixel convolutions that enlarge.
+
+    It maps (B,C',h,w) to images (B,C,scale·h,scale·w) of any size from 4x4; with `scale` 1 it restores at the same
+    size. The output is not clamped.
+
+    Args:
+        in_channels: C' of the input, whose first C are the image.
+        channels: C of the output.
+        scale: how many times larger the output is, in one sub-pixel convolution for each prime factor.
+        blocks: number of residual blocks; 16 in the paper's baseline, 32 in its largest net.
+        width: channels of the blocks; 64 and 256.
+        residual_scale: what each block is multiplied by before it is added; 1 and 0.1.
+
+    Raises:
+        InputError: if the images become smaller than 4x4.
+    """
+
+    fixed_size: ClassVar[bool] = False
+
+    def __init__(
+        self, *, in_channels: int, channels: int, scale: int, blocks: int, width: int, residual_scale: float
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.scale = scale
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.body = nn.Sequential(
+            *(_ResidualBlock(width, residual_scale) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.enlarge = nn.Sequential(*(_enlarge(width, factor) for factor in _prime_factors(scale)))
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        if self.last.bias is not None:
+            nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge images (B,C',h,w): (B,C,scale·h,scale·w)."""
+        require_size("EDSR", x.shape, -(-LEAST_SIDE // self.scale))
+        image = x[:, : self.channels]
+        if self.scale > 1:
+            # With `antialias` the kernel is that of the super-resolution literature, a = -1/2 instead of -3/4.
+            # Torch has it for float32 and float64 alone.
+            wide = image if image.dtype == torch.float64 else image.float()
+            image = F.interpolate(wide, scale_factor=self.scale, mode="bicubic", antialias=True).to(x.dtype)
+        features = self.first(x)
+        detail: Tensor = self.last(self.enlarge(features + self.body(features)))
+        return image + detail
+
+
+class _ResidualBlock(nn.Module):
+    """Convolution, ReLU and convolution, scaled and added to the input."""
+
+    def __init__(self, width: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        difference: Tensor = self.body(x)
+        return x + self.scale * difference
+
+
+def _enlarge(width: int, factor: int) -> nn.Sequential:
+    """The sub-pixel convolution: each pixel's channels become a square of factor·factor pixels."""
+    return nn.Sequential(nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor))
+
+
+def _prime_factors(number: int) -> list[int]:
+    for factor in range(2, number + 1):
+        if number % factor == 0:
+            return [factor, *_prime_factors(number // factor)]
+    return []
