@@ -57,7 +57,7 @@ _TOP_LEVEL: dict[str, Any] = {
     **dict.fromkeys(("data", "trainer", "accelerator", "logger", "task", "degradation", "augment"), dict[str, Any]),
     **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
 }
-_DATA: dict[str, Any] = {"root": str}
+_DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
 _LOGGER: dict[str, Any] = {"kind": Literal["auto", "wandb", "tensorboard", "csv", "none"], "project": str}
 
@@ -243,7 +243,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     if issubclass(kind, ClassificationModule) and not task.num_classes:
         raise InputError(
             "model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
-            "or a folder with a subfolder for each class"
+            "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
     channels, *image_size = task.shape
     if degradation.scale > 1:
@@ -278,19 +278,20 @@ def _try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
     degraded = torch.zeros(1, channels, height // scale, width // scale)
     clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
     one = torch.zeros(1, dtype=torch.int64)
-    remedy = "choose another"
-    if scale > 1:
-        remedy = "choose model/net=edsr, which enlarges them, or degradation.upsample=bicubic"
     try:
         with torch.no_grad():
             module.eval().step(Pair(degraded, clean, torch.ones_like(clean[:, :1]), one, one, torch.zeros(1)))
-    except InputError as error:
-        raise InputError(f"model.net: {error}") from error
-    except (RuntimeError, ValueError) as error:
-        size = "×".join(map(str, degraded.shape[1:]))
-        wanted = "" if scale == 1 else f" that are to become {scale} times larger"
+    except (InputError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"model.net: it does not work on images of {size}{wanted} ({reason}); {remedy}") from error
+        if scale > 1:
+            raise InputError(
+                f"degradation: it makes images {scale} times smaller, and this model does not make them large again "
+                f"({reason}); choose model=restoration with model/net=edsr, or set degradation.upsample=bicubic"
+            ) from error
+        if isinstance(error, InputError):
+            raise InputError(f"model.net: {error}") from error
+        size = "×".join(map(str, shape))
+        raise InputError(f"model.net: it does not work on images of {size} ({reason}); choose another") from error
     module.train()
 
 
@@ -303,7 +304,9 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
         )
     augment = _group(config, "augment", Augment)
     fixed_size = bool(getattr(module.net, "fixed_size", False))
-    return DataModule(task, Path(config["data"]["root"]), degradation, augment, config["seed"], fixed_size)
+    where = config["data"]
+    cache = Path(where["cache"]) if where["store"] == "mmap" else None
+    return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache)
 
 
 def trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:

@@ -1,11 +1,16 @@
 """Every model × every offline task, and every degradation × restoration: one step of training, validation and test."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Compose, choices, data_root
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_digits
 
 from recon.actions.train import train
 from recon.errors import InputError
@@ -27,10 +32,24 @@ def task_overrides(task: str, image_folder: Path) -> list[str]:
     """Choose a task, or skip it with the reason when its images are not here."""
     if task == "folder":
         return ["task=folder", f"task.path={image_folder}"]
+    if task == "webdataset":
+        return ["task=webdataset", f"task.path={shard_of(image_folder)}", "task.num_classes=2"]
     place = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}.get(task)
     if place and not (data_root() / place).is_dir():
         pytest.skip(f"no {place} below {data_root()} (set RECON_DATA)")
     return [f"task={task}", f"data.root={data_root()}"]
+
+
+def shard_of(image_folder: Path) -> Path:
+    """Write the images of a folder, with the numbers of their subfolders, into one tar shard."""
+    path = image_folder.with_suffix(".tar")
+    with tarfile.open(path, "w") as tar:
+        for image in sorted(image_folder.glob("*/*.png")):
+            tar.add(image, image.name)
+            label = tarfile.TarInfo(f"{image.stem}.cls")
+            label.size = 1
+            tar.addfile(label, io.BytesIO(image.parent.name[-1].encode()))
+    return path
 
 
 def take_one_step(config: dict[str, Any], folder: Path) -> dict[str, float]:
@@ -56,9 +75,27 @@ def test_every_model_on_every_task(model: str, task: str, compose: Compose, imag
     assert any(name.startswith("test/") for name in record)
 
 
+def degradation_overrides(degradation: str, tmp_path: Path) -> list[str]:
+    """Choose a degradation, with files for those that are made of the user's own."""
+    digits = [Image.fromarray((image * 15).astype("uint8")) for image in load_digits().images[:40]]
+    if degradation == "missing_file":
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+        return [f"degradation={degradation}", f"degradation.path={tmp_path / 'mask.png'}"]
+    if degradation == "file":
+        for folder in ("clean", "noisy"):
+            (tmp_path / folder).mkdir()
+        for place, image in enumerate(digits):
+            image.save(tmp_path / "clean" / f"{place}.png")
+            image.filter(ImageFilter.BLUR).save(tmp_path / "noisy" / f"{place}.png")
+        folders = ["task=folder", f"task.path={tmp_path}/clean", f"degradation.path={tmp_path}/noisy"]
+        return [f"degradation={degradation}", *folders]
+    return [f"degradation={degradation}"]
+
+
 @pytest.mark.parametrize("degradation", choices("degradation"))
 def test_every_degradation_with_restoration(degradation: str, compose: Compose, tmp_path: Path) -> None:
-    record = take_one_step(compose("model=restoration", f"degradation={degradation}", *QUICK), tmp_path)
+    overrides = degradation_overrides(degradation, tmp_path)
+    record = take_one_step(compose("model=restoration", *overrides, *QUICK), tmp_path / "run")
     assert record["test/psnr"] > 0
     assert record["test/psnr_degraded"] > 0
 

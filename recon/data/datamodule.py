@@ -1,16 +1,19 @@
 """The three loaders of a task, for Lightning."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
+from recon.data.augment import Augment
+from recon.data.folder import Folder
 from recon.data.loader import PairLoader
+from recon.data.shards import ShardLoader, ShardSplit
 from recon.data.sources import Splits, Task
 from recon.degradations.base import Degradation
+from recon.degradations.file import FromFiles
+from recon.errors import InputError
 
 
 class DataModule(LightningDataModule):
@@ -23,6 +26,10 @@ class DataModule(LightningDataModule):
         augment: changes the clean images of training first, or None.
         seed: the run's seed.
         fixed_size: evaluate on crops of the size that the net was built for, not on whole images.
+        cache: the folder of mapped stores, which stay on disk; None reads all images into memory.
+
+    Raises:
+        InputError: settings that cannot go together.
     """
 
     def __init__(
@@ -30,34 +37,52 @@ class DataModule(LightningDataModule):
         task: Task,
         root: Path,
         degradation: Degradation,
-        augment: Callable[[Tensor, Tensor], Tensor] | None,
+        augment: Augment | None,
         seed: int,
         fixed_size: bool,
+        cache: Path | None = None,
     ) -> None:
         super().__init__()
+        if cache is not None and not isinstance(task, Folder):
+            raise InputError("data.store=mmap is for the images of task=folder: set data.store=memory.")
+        if isinstance(degradation, FromFiles):
+            if not isinstance(task, Folder):
+                raise InputError("degradation=file needs task=folder: set task.path to the clean images.")
+            if augment is not None and not augment.rearranges:
+                raise InputError(
+                    "augment.rotate and augment.crop_padding would change the damage that degradation=file is to show: "
+                    "set them to 0, or choose augment=flip|turns|none."
+                )
         self.task = task
         self.root = root
         self.degradation = degradation
         self.augment = augment
         self.seed = seed
         self.fixed_size = fixed_size
+        self.cache = cache
         self.splits: Splits | None = None
+        self.degraded: Splits | None = None
 
     def load(self) -> Splits:
         """Read the images once, downloading what is missing; raises InputError for a bad or missing file."""
         if self.splits is None:
-            self.splits = self.task.load(self.root)
+            if not isinstance(self.task, Folder):
+                self.splits = self.task.load(self.root)
+            elif isinstance(self.degradation, FromFiles):
+                self.splits, self.degraded = self.task.load_pairs(self.root, self.degradation, self.cache)
+            else:
+                self.splits = self.task.load(self.root, self.cache)
         return self.splits
 
-    def train_dataloader(self) -> PairLoader:
+    def train_dataloader(self) -> PairLoader | ShardLoader:
         """Augmented, freshly degraded batches in a new order each epoch."""
         return self._loader("train", crop=self.task.crop, augment=self.augment, seed=self.seed)
 
-    def val_dataloader(self) -> PairLoader:
+    def val_dataloader(self) -> PairLoader | ShardLoader:
         """Every validation image once, always the same."""
         return self._loader("validation", crop=self._evaluation_crop)
 
-    def test_dataloader(self) -> PairLoader:
+    def test_dataloader(self) -> PairLoader | ShardLoader:
         """Every test image once, always the same."""
         return self._loader("test", crop=self._evaluation_crop)
 
@@ -65,18 +90,31 @@ class DataModule(LightningDataModule):
     def _evaluation_crop(self) -> int | None:
         return self.task.crop if self.fixed_size else None
 
-    def _loader(self, split: str, **how: Any) -> PairLoader:
+    def _loader(self, split: str, **how: Any) -> PairLoader | ShardLoader:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        store = getattr(self.load(), split).to(device)
-        # Kept, as a loader is asked for at every validation and a split is to travel to the device once.
-        self.splits = self.load()._replace(**{split: store})
+        how |= {"device": device, "rank": trainer.global_rank if trainer else 0}
+        how |= {"world_size": trainer.world_size if trainer else 1}
+        part = getattr(self.load(), split)
+        if isinstance(part, ShardSplit):
+            return ShardLoader(part, split, self.task.batch_size, self.degradation, **how)
+        if self.cache is None:
+            # Kept, as a loader is asked for at every validation and a split is to travel to the device once.
+            self.splits, self.degraded = (_moved(splits, split, device) for splits in (self.splits, self.degraded))
         return PairLoader(
-            store,
+            getattr(self.splits, split),
             split,
             self.task.batch_size,
             self.degradation,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            degraded=getattr(self.degraded, split, None),
             **how,
         )
+
+
+def _moved(splits: Splits | None, split: str, device: torch.device) -> Splits | None:
+    """Move one split to a device, and with it those that are parts of the same buffer: this travels once."""
+    if splits is None or getattr(splits, split).device == device:
+        return splits
+    old = getattr(splits, split).buffer
+    new = old.to(device)
+    return Splits(*(store.over(new) if store.buffer is old else store for store in splits))

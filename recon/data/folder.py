@@ -1,22 +1,18 @@
 """The task of the user's own images, in a folder."""
 
-import glob
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Literal
 
-import numpy as np
+import torch
 
-from recon.data.images import BadImage, Header, in_threads, pixel_limit, read_header, read_image
+from recon.data.files import ImageFiles
+from recon.data.images import Header
 from recon.data.sources import Splits, Task, cut, repeat_train, require_fraction, require_positive
 from recon.data.store import ImageStore
+from recon.degradations.file import FromFiles
 from recon.errors import InputError
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(kw_only=True)
@@ -43,8 +39,6 @@ class Folder(Task):
     crops_per_image: int
     on_bad_image: Literal["raise", "skip"]
     max_pixels: int
-
-    SUFFIXES: ClassVar = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,23 +72,82 @@ class Folder(Task):
         """Return the number of class folders, 0 where there are none."""
         return len(self._categories)
 
-    def load(self, root: Path) -> Splits:
-        """Decode the images; `root` is not used, nothing is downloaded."""
+    def load(self, root: Path, cache: Path | None = None) -> Splits:
+        """Decode the images.
+
+        Args:
+            root: not used, nothing is downloaded.
+            cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
+
+        Raises:
+            InputError: see `Task.load`; or `cache` cannot hold the images.
+        """
         _ = self.shape  # refuses sizes that do not fit
         headers, test_headers = self._headers
-        train = self._decode_all(headers)
-        if test_headers:
-            test = self._decode_all(test_headers)
+        train = self._images.store(headers, self._channels, self._categories, cache)
+        if self._test_images is not None:
+            test = self._test_images.store(test_headers, self._channels, self._categories, cache)
         else:
             rest, kept = cut(len(train), max(1, round(self.test_fraction * len(train))), "test")
             train, test = train.subset(rest), train.subset(kept)
         return repeat_train(self.split(train, test), 1 if self.crop is None else self.crops_per_image)
 
+    def load_pairs(self, root: Path, degradation: FromFiles, cache: Path | None = None) -> tuple[Splits, Splits]:
+        """Decode the images and the degraded ones that the user has of them.
+
+        Args:
+            root: see `load`.
+            degradation: where the degraded images lie; they are read with the channels of the clean ones.
+            cache: see `load`.
+
+        Returns:
+            The clean images, and the degraded ones of the same samples in the same order.
+
+        Raises:
+            InputError: see `load`; or an image has no degraded one, or one of another size, or one that cannot be
+                read; or a setting does not fit those of the task.
+        """
+        if (degradation.test is None) != (self.test is None):
+            given, lacking = ("degradation", "task") if self.test is None else ("task", "degradation")
+            raise InputError(f"{given}.test is set and {lacking}.test is not: set both, or neither.")
+        train = self._partners(self._images, "path", degradation, cache)
+        test = train if self._test_images is None else self._partners(self._test_images, "test", degradation, cache)
+        splits = self.load(root, cache)
+        return splits, Splits(*(_in_order_of(*stores) for stores in zip(splits, (train, train, test), strict=True)))
+
+    def _partners(self, clean: ImageFiles, setting: str, degradation: FromFiles, cache: Path | None) -> ImageStore:
+        """Decode the degraded images of some clean ones, from the place that `degradation.<setting>` tells."""
+        files = ImageFiles(
+            f"degradation.{setting}",
+            getattr(degradation, setting),
+            self.max_pixels,
+            remedy="replace it, or remove it and its clean image",
+        )
+        wanted, found = clean.by_name(), files.by_name()
+        lacking = [header.path for name, header in wanted.items() if name not in found]
+        if lacking:
+            raise InputError(
+                f"{files.key}={files.pattern} has no degraded image of {lacking[0]} ({len(lacking)} of {len(wanted)} "
+                "images lack theirs): give each the name of its clean image, with any suffix."
+            )
+        headers = [found[name] for name in wanted]
+        for header, original in zip(headers, wanted.values(), strict=True):
+            _require_partner(header, original, degradation.scale)
+        return files.store(headers, self._channels, cache=cache)
+
+    @cached_property
+    def _images(self) -> ImageFiles:
+        return ImageFiles("task.path", self.path, self.max_pixels, self.on_bad_image)
+
+    @cached_property
+    def _test_images(self) -> ImageFiles | None:
+        return None if self.test is None else ImageFiles("task.test", self.test, self.max_pixels, self.on_bad_image)
+
     @cached_property
     def _headers(self) -> tuple[list[Header], list[Header]]:
         """Scan the headers of the images of `path` and of `test` (none where it is not set)."""
-        train = self._scan("path", self.path)
-        test = [] if self.test is None else self._scan("test", self.test)
+        train = self._images.headers
+        test = [] if self._test_images is None else self._test_images.headers
         if not test and len(train) < 3:
             raise InputError(
                 f"task.path={self.path} has {len(train)} usable images, too few to train, validate and test: "
@@ -122,69 +175,21 @@ class Folder(Task):
     def _categories(self) -> list[str]:
         return sorted({header.category for header in self._headers[0]} - {""})
 
-    def _scan(self, key: str, pattern: str) -> list[Header]:
-        """Read the headers of all images that `pattern` (the value of `task.<key>`) names."""
-        found = self._find(key, pattern)
-        with pixel_limit(self.max_pixels):
-            headers = self._each(lambda item: read_header(*item), found, "Reading image headers")
-        if not headers:
-            raise InputError(f"task.{key}={pattern} has no readable image: give a folder or a glob of good images.")
-        return headers
 
-    def _find(self, key: str, pattern: str) -> list[tuple[Path, str]]:
-        """List (file, class folder) in an order that does not hang on the file system."""
-        folder = Path(pattern).expanduser()
-        # Like the shell's, Python's glob leaves out hidden files: the `._name.jpg` of macOS, `.ipynb_checkpoints`.
-        names = f"{glob.escape(str(folder))}/**" if folder.is_dir() else str(folder)
-        places = map(Path, glob.iglob(names, recursive=True))
-        paths = sorted({path for path in places if path.suffix.lower() in self.SUFFIXES and path.is_file()})
-        if not paths:
-            raise InputError(
-                f"task.{key}={pattern} matches no image: give a folder or a glob of "
-                f"{', '.join(sorted(self.SUFFIXES))} files."
-            )
-        if not folder.is_dir():
-            return [(path, "") for path in paths]
-        flat = [path.parent == folder for path in paths]
-        if any(flat) and not all(flat):
-            raise InputError(
-                f"task.{key}={pattern} has images both beside and inside its folders: move them all into class folders "
-                f"or all out of them, or give a glob such as {folder}/*.png."
-            )
-        return [(path, "" if flat[0] else path.relative_to(folder).parts[0]) for path in paths]
+def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
+    """Raise InputError unless a degraded image is another file than its clean one, and so many times smaller."""
+    if degraded.path.resolve() == clean.path.resolve():
+        raise InputError(f"degradation: {clean.path} is both the clean and the degraded image: give another folder.")
+    if (degraded.height, degraded.width) != (clean.height // scale, clean.width // scale):
+        raise InputError(
+            f"degradation.scale={scale} does not fit {degraded.path} of {degraded.width}x{degraded.height} pixels, as "
+            f"{clean.path} has {clean.width}x{clean.height}: replace one, or set how many times smaller it is."
+        )
 
-    def _decode_all(self, headers: list[Header]) -> ImageStore:
-        """Decode images and number their classes, -1 for none."""
-        numbers = {category: number for number, category in enumerate(self._categories)}
-        channels = self._channels
 
-        def decode(header: Header) -> tuple[np.ndarray, int]:
-            image = read_image(header.path, channels)
-            if image.shape != (channels, header.height, header.width):
-                raise BadImage(header.path, "its header tells another size")
-            return image, numbers.get(header.category, -1)
-
-        with pixel_limit(self.max_pixels):
-            decoded = self._each(decode, headers, "Reading images")
-        if not decoded:
-            raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
-        images, labels = zip(*decoded, strict=True)
-        return ImageStore.from_arrays(images, labels)
-
-    def _each(self, function: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
-        """Apply a function that raises `BadImage` to all items, and treat bad images as `on_bad_image` says."""
-
-        def attempt(item: T) -> R | BadImage:
-            try:
-                return function(item)
-            except BadImage as error:
-                if self.on_bad_image == "raise":
-                    raise InputError(f"{error}: replace or remove it, or set task.on_bad_image=skip.") from error
-                return error
-
-        outcomes = in_threads(attempt, items, title)
-        bad = [outcome.path.name for outcome in outcomes if isinstance(outcome, BadImage)]
-        if bad:
-            names = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
-            warnings.warn(f"left out {len(bad)} of {len(items)} images that cannot be used: {names}", stacklevel=2)
-        return [outcome for outcome in outcomes if not isinstance(outcome, BadImage)]
+def _in_order_of(clean: ImageStore, degraded: ImageStore) -> ImageStore:
+    """Choose the images with the names of the clean ones, in that order and with its repeats."""
+    assert clean.names is not None
+    assert degraded.names is not None
+    places = {name: place for place, name in enumerate(degraded.names)}
+    return degraded.subset(torch.tensor([places[name] for name in clean.names]))

@@ -2,8 +2,9 @@
 
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,6 +17,8 @@ from recon.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_AHEAD = 256  # calls that wait for a thread
 
 
 class BadImage(InputError):
@@ -75,8 +78,7 @@ def read_header(path: Path, category: str) -> Header:
             width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
         if exif.get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
             width, height = height, width
-        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
-        return Header(path, category, 1 if grey else 3, height, width)
+        return Header(path, category, channels_of(image), height, width)
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
@@ -93,14 +95,24 @@ def read_image(path: Path, channels: int) -> np.ndarray:
         BadImage: the file is missing, empty, truncated, too large or no image.
     """
     with _open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I;16"):
-            # 257 is odd, so that no v/257 lies half-way and integers round exactly.
-            grey = ((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8)
-            pixels = np.repeat(grey[..., None], channels, axis=2)
-        else:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, -1)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return to_array(file, channels)
+
+
+def channels_of(image: Image.Image) -> int:
+    """Return 1 for a grey image, 3 for one in colour."""
+    return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16") else 3
+
+
+def to_array(file: Image.Image, channels: int) -> np.ndarray:
+    """Decode an open image as `read_image` does: (C,H,W) uint8."""
+    image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        # 257 is odd, so that no v/257 lies half-way and integers round exactly.
+        grey = ((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = np.repeat(grey[..., None], channels, axis=2)
+    else:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, -1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 @contextmanager
@@ -137,9 +149,24 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], title: str) -> li
     with ThreadPoolExecutor() as pool, ExitStack() as shown:
         progress = Progress(transient=True)
         bar = progress.add_task(title, total=len(items))
-        for result in pool.map(function, items):
+        for result in _in_order(pool, function, items):
             if not progress.live.is_started and time.monotonic() - start > 2:
                 shown.enter_context(progress)
             progress.advance(bar)
             results.append(result)
     return results
+
+
+def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Give the results in order, some calls ahead: the pool's own `map` keeps an object for each of millions."""
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) == _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -1,18 +1,20 @@
-"""From indices to batches of pairs: gather, make float, augment and degrade whole batches on the device."""
+"""From indices to batches of pairs: gather, augment, make float and degrade whole batches on the device."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from recon import keyed
+from recon.data.augment import as_float
 from recon.data.store import ImageStore
-from recon.degradations.base import Degradation
+from recon.degradations.base import Degradation, all_known
 from recon.pair import Pair
 
 # Whole images of one size are evaluated together up to this many pixels and channels: 16 MiB in float32.
-_EVALUATION_ELEMENTS = 1 << 22
+EVALUATION_ELEMENTS = 1 << 22
 
 
 def make_pair(
@@ -22,19 +24,36 @@ def make_pair(
     keys: Tensor,
     augment: Callable[[Tensor, Tensor], Tensor] | None,
     degradation: Degradation,
+    degraded: Tensor | None = None,
 ) -> Pair:
-    """Make the pair of clean images (B,C,H,W) uint8 with their labels, indices and keys (B,) int64."""
+    """Make a batch of pairs.
+
+    Args:
+        pixels: (B,C,H,W) uint8, the clean images.
+        label: (B,) int64.
+        index: (B,) int64.
+        keys: (B,) int64.
+        augment: changes images (B,C,H,W) uint8 by keys (B,), or None.
+        degradation: makes the degraded images.
+        degraded: (B,C,h,w) uint8, the degraded images where they are at hand: their files; they are changed by the
+            same keys as the clean ones, so `augment` must only rearrange pixels.
+    """
     # Training on smaller images needs clean ones that are whole multiples of them, in the literature too ("modcrop").
     height, width = (side - side % degradation.scale for side in pixels.shape[2:])
-    clean = pixels[..., :height, :width].float().div_(255)
-    if augment is not None:
-        clean = augment(clean, keyed.fold(keys, "augment"))
+
+    def finish(images: Tensor) -> Tensor:
+        return as_float(images if augment is None else augment(images, keyed.fold(keys, "augment")))
+
+    clean = finish(pixels[..., :height, :width])
+    if degraded is not None:
+        severity = torch.zeros(len(keys), device=keys.device)
+        return Pair(finish(degraded), clean, all_known(clean), label, index, severity)
     image, mask, severity = degradation(clean, keyed.fold(keys, "degrade"))
     return Pair(image, clean, mask, label, index, severity)
 
 
 class PairLoader:
-    """Iterate over the batches of one split, as pairs on the device of the store.
+    """Iterate over the batches of one split, as pairs on a device.
 
     A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
     sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
@@ -50,6 +69,9 @@ class PairLoader:
         seed: the run's seed (training only).
         rank: this process.
         world_size: how many processes share each batch.
+        device: where the pairs are made; None for that of the store. Of a store elsewhere, as a mapped one, each batch
+            travels as bytes.
+        degraded: the degraded images of the same samples where they are files, smaller by `degradation.scale`.
     """
 
     def __init__(
@@ -63,6 +85,8 @@ class PairLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | None = None,
+        degraded: ImageStore | None = None,
     ) -> None:
         self.store = store
         self.split = split
@@ -72,6 +96,8 @@ class PairLoader:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.device = store.device if device is None else device
+        self.degraded = degraded
         self.training = split == "train"
         # A set smaller than one batch still trains, on what it has.
         self.batch_size = min(batch_size, len(store) - len(store) % world_size) if self.training else batch_size
@@ -102,8 +128,13 @@ class PairLoader:
         index = index.to(self.store.device)
         seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
         keys = keyed.keys(seed, self.split, epoch, index)
-        augment = self.augment if self.training else None
-        return make_pair(self._pixels(index, keys), self.store.label[index], index, keys, augment, self.degradation)
+        pixels, degraded = self._pixels(index, keys)
+        pixels, label, index, keys = (x.to(self.device) for x in (pixels, self.store.label[index], index, keys))
+        if degraded is not None:
+            degraded = degraded.to(self.device)
+        return make_pair(
+            pixels, label, index, keys, self.augment if self.training else None, self.degradation, degraded
+        )
 
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""
@@ -111,17 +142,22 @@ class PairLoader:
         if self.crop is not None or (self.store.uniform and max(self.store.sizes[0]) <= largest):
             return self.pair(index)
         side = min(largest, int(self.store.sizes[index].min()))
-        cut = PairLoader(self.store, self.split, self.batch_size, self.degradation, crop=side)
+        cut = copy(self)
+        cut.crop = side
         return cut.pair(index)
 
-    def _pixels(self, index: Tensor, keys: Tensor) -> Tensor:
-        """Gather whole images or keyed crops: (B,C,H,W) uint8."""
+    def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Gather whole images or keyed crops: (B,C,H,W) uint8, and the same places of the degraded images, if any."""
         if self.crop is None:
-            return self.store.gather(index)
-        room = self.store.sizes[index] - self.crop + 1
+            return self.store.gather(index), None if self.degraded is None else self.degraded.gather(index)
+        # Drawn on the smaller grid, so that both windows begin and end at the same places.
+        scale, small = (1, self.store) if self.degraded is None else (self.degradation.scale, self.degraded)
+        side = self.crop // scale
+        room = small.sizes[index] - side + 1
         top = keyed.integers(keyed.fold(keys, "top"), room[:, 0])
         left = keyed.integers(keyed.fold(keys, "left"), room[:, 1])
-        return self.store.crop(index, top, left, (self.crop, self.crop))
+        clean = self.store.crop(index, top * scale, left * scale, (side * scale, side * scale))
+        return clean, None if self.degraded is None else self.degraded.crop(index, top, left, (side, side))
 
     def _evaluation_groups(self) -> Iterator[Tensor]:
         """Cut this rank's images into batches of equal size, small enough for large images."""
@@ -133,6 +169,6 @@ class PairLoader:
         else:
             sizes, group = torch.tensor([[self.crop, self.crop]]), torch.zeros_like(mine)
         for place, (height, width) in enumerate(sizes.tolist()):
-            affordable = _EVALUATION_ELEMENTS // (self.store.channels * height * width)
+            affordable = EVALUATION_ELEMENTS // (self.store.channels * height * width)
             per_rank = -(-self.batch_size // self.world_size)
             yield from mine[group == place].split(max(1, min(per_rank, affordable)))

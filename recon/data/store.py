@@ -18,12 +18,14 @@ class ImageStore:
         offset: (N,) int64, where each image starts in `buffer`.
         shape: (N,3) int64, rows (C,H,W); C is the same for the whole store.
         label: (N,) int64 class, -1 where there is none.
+        names: (N,) str, what each image is called in its set, or None.
     """
 
     buffer: Tensor
     offset: Tensor
     shape: Tensor
     label: Tensor
+    names: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -80,15 +82,6 @@ class ImageStore:
         channels, height, width = self.shape[0].tolist()
         return channels, height, width
 
-    def _runs(self, start: Tensor, length: int) -> Tensor:
-        """Read `length` bytes from each place of `start` (n,): (n,length) uint8.
-
-        The view holds every run of the buffer as a row without using memory, so that `index_select` copies whole runs:
-        8 times faster than an index per byte, and the index stays small for large images.
-        """
-        windows = self.buffer.as_strided((len(self.buffer) - length + 1, length), (1, 1))
-        return windows.index_select(0, start)
-
     def gather(self, index: Tensor) -> Tensor:
         """Read whole images.
 
@@ -107,9 +100,8 @@ class ImageStore:
             if (shapes != shapes[0]).any():
                 raise ValueError("images of different sizes make no batch: gather them one by one, or crop them")
             channels, height, width = shapes[0].tolist()
-        return self._runs(self.offset.index_select(0, index), channels * height * width).view(
-            -1, channels, height, width
-        )
+        start = self.offset.index_select(0, index)
+        return runs(self.buffer, start, channels * height * width).view(-1, channels, height, width)
 
     def crop(self, index: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
         """Read one window of each image, for any mix of image sizes.
@@ -137,14 +129,27 @@ class ImageStore:
         plane = torch.arange(self.channels, device=index.device).view(1, -1, 1) * (height * width).view(-1, 1, 1)
         row = torch.arange(rows, device=index.device) * width.view(-1, 1, 1)
         start = corner.view(-1, 1, 1) + plane + row
-        return self._runs(start.view(-1), columns).view(len(index), self.channels, rows, columns)
+        return runs(self.buffer, start.view(-1), columns).view(len(index), self.channels, rows, columns)
 
     def subset(self, index: Tensor) -> "ImageStore":
         """Choose images by place (n,) int64, in that order and with repeats if wanted; the buffer is shared."""
-        return ImageStore(self.buffer, self.offset[index], self.shape[index], self.label[index])
+        names = None if self.names is None else self.names[index.cpu().numpy()]
+        return ImageStore(self.buffer, self.offset[index], self.shape[index], self.label[index], names)
+
+    def over(self, buffer: Tensor) -> "ImageStore":
+        """Give the same images, read from a copy of the buffer that lies on another device."""
+        offset, shape, label = (x.to(buffer.device) for x in (self.offset, self.shape, self.label))
+        return ImageStore(buffer, offset, shape, label, self.names)
 
     def to(self, device: torch.device | str) -> "ImageStore":
         """Move everything to `device`; the store itself is returned when it is there already."""
-        if self.device == torch.device(device):
-            return self
-        return ImageStore(*(x.to(device) for x in (self.buffer, self.offset, self.shape, self.label)))
+        return self if self.device == torch.device(device) else self.over(self.buffer.to(device))
+
+
+def runs(buffer: Tensor, start: Tensor, length: int) -> Tensor:
+    """Read `length` values from each place of `start` (n,) int64 in a buffer (bytes,): (n,length).
+
+    The view holds every run of the buffer as a row without using memory, so that `index_select` copies whole runs: 8
+    times faster than an index per byte, and the index stays small for large images.
+    """
+    return buffer.as_strided((len(buffer) - length + 1, length), (1, 1)).index_select(0, start)

@@ -13,7 +13,7 @@ from skimage import data
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import Augment
+from recon.data.augment import Augment, as_float
 from recon.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -120,3 +120,19 @@ def test_options_do_not_change_each_other() -> None:
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
         make()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_are_changed_as_their_floats_are(name: str) -> None:
+    pixels = patches(24).mul(255).round().to(torch.uint8)
+    before = pixels.clone()
+    image = augment(name)(pixels, keys(24))
+    assert image.dtype == (torch.float32 if augment(name).rotate else torch.uint8)
+    assert torch.equal(as_float(image), augment(name)(as_float(pixels), keys(24)))
+    assert torch.equal(pixels, before)
+
+
+def test_only_flips_and_turns_leave_every_pixel_what_it_is() -> None:
+    assert Augment(flip=True, turns=True).rearranges
+    assert not Augment(rotate=1.0).rearranges
+    assert not Augment(crop_padding=1).rearranges

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon.data.store import ImageStore
+from recon.data.store import ImageStore, runs
 
 SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6)
 
@@ -121,3 +123,20 @@ def test_reading_on_cuda_equals_reading_on_the_cpu():
     assert torch.equal(crops.cpu(), store.crop(index, top, left, (32, 40)))
     same = torch.tensor([2, 0])
     assert torch.equal(moved.gather(same.cuda()).cpu(), store.gather(same))
+
+
+def test_names_go_with_their_images():
+    images = arrays([(2, 2), (3, 3), (4, 4)], 1)
+    store = replace(ImageStore.from_arrays(images), names=np.array(["a", "b/c", "d"], object))
+    subset = store.subset(torch.tensor([2, 0, 2]))
+    assert subset.names.tolist() == ["d", "a", "d"]
+    assert subset.to("meta").names.tolist() == ["d", "a", "d"]
+    assert ImageStore.from_arrays(images).subset(torch.tensor([1])).names is None
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_runs_are_slices(length):
+    buffer = torch.arange(10, dtype=torch.float64)
+    start = torch.arange(11 - length).flip(0)
+    want = torch.stack([buffer[place : place + length] for place in start.tolist()])
+    assert torch.equal(runs(buffer, start, length), want)

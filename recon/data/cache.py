@@ -1,0 +1,174 @@
+"""Pixels that need not fit in memory: one file of raw bytes, built once, mapped by every run that wants it."""
+
+import errno
+import glob
+import mmap
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon.errors import InputError
+
+# Called for each image, in any order and from any thread, with its place and its pixels.
+Write = Callable[[int, np.ndarray], None]
+# Decodes all images, hands each to a `Write`, and gives (N,) whether each was good.
+Fill = Callable[[Write], Sequence[bool]]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def in_memory(lengths: np.ndarray, fill: Fill) -> tuple[Tensor, np.ndarray]:
+    """Read images into memory, each straight to its place.
+
+    Args:
+        lengths: (N,) the bytes of each image.
+        fill: decodes them.
+
+    Returns:
+        The pixels (bytes,) uint8, and (N,) bool whether each image was good; a bad one leaves a gap.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    try:
+        pixels = np.empty(int(lengths.sum()), np.uint8)
+    except MemoryError as error:
+        raise InputError(
+            f"data.store=memory cannot hold the images ({_amount(int(lengths.sum()))}): set data.store=mmap."
+        ) from error
+    start = lengths.cumsum() - lengths
+
+    def write(place: int, image: np.ndarray) -> None:
+        pixels[start[place] : start[place] + lengths[place]] = image.reshape(-1)
+
+    good = np.array(fill(write), bool)
+    return torch.from_numpy(pixels), good
+
+
+def mapped(cache: Path, name: str, content: bytes, lengths: np.ndarray, fill: Fill) -> tuple[Tensor, np.ndarray]:
+    """Map images from their file in `cache`, which is built first where there is none; see `in_memory`.
+
+    A file holds the pixels, a byte for each image that says whether it was good, and `content`; it is written to a
+    temporary name and renamed, so that one of that name and length is whole. Of each name only the latest content is
+    kept: a run that still maps an older file keeps it until it ends.
+
+    Args:
+        cache: the folder of all these files; made if it is not there.
+        name: what the file is of.
+        content: 32 bytes, the hash of all that decides what lies in the file.
+        lengths: (N,) the bytes of each image.
+        fill: decodes them.
+
+    Returns:
+        The pixels (bytes,) uint8, which must not be written to, and (N,) bool whether each image was good.
+
+    Raises:
+        InputError: the folder cannot be written, the disk is full, or what `fill` raises.
+    """
+    path = cache / f"{name}-{content.hex()[:16]}.pixels"
+    try:
+        found = _open(path, content, lengths)
+        if found is None:
+            cache.mkdir(parents=True, exist_ok=True)
+            with _locked(cache / f"{name}.lock", path):
+                found = _open(path, content, lengths)  # another run may have built it meanwhile
+                if found is None:
+                    _remove_others(cache, name)
+                    _build(path, content, lengths, fill)
+                    found = _open(path, content, lengths)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise InputError(
+                f"data.cache={cache} has too little space: {path.name} needs {_amount(int(lengths.sum()))}, so free "
+                "some, or set data.cache to a folder on another disk."
+            ) from error
+        raise InputError(
+            f"data.cache={cache} cannot be used ({error.strerror}): set data.cache to a folder that can be written."
+        ) from error
+    if found is None:
+        raise InputError(f"data.cache={cache} was changed while {path.name} was built: run again.")
+    return found
+
+
+def _open(path: Path, content: bytes, lengths: np.ndarray) -> tuple[Tensor, np.ndarray] | None:
+    """Map a file; `None` if it is not there or not whole."""
+    count, total = len(lengths), int(lengths.sum())
+    try:
+        with open(path, "rb") as file:
+            # It ends where it should and says what it is: anything else was cut off or written over.
+            if os.fstat(file.fileno()).st_size != total + count + len(content):
+                return None
+            file.seek(total)
+            good = np.frombuffer(file.read(count), np.uint8)
+            if good.max() > 1 or file.read() != content:
+                return None
+            # Not `torch.from_file`, whose private writable mapping Linux refuses beyond the size of the memory.
+            pixels = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        return None
+    with warnings.catch_warnings():
+        # It cannot be written, and nobody does: https://pytorch.org/docs/stable/generated/torch.frombuffer.html
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(pixels, dtype=torch.uint8, count=total), good.astype(bool)
+
+
+@contextmanager
+def _locked(lock: Path, wanted: Path) -> Iterator[None]:
+    """Let one process at a time build; the system frees the lock of one that ends, however it ends."""
+    import fcntl  # not on Windows, where all but this runs
+
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            from recon.console import say  # which needs Lightning
+
+            say(f"data: waiting for another run that builds {wanted}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_others(cache: Path, name: str) -> None:
+    """Remove what is out of date and what killed builds left, before the new one needs the space."""
+    for old in cache.glob(f"{glob.escape(name)}-*"):
+        old.unlink(missing_ok=True)
+
+
+def _build(path: Path, content: bytes, lengths: np.ndarray, fill: Fill) -> None:
+    start, total = lengths.cumsum() - lengths, int(lengths.sum())
+    if shutil.disk_usage(path.parent).free < total:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    part = path.with_suffix(".part")
+    try:
+        with open(part, "wb") as file:
+
+            def write(place: int, image: np.ndarray) -> None:
+                _write_at(file.fileno(), image, int(start[place]))
+
+            good = fill(write)
+            file.seek(total)
+            file.write(bytes(good) + content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_at(descriptor: int, image: np.ndarray, start: int) -> None:
+    """Write all of an image, which one call need not do."""
+    rest = np.ascontiguousarray(image).data.cast("B")
+    while rest:
+        written = os.pwrite(descriptor, rest, start)
+        rest, start = rest[written:], start + written
+
+
+def _amount(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,201 @@
+"""The image files that a folder or a glob names, and the store of their pixels."""
+
+import glob
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+import numpy as np
+import PIL
+import torch
+
+from recon.data.cache import Write, in_memory, mapped
+from recon.data.images import BadImage, Header, in_threads, pixel_limit, read_header, read_image
+from recon.data.store import ImageStore
+from recon.errors import InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The image files that a folder or a glob names.
+
+    Attributes:
+        key: the key of the configuration that `pattern` is the value of, for messages.
+        pattern: a folder, or a glob (`**` for any depth).
+        max_pixels: larger images are bad ones.
+        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out and say so.
+        remedy: what to do about a bad image, for messages.
+    """
+
+    key: str
+    pattern: str
+    max_pixels: int
+    on_bad_image: Literal["raise", "skip"] = "raise"
+    remedy: str = "replace or remove it, or set task.on_bad_image=skip"
+
+    SUFFIXES: ClassVar = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+    @cached_property
+    def headers(self) -> list[Header]:
+        """Read the headers of all images, in an order that does not hang on the file system.
+
+        Raises:
+            InputError: there is no image, or a bad one.
+        """
+        found = self._find()
+        with pixel_limit(self.max_pixels):
+            headers = self._each(lambda item: read_header(*item), found, "Reading image headers")
+        good = [header for header in headers if isinstance(header, Header)]
+        self._warn([header.path for header in headers if isinstance(header, BadImage)], len(found))
+        if not good:
+            raise InputError(
+                f"{self.key}={self.pattern} has no readable image: give a folder or a glob of good images."
+            )
+        return good
+
+    def name(self, path: Path) -> str:
+        """Call an image what it is called below the folder, without its suffix."""
+        return path.relative_to(self._base).with_suffix("").as_posix()
+
+    def by_name(self) -> dict[str, Header]:
+        """Give the headers by name; raises InputError when two images share one."""
+        found: dict[str, Header] = {}
+        for header in self.headers:
+            other = found.setdefault(self.name(header.path), header)
+            if other is not header:
+                raise InputError(
+                    f"{self.key}={self.pattern} has {header.path.name} beside {other.path.name}: images and their "
+                    "degraded ones are paired by name without suffix, so rename one."
+                )
+        return found
+
+    def store(
+        self, headers: Sequence[Header], channels: int, classes: Sequence[str] = (), cache: Path | None = None
+    ) -> ImageStore:
+        """Decode images.
+
+        Args:
+            headers: of the images, all or some of those of `headers`.
+            channels: 1 for grey, 3 for RGB.
+            classes: the class folders in the order of their numbers; an image outside them has the label -1.
+            cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
+
+        Raises:
+            InputError: no image can be read, or there is no space for them.
+        """
+        shape = np.array([(channels, header.height, header.width) for header in headers], np.int64)
+        lengths = shape.prod(1)
+
+        def fill(write: Write) -> list[bool]:
+            def decode(place: int) -> bool:
+                write(place, _read(headers[place], channels))
+                return True
+
+            title = "Reading images" if cache is None else "Building the store of images"
+            with pixel_limit(self.max_pixels):
+                return [done is True for done in self._each(decode, range(len(headers)), title)]
+
+        if cache is None:
+            buffer, good = in_memory(lengths, fill)
+        else:
+            buffer, good = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
+        self._warn([header.path for header, is_good in zip(headers, good, strict=True) if not is_good], len(headers))
+        if not good.any():
+            raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
+        numbers = {category: number for number, category in enumerate(classes)}
+        labels = [numbers.get(header.category, -1) for header in headers]
+        # Objects, as repeats of an image then share its name.
+        names = np.array([self.name(header.path) for header in headers], object)
+        offset = torch.from_numpy(lengths.cumsum() - lengths)
+        whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names)
+        return whole if good.all() else whole.subset(torch.from_numpy(good).nonzero().squeeze(1))
+
+    @cached_property
+    def _folder(self) -> Path:
+        return Path(self.pattern).expanduser()
+
+    @cached_property
+    def _base(self) -> Path:
+        """The folder, or what of a glob's folders is told without wildcards."""
+        if self._folder.is_dir():
+            return self._folder
+        return Path(*takewhile(lambda part: not set(part) & set("*?["), self._folder.parts[:-1]))
+
+    def _find(self) -> list[tuple[Path, str]]:
+        """List (file, class folder) by name."""
+        folder = self._folder
+        # Like the shell's, Python's glob leaves out hidden files: the `._name.jpg` of macOS, `.ipynb_checkpoints`.
+        names = f"{glob.escape(str(folder))}/**" if folder.is_dir() else str(folder)
+        places = map(Path, glob.iglob(names, recursive=True))
+        paths = sorted({path for path in places if path.suffix.lower() in self.SUFFIXES and path.is_file()})
+        if not paths:
+            raise InputError(
+                f"{self.key}={self.pattern} matches no image: give a folder or a glob of "
+                f"{', '.join(sorted(self.SUFFIXES))} files."
+            )
+        if not folder.is_dir():
+            return [(path, "") for path in paths]
+        flat = [path.parent == folder for path in paths]
+        if any(flat) and not all(flat):
+            raise InputError(
+                f"{self.key}={self.pattern} has images both beside and inside its folders: move them all into class "
+                f"folders or all out of them, or give a glob such as {folder}/*.png."
+            )
+        return [(path, "" if flat[0] else path.relative_to(folder).parts[0]) for path in paths]
+
+    def _place(self, channels: int) -> str:
+        """Name what a mapped store is of: these files, read in this way."""
+        what = [str(self._folder.absolute()), channels, self.on_bad_image]
+        readable = re.sub(r"[^\w.]", "_", self._base.absolute().name)[:40]
+        return f"{readable}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]}"
+
+    def _content(self, headers: Sequence[Header]) -> bytes:
+        """Hash what decides the pixels of a mapped store: the files, as far as can be told without reading them."""
+        digest = hashlib.sha256(f"{PIL.__version__}\n".encode())  # which decides how a JPEG is decoded
+        for header in headers:
+            try:
+                about = header.path.stat()
+            except OSError as error:
+                raise InputError(
+                    f"{header.path} is gone ({error.strerror}): run again when the folder rests."
+                ) from error
+            line = [self.name(header.path), header.path.suffix, about.st_size, about.st_mtime_ns, *header[2:]]
+            digest.update(json.dumps(line).encode())
+        return digest.digest()
+
+    def _each(self, function: Callable[[T], R], items: Sequence[T], title: str) -> list[R | BadImage]:
+        """Apply a function that raises `BadImage`; raises InputError instead unless bad images are to be skipped."""
+
+        def attempt(item: T) -> R | BadImage:
+            try:
+                return function(item)
+            except BadImage as error:
+                if self.on_bad_image == "raise":
+                    raise InputError(f"{error}: {self.remedy}.") from error
+                return error
+
+        return in_threads(attempt, items, title)
+
+    @staticmethod
+    def _warn(bad: Sequence[Path], total: int) -> None:
+        """Say which of all images are left out."""
+        if bad:
+            names = ", ".join(path.name for path in bad[:5]) + (", ..." if len(bad) > 5 else "")
+            warnings.warn(f"left out {len(bad)} of {total} images that cannot be used: {names}", stacklevel=3)
+
+
+def _read(header: Header, channels: int) -> np.ndarray:
+    image = read_image(header.path, channels)
+    if image.shape != (channels, header.height, header.width):
+        raise BadImage(header.path, "its header tells another size")
+    return image

@@ -1,0 +1,74 @@
+"""What the data module does with devices: each buffer travels once, a mapped one not at all."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ROOT  # noqa: F401  one thread
+from test_mmap import photographs
+
+from recon.data.augment import Augment
+from recon.data.datamodule import DataModule
+from recon.data.sources import Digits
+from recon.data.store import ImageStore
+from recon.degradations import GaussianNoise
+from recon.degradations.file import FromFiles
+
+# PyTorch copies what is moved from "cpu" to "cpu:0", which is a device of another name: a second device for everyone.
+OTHER = torch.device("cpu:0")
+
+
+def on(device: torch.device, module: DataModule) -> DataModule:
+    """Give a data module a trainer that works on a device."""
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=device), global_rank=0, world_size=1)
+    return module
+
+
+def digits() -> DataModule:
+    task = Digits(batch_size=64, epochs=1, validation=0.1, crop=None)
+    return DataModule(task, Path(), GaussianNoise(0.1), Augment(), 0, False)
+
+
+def test_a_shared_buffer_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = on(OTHER, digits())
+    before = module.load()
+    here = {store.buffer.data_ptr() for store in before}
+    # PyTorch calls the copy's device "cpu" again.
+    place = property(lambda store: torch.device("cpu") if store.buffer.data_ptr() in here else OTHER)
+    monkeypatch.setattr(ImageStore, "device", place)
+    assert before.train.buffer is before.validation.buffer
+    train, validation = module.train_dataloader().store, module.val_dataloader().store
+    assert train.buffer.data_ptr() != before.train.buffer.data_ptr(), "this is a copy, as on another device"
+    assert train.buffer is validation.buffer
+    assert module.load().test.buffer is before.test.buffer, "what is not asked for stays"
+    for old, new in ((before.train, train), (before.validation, validation)):
+        assert torch.equal(old.gather(torch.arange(5)), new.gather(torch.arange(5)))
+        assert torch.equal(old.label, new.label)
+
+
+def test_the_pairs_are_those_of_the_first_device() -> None:
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        for one, other in zip(getattr(digits(), loader)(), getattr(on(OTHER, digits()), loader)(), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_mapped_store_stays_and_its_batches_travel_as_bytes(tmp_path: Path, monkeypatch, pairs: bool) -> None:
+    from test_folder import folder_task
+
+    folder = photographs(tmp_path / "photos")
+    degradation = FromFiles(str(photographs(tmp_path / "others"))) if pairs else GaussianNoise(0.1)
+    task = folder_task(folder, crop=32, batch_size=4)
+    module = on(OTHER, DataModule(task, Path(), degradation, Augment(flip=True), 0, False, tmp_path / "cache"))
+    loader = module.train_dataloader()
+    assert loader.store.buffer is module.val_dataloader().store.buffer
+    moved = []
+    to = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda x, *how: moved.append((x.dtype, x.numel(), how)) or to(x, *how))
+    pair = next(iter(loader))
+    travelled = [(dtype, count) for dtype, count, how in moved if how == (OTHER,)]
+    pixels = 4 * 3 * 32 * 32
+    assert travelled.count((torch.uint8, pixels)) == 1 + pairs
+    assert sum(count for _, count in travelled) <= (1 + pairs) * pixels + 3 * 4
+    assert len(pair.index) == 4
