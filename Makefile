@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow lint format bench clean
+.PHONY: setup run test test-slow lint format bench gallery clean
 setup: .venv/done
 
 # Done once; again only when the dependencies change.
@@ -31,7 +31,12 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python -m pytest -m bench -s tests/benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	$(BIN)/python -m pytest -m "bench and not gpu" -s tests/benchmarks
+
+# The README's picture of every degradation.
+gallery: setup
+	$(BIN)/python -m recon.gallery .github/degradations.png
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,86 @@
+"""The catalogue of degradations: each at three severities, on a photograph and on a digit; `make gallery` draws it."""
+
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from recon import build, keyed
+from recon.data.images import read_image
+from recon.degradations.base import Degradation
+from recon.degradations.resample import resize
+from recon.records import write_image
+
+CONF = Path(__file__).absolute().parents[1] / "conf" / "degradation"
+_CELL, _GAP, _TITLE, _COLUMNS = 84, 3, 15, 3
+_DRAWS = 33  # keys among which a combination's mild, medium and strong draws are looked for
+
+
+def subjects() -> list[Tensor]:
+    """Give what is damaged: a part of a photograph (1,3,168,168), a handwritten digit (1,1,28,28)."""
+    from sklearn.datasets import load_digits
+
+    cat = torch.from_numpy(read_image(Path(str(files("skimage"))) / "data" / "chelsea.png", 3))
+    cat = cat[:, 40:208, 110:278].unsqueeze(0).float().div(255)
+    digit = torch.from_numpy(load_digits().images[3:4]).float().div(16).unsqueeze(1)
+    return [cat, resize(digit, (28, 28), "bicubic").clamp(0, 1)]
+
+
+def three(node: dict[str, Any], clean: Tensor) -> list[Tensor]:
+    """Degrade an image (1,C,H,W) mildly, medium and strongly: three of (C,h,w).
+
+    Args:
+        node: the degradation's configuration. If its class gives `examples`, these replace the parameter's value;
+            otherwise, of several draws, those of the least, the median and the greatest severity are taken.
+        clean: the image.
+    """
+    operator: Degradation = build.construct(node, "degradation")
+    keys = keyed.keys(0, "gallery", 0, torch.arange(_DRAWS))
+    for parameter, values in operator.examples.items():
+        examples = [build.construct({**node, parameter: value}, "degradation") for value in values]
+        return [example(clean, keys[:1]).image[0] for example in examples]
+    image, _, severity = operator(clean.expand(_DRAWS, -1, -1, -1), keys)
+    order = severity.argsort(stable=True)
+    return [image[place] for place in (order[0], order[_DRAWS // 2], order[-1])]
+
+
+def rows() -> Iterator[tuple[str, list[Tensor]]]:
+    """Give each degradation's name and its pictures; what needs files of the user's is left out."""
+    images = subjects()
+    for path in sorted(CONF.glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        if "???" not in path.read_text():
+            assert isinstance(node, dict)
+            yield path.stem, [picture for clean in images for picture in three(dict(node), clean)]  # type: ignore[arg-type]
+
+
+def draw() -> Image.Image:
+    """Draw the catalogue: a title and six pictures for each degradation, in three columns."""
+    found = list(rows())
+    per_column = -(-len(found) // _COLUMNS)
+    width, height = 6 * (_CELL + _GAP) + 5 * _GAP, _TITLE + _CELL + 2 * _GAP
+    sheet = Image.new("RGB", (_COLUMNS * width - 2 * _GAP, per_column * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (name, pictures) in enumerate(found):
+        left, top = place // per_column * width, place % per_column * height
+        pen.text((left + _GAP, top + 1), name, fill="black")
+        for column, picture in enumerate(pictures):
+            x = left + _GAP + column * (_CELL + _GAP) + column // 3 * _GAP
+            sheet.paste(_cell(picture), (x, top + _TITLE))
+    return sheet
+
+
+def _cell(picture: Tensor) -> Image.Image:
+    pixels = picture.expand(3, -1, -1).clamp(0, 1).mul(255).round().to(torch.uint8)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    return image.resize((_CELL, _CELL), Image.Resampling.BOX if image.width > _CELL else Image.Resampling.NEAREST)
+
+
+if __name__ == "__main__":
+    write_image(Path(sys.argv[1]), draw())
