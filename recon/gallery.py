@@ -18,16 +18,16 @@ from recon.degradations.resample import resize
 from recon.records import write_image
 
 CONF = Path(__file__).absolute().parents[1] / "conf" / "degradation"
-_CELL, _GAP, _TITLE, _COLUMNS = 84, 3, 15, 3
+_CELL, _GAP, _TITLE, _COLUMNS = 112, 3, 15, 2
 _DRAWS = 33  # keys among which a combination's mild, medium and strong draws are looked for
 
 
 def subjects() -> list[Tensor]:
-    """Give what is damaged: a part of a photograph (1,3,168,168), a handwritten digit (1,1,28,28)."""
+    """Give what is damaged: a part of a photograph (1,3,112,112), a handwritten digit (1,1,28,28)."""
     from sklearn.datasets import load_digits
 
     cat = torch.from_numpy(read_image(Path(str(files("skimage"))) / "data" / "chelsea.png", 3))
-    cat = cat[:, 40:208, 110:278].unsqueeze(0).float().div(255)
+    cat = cat[:, 62:174, 140:252].unsqueeze(0).float().div(255)
     digit = torch.from_numpy(load_digits().images[3:4]).float().div(16).unsqueeze(1)
     return [cat, resize(digit, (28, 28), "bicubic").clamp(0, 1)]
 
@@ -61,7 +61,7 @@ def rows() -> Iterator[tuple[str, list[Tensor]]]:
 
 
 def draw() -> Image.Image:
-    """Draw the catalogue: a title and six pictures for each degradation, in three columns."""
+    """Draw the catalogue: a title and six pictures for each degradation, in two columns."""
     found = list(rows())
     per_column = -(-len(found) // _COLUMNS)
     width, height = 6 * (_CELL + _GAP) + 5 * _GAP, _TITLE + _CELL + 2 * _GAP
@@ -79,7 +79,7 @@ def draw() -> Image.Image:
 def _cell(picture: Tensor) -> Image.Image:
     pixels = picture.expand(3, -1, -1).clamp(0, 1).mul(255).round().to(torch.uint8)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    return image.resize((_CELL, _CELL), Image.Resampling.BOX if image.width > _CELL else Image.Resampling.NEAREST)
+    return image.resize((_CELL, _CELL), Image.Resampling.NEAREST)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_every_degradation_is_in_the_picture() -> None:
     for name, pictures in found.items():
         assert [len(picture) for picture in pictures] == [3, 3, 3, 1, 1, 1], name
         assert name == "none" or any(
-            (picture != photograph[0]).any() for picture in pictures[:3] if picture.shape[1] == 168
+            (picture != photograph[0]).any() for picture in pictures[:3] if picture.shape[1] == 112
         )
     sheet = gallery.draw()
     assert sheet.width > 1000

@@ -25,8 +25,8 @@ from recon.errors import InputError
 _BOUNDARIES = ("reflect", "circular", "zero")
 _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
 _ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
-_TRANSFORM = 150, 1_300_000  # a Fourier transform costs as much as so many products for each pixel, and as many more
-_SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by more than 1e-6
+_TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
+_SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
 _ELEMENTS = 1 << 17  # of the images that are filtered at a time, so that they stay in the cache
 _LANES = 16  # images or strips that a direct sum works on side by side
 
@@ -423,7 +423,7 @@ def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Ten
     padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
     alike = down is right and height == width
     filtered = torch.empty_like(padded, memory_format=torch.contiguous_format)
-    size = max(1, _ELEMENTS // (channels * height * width))
+    size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
     groups = zip(*(values.split(size) for values in (filtered, padded, down, right)), strict=True)
     for out, some, some_down, some_right in groups:
         rows = _bands(some_down, height, boundary)
