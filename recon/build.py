@@ -31,6 +31,7 @@ from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
 from recon.degradations.base import Degradation
+from recon.degradations.file import FromFiles
 from recon.errors import InputError
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
@@ -217,10 +218,12 @@ def task(config: Config) -> Task:
 
 
 def degradation(config: Config, task: Task) -> Degradation:
-    """Make the degradation; raises InputError when it cannot work on the task's images."""
+    """Make the degradation, and try it on a blank image; raises InputError when it cannot work on the task's images."""
     made = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
     try:
         made.check_shape(task.shape)
+        if not isinstance(made, FromFiles):
+            made(torch.zeros(1, *task.shape), torch.zeros(1, dtype=torch.int64))
     except InputError as error:
         raise InputError(f"degradation: {error}") from error
     return made

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import accumulate
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from recon.errors import InputError
 # Evaluation draws with this seed whatever the run's own, so that every run meets the same crops and the same damage.
 EVALUATION_SEED = 0
 
+_U1, _U2, _U27, _U30, _U31 = map(np.uint64, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 27, 30, 31))
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _BLOCK = 1 << 18  # values drawn at a time on the CPU
 _OUTERMOST = 4.46  # the largest entry of the normal table, see `_normal_pairs`
@@ -38,9 +40,15 @@ def _int32(value: int) -> int:
 
 
 def _splitmix64(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64; `>>` is arithmetic on int64, hence the masks."""
-    x = (x >> 30).bitwise_and_((1 << 34) - 1).bitwise_xor_(x).mul_(_int64(0xBF58476D1CE4E5B9))
-    x = (x >> 27).bitwise_and_((1 << 37) - 1).bitwise_xor_(x).mul_(_int64(0x94D049BB133111EB))
+    """Mix each number (B,) int64 by the finaliser of splitmix64."""
+    if x.device.type == "cpu":  # where a call of NumPy's costs less than one of torch's, and batches are small
+        y = x.numpy().view(np.uint64)
+        y = (y ^ (y >> _U30)) * _U1
+        y = (y ^ (y >> _U27)) * _U2
+        return torch.from_numpy((y ^ (y >> _U31)).view(np.int64))
+    # torch shifts int64 with its sign, hence the masks.
+    x = (x >> 30).bitwise_and_((1 << 34) - 1).bitwise_xor_(x).mul_(_int64(int(_U1)))
+    x = (x >> 27).bitwise_and_((1 << 37) - 1).bitwise_xor_(x).mul_(_int64(int(_U2)))
     return (x >> 31).bitwise_and_((1 << 33) - 1).bitwise_xor_(x)
 
 
@@ -113,12 +121,16 @@ def bits(keys: Tensor, count: int) -> Tensor:
         (B,count) int32, every bit fair.
     """
     parts = keys.unsqueeze(1).view(torch.int32)
+    if count == 1:  # a key is well mixed itself
+        return parts[:, 1:].clone()
     x = parts[:, :1] ^ _places(count, keys.device)
     # In place, as every temporary of a whole batch costs as much as the arithmetic.
     x.mul_(_int32(0x21F0AAAD))
-    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF))
+    shifted = x >> 15
+    x.bitwise_xor_(shifted.bitwise_and_(0x1FFFF))
     x.add_(parts[:, 1:]).mul_(_int32(0xD35A2D97))
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    torch.bitwise_right_shift(x, 16, out=shifted)
+    return x.bitwise_xor_(shifted.bitwise_and_(0xFFFF))
 
 
 def _blocks(keys: Tensor, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -127,7 +139,9 @@ def _blocks(keys: Tensor, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
     On the CPU the temporaries of a large batch are given back to the system at every call and come back page by page,
     which costs more than the arithmetic; those of a block are reused.
     """
-    rows = max(1, _BLOCK // max(1, values[0].shape[1])) if keys.device.type == "cpu" else max(1, len(keys))
+    if keys.device.type != "cpu" or values[0].numel() <= _BLOCK:
+        return iter([(keys, *values)])
+    rows = max(1, _BLOCK // values[0].shape[1])
     return zip(*(torch.split(each, rows) for each in (keys, *values)), strict=True)
 
 
@@ -157,7 +171,7 @@ def normal(keys: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
         first, second = out[:, :words].view(torch.float32), out[:, words:].view(torch.float32)
         first.add_(second)
         torch.add(first, second, alpha=-2, out=second)  # twice a float is exact, so fused or not gives the same bits
-    return pairs.view(torch.float32)[:, :count].reshape(len(keys), *shape)
+    return pairs.view(torch.float32)[:, :count].reshape(len(keys), *shape).contiguous()
 
 
 def integers(keys: Tensor, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:

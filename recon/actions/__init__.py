@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
+from recon.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,6 +24,7 @@ def act(config: DictConfig) -> None:
     overrides = [override for override in hydra.overrides.task if override in sys.argv]
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
     _quiet()
+    keep_freed_memory()
     from omegaconf import OmegaConf
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)

@@ -181,17 +181,16 @@ class Chain(Degradation):
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply all steps, see `Degradation`."""
-        image, mask = clean, all_known(clean)
-        severity = torch.empty(0)
+        image, mask, severity = clean, None, torch.empty(0)
         for name, step in self.steps.items():
             image, step_mask, step_severity = step(image, keyed.fold(keys, name))
             if step.makes_holes:
-                if step_mask.shape != mask.shape:
+                if step_mask.shape[2:] != clean.shape[2:]:
                     # A pixel of a smaller image stands for all those of the clean one that it lies over.
-                    step_mask = F.interpolate(step_mask, size=mask.shape[2:], mode="nearest-exact")
-                mask = mask * step_mask
+                    step_mask = F.interpolate(step_mask, size=clean.shape[2:], mode="nearest-exact")
+                mask = step_mask if mask is None else mask * step_mask
             severity = step_severity if name == self._leading else severity
-        return Degraded(image, mask, severity)
+        return Degraded(image, all_known(clean) if mask is None else mask, severity)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Ask each step about the shape that reaches it, see `Degradation`."""

@@ -27,7 +27,7 @@ _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a b
 _ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
 _TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
 _SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
-_ELEMENTS = 1 << 17  # of the images that are filtered at a time, so that they stay in the cache
+_ELEMENTS = 1 << 18  # of the images that are filtered at a time, so that they stay in the cache
 _LANES = 16  # images or strips that a direct sum works on side by side
 
 
@@ -62,7 +62,8 @@ class GaussianBlur(Degradation):
         sigma = draw(self.level, keys, "sigma")
         radius = _radius(self.level[1])
         if self.ratio == (1, 1):
-            weights = _gaussian(sigma, sigma, radius)
+            distinct = _distinct(sigma, self.level)
+            weights = _gaussian(distinct, distinct, radius)
             return Degraded(_filter_apart(clean, weights, weights, self.boundary), all_known(clean), sigma)
         ratio, angle = draw(self.ratio, keys, "ratio"), draw(self.angle, keys, "angle")
         if self.angle[0] == self.angle[1] and self.angle[0] % 90 == 0:
@@ -314,7 +315,7 @@ def _normalised(kernels: Tensor) -> Tensor:
 
 
 def _filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
-    """Filter each image by its weights along columns and along rows, both (B,k) with k odd."""
+    """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd."""
     alike, down = right is down, down.to(image.dtype)
     right = down if alike else right.to(image.dtype)
     # Only on the CPU do matrix products give the same bits for any batch size, and never reduced precision.
@@ -424,13 +425,23 @@ def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Ten
     alike = down is right and height == width
     filtered = torch.empty_like(padded, memory_format=torch.contiguous_format)
     size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
-    groups = zip(*(values.split(size) for values in (filtered, padded, down, right)), strict=True)
-    for out, some, some_down, some_right in groups:
-        rows = _bands(some_down, height, boundary)
-        columns = rows if alike else _bands(some_right, width, boundary)
-        half = torch.bmm(some.flatten(1, 2), columns.transpose(1, 2)).view(some.shape)
-        torch.matmul(rows.unsqueeze(1), half, out=out)
+    for first in range(0, len(image), size):
+        part = slice(first, first + size)
+        rows = _bands(_share(down, part), height, boundary)
+        columns = rows if alike else _bands(_share(right, part), width, boundary)
+        some = padded[part]
+        half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
+        if len(rows) == 1:  # `matmul` would copy the matrix for every plane
+            planes = half.flatten(0, 1)
+            torch.bmm(rows.expand(len(planes), -1, -1), planes, out=filtered[part].flatten(0, 1))
+        else:
+            torch.matmul(rows.unsqueeze(1), half, out=filtered[part])
     return filtered[:, :, :height, :width].contiguous()
+
+
+def _share(weights: Tensor, part: slice) -> Tensor:
+    """Give the weights (b,k) of some images, or the one row that all have in common."""
+    return weights if len(weights) == 1 else weights[part]
 
 
 def _bands(weights: Tensor, side: int, boundary: str) -> Tensor:

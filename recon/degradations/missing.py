@@ -62,13 +62,17 @@ class Missing(Degradation):
         """Make the holes, see `Degradation`."""
         height, width = clean.shape[2:]
         known = self.known(keys, height, width).view(len(keys), height * width)
-        kept = keyed.integers(keyed.fold(keys, "kept"), height * width).unsqueeze(1)
-        nothing_left = (known.sum(1, keepdim=True) == 0).float()
-        known.scatter_(1, kept, known.gather(1, kept).maximum(nothing_left))
-        severity = 1 - known.mean(1)
+        total = known.sum(1)
+        # Elsewhere the question would stall the device, which would wait for the answer.
+        if clean.device.type != "cpu" or not total.all():
+            kept = keyed.integers(keyed.fold(keys, "kept"), height * width).unsqueeze(1)
+            known.scatter_(1, kept, known.gather(1, kept).maximum((total == 0).float().unsqueeze(1)))
+            total = known.sum(1)
+        severity = 1 - total / (height * width)
         mask = known.view(-1, 1, height, width).to(clean.dtype)
         # Exact for 0 and 1, and on the CPU several times faster than masked_fill or where.
-        return Degraded(torch.addcmul(self.fill * (1 - mask), clean, mask), mask, severity)
+        image = clean * mask if self.fill == 0 else torch.addcmul(self.fill * (1 - mask), clean, mask)
+        return Degraded(image, mask, severity)
 
 
 class MissingPixels(Missing):
@@ -112,17 +116,17 @@ class MissingBox(Missing):
     def known(self, keys: Tensor, height: int, width: int) -> Tensor:
         """Draw the box, see `Missing`."""
         size = draw(self.level, keys, "size")
-        rows = self._span(size, keyed.fold(keys, "top"), height)
-        columns = self._span(size, keyed.fold(keys, "left"), width)
-        return 1 - rows.unsqueeze(2) * columns.unsqueeze(1)
+        rows = self._outside(size, keyed.fold(keys, "top"), height)
+        columns = self._outside(size, keyed.fold(keys, "left"), width)
+        return torch.maximum(rows.unsqueeze(2), columns.unsqueeze(1))
 
-    def _span(self, size: Tensor, keys: Tensor, side: int) -> Tensor:
-        """Place an interval of `size` (B,) times `side` pixels: (B,side) float of 0 and 1."""
+    def _outside(self, size: Tensor, keys: Tensor, side: int) -> Tensor:
+        """Place an interval of `size` (B,) times `side` pixels: (B,side) float, 0 inside it and 1 outside."""
         length = (size * side).round().long()
         room = side - length
         start = (room // 2 if self.place == "centre" else keyed.integers(keys, room + 1)).unsqueeze(1)
         place = torch.arange(side, device=keys.device)
-        return ((place >= start) & (place < start + length.unsqueeze(1))).float()
+        return ((place < start) | (place >= start + length.unsqueeze(1))).float()
 
 
 class MissingHalf(Missing):

@@ -25,6 +25,7 @@ from recon import build, keyed
 from recon.data.loader import PairLoader
 from recon.data.store import ImageStore
 from recon.degradations import Chain, Degradation, GaussianBlur, GaussianNoise, Identity, MissingBox, SaltPepper
+from recon.memory import keep_freed_memory
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -144,6 +145,7 @@ def compare(variants: dict[str, tuple[Callable[[], Iterator[Any]], Callable[[], 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
+    keep_freed_memory()  # as a run does; all variants profit
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

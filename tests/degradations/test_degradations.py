@@ -165,12 +165,11 @@ def test_severity_lies_in_its_range(name: str, size: tuple[int, int, int]) -> No
         assert severity.std() > 0.1 * (high - low)
 
 
-@each
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("missing")])
 @at_each_size
 def test_known_pixels_are_untouched(name: str, size: tuple[int, int, int]) -> None:
     operator, clean = degradation(name), images(size)
-    if not isinstance(operator, degradations.Missing):
-        pytest.skip("only what makes nothing but holes leaves the rest as it is")
+    assert isinstance(operator, degradations.Missing)
     image, mask, _ = operator(clean, keys())
     hole = (mask == 0).expand_as(clean)
     assert torch.equal(image[~hole], clean[~hole])

@@ -105,7 +105,7 @@ def test_no_images_are_no_fault(operator: Missing) -> None:
     assert (len(image), len(mask), len(severity)) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("kind", {type(operator) for operator in ALL} - {MissingHalf})
+@pytest.mark.parametrize("kind", dict.fromkeys(type(operator) for operator in ALL if type(operator) is not MissingHalf))
 def test_examples_grow_worse(kind: type[Missing]) -> None:
     """More is missing, or of text larger pieces."""
     ((parameter, values),) = kind.examples.items()

@@ -15,7 +15,13 @@ from recon.errors import InputError
 
 ALL = [GaussianNoise((0.05, 0.5)), SaltPepper((0.1, 0.5)), PoissonNoise((5, 50)), SpeckleNoise((0.1, 0.5))]
 ALL.append(UniformNoise((0.1, 0.5)))
-each = pytest.mark.parametrize("operator", ALL, ids=lambda operator: type(operator).__name__)
+
+
+def name_of(operator: Degradation) -> str:
+    return type(operator).__name__
+
+
+each = pytest.mark.parametrize("operator", ALL, ids=name_of)
 
 
 def z_scores(sample: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +162,7 @@ def test_many_photons_leave_the_image() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("operator", [GaussianNoise(0), SpeckleNoise(0), UniformNoise(0), SaltPepper(0)], ids=str)
+@pytest.mark.parametrize("operator", [GaussianNoise(0), SpeckleNoise(0), UniformNoise(0), SaltPepper(0)], ids=name_of)
 def test_no_noise_changes_nothing(operator: Degradation, size: tuple[int, int, int]) -> None:
     assert torch.equal(operator(images(size), keys()).image, images(size))
 
