@@ -146,6 +146,8 @@ def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> 
     """
     for name, value in given.items():
         place = f"{key}.{name}".lstrip(".")
+        if value == "???":
+            raise InputError(f"{place}: it has no default; add {place}=<value>")
         if name not in known:
             nearest = difflib.get_close_matches(name, known, 1)
             remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
@@ -220,10 +222,11 @@ def task(config: Config) -> Task:
 def degradation(config: Config, task: Task) -> Degradation:
     """Make the degradation, and try it on a blank image; raises InputError when it cannot work on the task's images."""
     made = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
+    shape = task.shape
     try:
-        made.check_shape(task.shape)
+        made.check_shape(shape)
         if not isinstance(made, FromFiles):
-            made(torch.zeros(1, *task.shape), torch.zeros(1, dtype=torch.int64))
+            made(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
     except InputError as error:
         raise InputError(f"degradation: {error}") from error
     return made

@@ -186,6 +186,9 @@ def test_loggers_mirror_the_numbers(logger: str, typed: Typed) -> None:
     assert logger == "csv" or b"images/validation" in content
 
 
+RESTORE = ["model=restoration"]
+
+
 # What is refused in one sentence -----------------------------------------------------------------------------------
 
 
@@ -225,6 +228,18 @@ def test_loggers_mirror_the_numbers(logger: str, typed: Typed) -> None:
         (["accelerator=gpu"], ["trainer", "accelerator"]),
         (["task=folder", "task.path=nowhere"], ["nowhere", "task.path"]),
         (["task=folder"], ["task.path"]),
+        ([*RESTORE, "degradation=jpeg", "degradation.quality=0"], ["degradation", "quality", "1", "100"]),
+        ([*RESTORE, "degradation=box_blur", "degradation.size=4"], ["degradation", "size", "odd"]),
+        ([*RESTORE, "degradation=missing_file"], ["degradation.path"]),
+        ([*RESTORE, "degradation=missing_file", "degradation.path=nowhere"], ["path", "nowhere"]),
+        ([*RESTORE, "degradation=file", "degradation.path=nowhere"], ["degradation=file", "task=folder"]),
+        ([*RESTORE, "degradation=downsample", "degradation.upsample=null"], ["edsr", "degradation.upsample=bicubic"]),
+        ([*RESTORE, "degradation=downsample", "degradation.scale=1.5"], ["degradation", "scale"]),
+        ([*RESTORE, "degradation=missing", "degradation.fraction=1.5"], ["fraction", "1.5"]),
+        ([*RESTORE, "data.store=mmap"], ["data.store=mmap", "task=folder"]),
+        ([*RESTORE, "data.store=disk"], ["data.store", "disk", "mmap"]),
+        ([*RESTORE, "task=webdataset", "task.path=pipe:ls"], ["task.path", "pipe"]),
+        ([*RESTORE, "task=webdataset", "task.path=nowhere.tar"], ["task.path", "nowhere.tar"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
