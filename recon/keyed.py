@@ -133,15 +133,15 @@ def bits(keys: Tensor, count: int) -> Tensor:
     return x.bitwise_xor_(shifted.bitwise_and_(0xFFFF))
 
 
-def _blocks(keys: Tensor, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _blocks(keys: Tensor, *values: Tensor, largest: int = _BLOCK) -> Iterator[tuple[Tensor, ...]]:
     """Split keys (B,) and what goes with them, each (B,N), into blocks that are worked on one after another.
 
     On the CPU the temporaries of a large batch are given back to the system at every call and come back page by page,
-    which costs more than the arithmetic; those of a block are reused.
+    which costs more than the arithmetic; those of a block, of at most `largest` values, are reused.
     """
-    if keys.device.type != "cpu" or values[0].numel() <= _BLOCK:
+    if keys.device.type != "cpu" or values[0].numel() <= largest:
         return iter([(keys, *values)])
-    rows = max(1, _BLOCK // values[0].shape[1])
+    rows = max(1, largest // values[0].shape[1])
     return zip(*(torch.split(each, rows) for each in (keys, *values)), strict=True)
 
 
@@ -223,7 +223,7 @@ def poisson(keys: Tensor, rate: Tensor) -> Tensor:
     """
     count = prod(rate.shape[1:])
     counts = torch.empty(len(keys), count, dtype=rate.dtype, device=rate.device)
-    for some, rates, out in _blocks(keys, rate.reshape(len(keys), count), counts):
+    for some, rates, out in _blocks(keys, rate.reshape(len(keys), count), counts, largest=_BLOCK // 4):
         few = (rates.reshape(-1) < _MANY).nonzero().squeeze(1)
         if len(few) < rates.numel():
             _many(normal(fold(some, "many"), (count,)).to(rate.dtype), rates, out)
