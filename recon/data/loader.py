@@ -11,6 +11,7 @@ from recon import keyed
 from recon.data.augment import as_float
 from recon.data.store import ImageStore
 from recon.degradations.base import Degradation, all_known
+from recon.errors import InputError
 from recon.pair import Pair
 
 # Whole images of one size are evaluated together up to this many pixels and channels: 16 MiB in float32.
@@ -37,9 +38,17 @@ def make_pair(
         degradation: makes the degraded images.
         degraded: (B,C,h,w) uint8, the degraded images where they are at hand: their files; they are changed by the
             same keys as the clean ones, so `augment` must only rearrange pixels.
+
+    Raises:
+        InputError: the images are smaller than `degradation.scale`.
     """
     # Training on smaller images needs clean ones that are whole multiples of them, in the literature too ("modcrop").
     height, width = (side - side % degradation.scale for side in pixels.shape[2:])
+    if not height or not width:
+        raise InputError(
+            f"degradation.scale={degradation.scale} leaves nothing of an image of {pixels.shape[3]}x{pixels.shape[2]} "
+            "pixels: take such small images away, or choose a smaller scale."
+        )
 
     def finish(images: Tensor) -> Tensor:
         return as_float(images if augment is None else augment(images, keyed.fold(keys, "augment")))

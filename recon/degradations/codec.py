@@ -2,8 +2,8 @@
 
 The tensor form follows ITU-T T.81 and computes what libjpeg's accurate integer transform computes (the flow graph of
 Loeffler, Ligtenberg & Moschytz 1989 with 13-bit constants), rounding wherever it rounds. All numbers are whole
-multiples of a power of two, and sums are kept within the 24 bits of a float32. So the order of a sum does not matter,
-and an image comes out with the same bits alone, in any batch and on any device.
+multiples of a power of two, and sums are kept within the 24 bits of a float32. So the order of a sum does not matter:
+an image comes out with the same bits alone and in any batch.
 """
 
 import io

@@ -6,9 +6,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from recon.data.augment import Augment
-from recon.data.loader import PairLoader
+from recon.data.loader import PairLoader, make_pair
 from recon.data.store import ImageStore
-from recon.degradations import Chain, GaussianNoise, MissingPixels
+from recon.degradations import Chain, Downsample, GaussianNoise, MissingPixels
+from recon.errors import InputError
 from recon.pair import Pair
 
 DAMAGE = Chain({"noise": GaussianNoise(sigma=(0.05, 0.2)), "missing": MissingPixels(fraction=0.3)})
@@ -122,3 +123,10 @@ def test_preview_is_always_the_same_and_of_one_size(mixed: ImageStore, digits: I
         one, other = (PairLoader(store, "validation", batch, DAMAGE).preview(8) for batch in (4, 64))
         assert len(one.clean) == 8
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_an_image_smaller_than_the_scale_is_told() -> None:
+    pixels = torch.zeros(2, 1, 2, 8, dtype=torch.uint8)
+    ones = torch.ones(2, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"^degradation\.scale=3 leaves nothing of an image of 8x2 pixels"):
+        make_pair(pixels, ones, ones, ones, None, Downsample(3))
