@@ -65,6 +65,10 @@ class Degradation(ABC):
                 f"keys must be {len(clean)} int64 numbers, one for each image, not {keys.dtype} of shape "
                 f"{tuple(keys.shape)}: make them with recon.keyed.keys."
             )
+        if torch.is_autocast_enabled(clean.device.type):
+            # It is meant for nets; the damage is the same with and without it.
+            with torch.autocast(clean.device.type, enabled=False):
+                return self(clean, keys)
         if clean.dtype not in (torch.float16, torch.bfloat16):
             return self.degrade(clean, keys)
         image, mask, severity = self.degrade(clean.float(), keys)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from recon import keyed
 from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends
 from recon.errors import InputError
+from recon.metrics import exact_matmul
 
 _BOUNDARIES = ("reflect", "circular", "zero")
 _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
@@ -318,8 +319,8 @@ def _filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> 
     """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd."""
     alike, down = right is down, down.to(image.dtype)
     right = down if alike else right.to(image.dtype)
-    # Only on the CPU do matrix products give the same bits for any batch size, and never reduced precision.
-    if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX:
+    # Only on the CPU do matrix products give the same bits for any batch size.
+    if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX and exact_matmul():
         return _by_matrix(image, down, right, boundary)
     return _by_shifts(_by_shifts(image, down.unsqueeze(2), boundary), right.unsqueeze(1), boundary)
 

@@ -125,17 +125,15 @@ class JPEG(_Codec):
         """Compress the images, see `Degradation`."""
         self.check_shape((clean.shape[1], clean.shape[2], clean.shape[3]))
         quality = draw_whole(self.level, keys, "quality")
-        with torch.autocast(clean.device.type, enabled=False):
-            with torch.no_grad():
-                if self.exact:
-                    image = _through_files(clean, quality, "JPEG", subsampling=self.subsampling)
-                else:
-                    low, high = self.level
-                    image = _through_blocks(clean, quality if low < high else int(low), self.subsampling)
-            if self.differentiable and clean.requires_grad:
-                image = _StraightThrough.apply(  # type: ignore[no-untyped-call]
-                    image, _unrounded(clean, self.subsampling)
-                )
+        with torch.no_grad():
+            if self.exact:
+                image = _through_files(clean, quality, "JPEG", subsampling=self.subsampling)
+            else:
+                low, high = self.level
+                image = _through_blocks(clean, quality if low < high else int(low), self.subsampling)
+        if self.differentiable and clean.requires_grad:
+            smooth = _unrounded(clean, self.subsampling)
+            image = _StraightThrough.apply(image, smooth)  # type: ignore[no-untyped-call]
         return Degraded(image, all_known(clean), quality.float())
 
 

@@ -108,6 +108,15 @@ def test_half_precision_is_rounded_only_at_the_end(name: str, precision: torch.d
 
 
 @each
+def test_autocast_changes_nothing(name: str) -> None:
+    clean = images((3, 28, 28))
+    plain = degradation(name)(clean, keys())
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = degradation(name)(clean, keys())
+    assert all(torch.equal(*fields) for fields in zip(plain, cast, strict=True))
+
+
+@each
 @at_each_size
 def test_same_bits_for_any_batch_and_order(name: str, size: tuple[int, int, int]) -> None:
     operator, clean = degradation(name), images(size)
