@@ -348,15 +348,16 @@ def _by_convolution(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
     # The convolution works on many channels at once: few large images are cut into strips, few small ones filled up.
     strips = max(1, _LANES // size)
     strip = -(-height // strips)
-    filtered = torch.empty_like(image, memory_format=torch.contiguous_format)
-    for out, *parts in zip(*(values.split(size) for values in (filtered, image, kernels)), strict=True):
+    filtered = []
+    for parts in zip(image.split(size), kernels.split(size), strict=True):
         some, weights = (_filled(part, min(size, _LANES)) for part in parts)
         some = _framed(some, rows, columns, boundary, strips * strip - height)
         some = some.unfold(2, strip + rows - 1, strip).permute(1, 0, 2, 4, 3)
         some = some.reshape(channels, -1, strip + rows - 1, width + columns - 1)
         some = _convolution(some, weights.repeat_interleave(strips, 0))
-        out.copy_(some.view(channels, -1, strips * strip, width).transpose(0, 1)[: len(out), :, :height])
-    return filtered
+        some = some.view(channels, -1, strips * strip, width).transpose(0, 1)
+        filtered.append(some[: len(parts[0]), :, :height])
+    return torch.cat(filtered)
 
 
 def _filled(values: Tensor, multiple: int) -> Tensor:
@@ -382,13 +383,13 @@ def _by_fourier(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
     rows, columns = kernels.shape[1:]
     height, width = image.shape[2:]
     size = _smooth(height + rows - 1), _smooth(width + columns - 1)
-    filtered = torch.empty_like(image, memory_format=torch.contiguous_format)
-    for one, kernel, out in zip(image.split(1), kernels, filtered, strict=True):
+    planes = []
+    for one, kernel in zip(image.split(1), kernels, strict=True):
         weights = torch.fft.rfft2(kernel, s=size).conj()
-        for plane, place in zip(_framed(one, rows, columns, boundary)[0], out, strict=True):
+        for plane in _framed(one, rows, columns, boundary)[0]:
             spectrum = torch.fft.rfft2(plane, s=size) * weights
-            place.copy_(torch.fft.irfft2(spectrum, s=size)[:height, :width])
-    return filtered
+            planes.append(torch.fft.irfft2(spectrum, s=size)[:height, :width])
+    return torch.stack(planes).view(image.shape)
 
 
 @lru_cache(maxsize=256)
@@ -424,9 +425,9 @@ def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Ten
     below, beside = -height % _ALIGNED, -width % _ALIGNED
     padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
     alike = down is right and height == width
-    filtered = torch.empty_like(padded, memory_format=torch.contiguous_format)
     size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
-    for first in range(0, len(image), size):
+    parts = []
+    for first in range(0, max(1, len(image)), size):
         part = slice(first, first + size)
         rows = _bands(_share(down, part), height, boundary)
         columns = rows if alike else _bands(_share(right, part), width, boundary)
@@ -434,9 +435,10 @@ def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Ten
         half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
         if len(rows) == 1:  # `matmul` would copy the matrix for every plane
             planes = half.flatten(0, 1)
-            torch.bmm(rows.expand(len(planes), -1, -1), planes, out=filtered[part].flatten(0, 1))
+            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(some))
         else:
-            torch.matmul(rows.unsqueeze(1), half, out=filtered[part])
+            parts.append(rows.unsqueeze(1) @ half)
+    filtered = parts[0] if len(parts) == 1 else torch.cat(parts)
     return filtered[:, :, :height, :width].contiguous()
 
 

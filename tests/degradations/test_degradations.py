@@ -107,6 +107,23 @@ def test_half_precision_is_rounded_only_at_the_end(name: str, precision: torch.d
     assert torch.equal(half.severity, whole.severity)
 
 
+# What rounds or counts has no gradient.
+STEPPED = {"jpeg", "webp", "noise_jpeg", "quantise", "poisson", "low_light", "real_world"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in STEPPED])
+@pytest.mark.parametrize("size", [(1, 28, 28), (3, 70, 66)], ids=str)
+def test_gradients_pass(name: str, size: tuple[int, int, int]) -> None:
+    """Methods that restore by the gradient of the data term differentiate the damage."""
+    clean = images(size, 3).clone().requires_grad_()
+    image = degradation(name)(clean, keys(3)).image
+    assert torch.equal(image.detach(), degradation(name)(clean.detach(), keys(3)).image)
+    image.square().sum().backward()
+    assert clean.grad is not None
+    assert clean.grad.isfinite().all()
+    assert (clean.grad != 0).any()
+
+
 @each
 def test_autocast_changes_nothing(name: str) -> None:
     clean = images((3, 28, 28))
