@@ -46,7 +46,11 @@ def _splitmix64(x: Tensor) -> Tensor:
         y = (y ^ (y >> _U30)) * _U1
         y = (y ^ (y >> _U27)) * _U2
         return torch.from_numpy((y ^ (y >> _U31)).view(np.int64))
-    # torch shifts int64 with its sign, hence the masks.
+    return _splitmix64_by_torch(x)
+
+
+def _splitmix64_by_torch(x: Tensor) -> Tensor:
+    """Mix as `_splitmix64` does, on any device; torch shifts int64 with its sign, hence the masks."""
     x = (x >> 30).bitwise_and_((1 << 34) - 1).bitwise_xor_(x).mul_(_int64(int(_U1)))
     x = (x >> 27).bitwise_and_((1 << 37) - 1).bitwise_xor_(x).mul_(_int64(int(_U2)))
     return (x >> 31).bitwise_and_((1 << 33) - 1).bitwise_xor_(x)

@@ -429,6 +429,13 @@ def test_splitmix64_known_answer() -> None:
     assert keyed._splitmix64(state).tolist() == expected
 
 
+def test_both_forms_of_splitmix64_are_one() -> None:
+    """That of other devices is run here too."""
+    assert torch.equal(keyed._splitmix64_by_torch(KEYS), keyed._splitmix64(KEYS))
+    edges = torch.tensor([0, 1, -1, 2**63 - 1, -(2**63)])
+    assert torch.equal(keyed._splitmix64_by_torch(edges), keyed._splitmix64(edges))
+
+
 def test_golden_values() -> None:
     """Results on disk hang on these bits: a change of the generator must be seen and told."""
     keys = keyed.keys(7, "golden", 2, torch.tensor([0, 1, 59_999]))
