@@ -51,17 +51,17 @@ class VAEModule(RestorationModule):
         self.beta = beta
 
     def step(self, pair: Pair) -> Outcome:
-        """Encode, draw a code, rebuild and compare."""
+        """Encode, draw a code, rebuild and compare; the loss is the negative evidence lower bound where beta is 1."""
         net: Any = self.active_net
         mean, log_variance = net.encode(pair.degraded)
-        code = mean
-        if self.training:
-            code = mean + (log_variance / 2).exp() * keyed.normal(self.keys(pair, "code"), mean.shape[1:])
+        code = mean + (log_variance / 2).exp() * keyed.normal(self.keys(pair, "code"), mean.shape[1:])
         image = net.decode(code)
         reconstruction = self.pixel_loss(image, pair.clean).sum((1, 2, 3))
         divergence = losses.kl_to_standard_normal(mean, log_variance)
         terms = {"reconstruction": reconstruction, "divergence": divergence}
-        return Outcome(reconstruction + self.beta * divergence, image, terms=terms)
+        # The bound is that of a drawn code, also in evaluation; what is shown and compared is rebuilt from the mean.
+        shown = image if self.training else net.decode(mean)
+        return Outcome(reconstruction + self.beta * divergence, shown, terms=terms)
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Sample new images from the prior, one for each key: (B,) int64 -> (B,C,H,W); `label` is not used."""

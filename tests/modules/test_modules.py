@@ -131,15 +131,37 @@ def test_the_mean_fill_is_the_mean_of_the_known_pixels(compose: Compose) -> None
     assert float(found[0]) == pytest.approx(float(-10 * error.log10()), abs=1e-3)
 
 
-def test_vae_terms_add_up_and_evaluation_decodes_the_mean(compose: Compose) -> None:
+def test_vae_terms_add_up_and_evaluation_shows_the_mean(compose: Compose) -> None:
     module, data = built(compose("model=vae", "task=digits", "model.beta=3"))
     pair = next(iter(data.test_dataloader()))
     outcome = module.eval().step(pair)
     assert torch.allclose(outcome.loss, outcome.terms["reconstruction"] + 3 * outcome.terms["divergence"])
     assert torch.equal(outcome.image, module.net.decode(module.net.encode(pair.degraded)[0]))
+    assert torch.equal(module.step(pair).loss, outcome.loss), "an evaluation draws the same codes each time"
     module.train()
     module.trainer = Trainer(**QUIET)
     assert not torch.equal(module.step(pair).image, outcome.image)
+
+
+def test_the_loss_of_an_evaluated_vae_is_the_bound(compose: Compose) -> None:
+    """It estimates the expectation over codes, here taken from torch's own normals; that of the mean code is less."""
+    module, trainer = fitted(compose("model=vae", "task=digits"), max_epochs=10)
+    module.eval()
+    pairs = list(trainer.datamodule.test_dataloader())
+    with torch.no_grad():
+        found = torch.cat([module.step(pair).terms["reconstruction"] for pair in pairs]).mean()
+        expected, of_mean = [], []
+        generator = torch.Generator().manual_seed(0)
+        for pair in pairs:
+            mean, log_variance = module.net.encode(pair.clean)
+            for codes, scale in ((expected, 1.0), (of_mean, 0.0)):
+                noise = torch.randn(50, *mean.shape, generator=generator)
+                image = module.net.decode((mean + scale * (log_variance / 2).exp() * noise).flatten(0, 1))
+                clean = pair.clean.expand(50, *pair.clean.shape).flatten(0, 1)
+                codes.append(module.pixel_loss(image, clean).sum((1, 2, 3)))
+    drawn, at_mean = torch.cat(expected).mean(), torch.cat(of_mean).mean()
+    assert found == pytest.approx(float(drawn), rel=0.02)
+    assert at_mean < drawn - 3 * abs(found - drawn)
 
 
 def test_the_average_is_used_by_evaluation_only_once_it_was_updated(compose: Compose) -> None:
