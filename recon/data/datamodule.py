@@ -72,7 +72,20 @@ class DataModule(LightningDataModule):
                 self.splits, self.degraded = self.task.load_pairs(self.root, self.degradation, self.cache)
             else:
                 self.splits = self.task.load(self.root, self.cache)
+            self._check_whole_images(self.splits)
         return self.splits
+
+    def _check_whole_images(self, splits: Splits) -> None:
+        """Raise InputError for an image that is evaluated whole and cannot be degraded, before training begins."""
+        if self._evaluation_crop is not None:
+            return
+        for store in (splits.validation, splits.test):
+            if not isinstance(store, ShardSplit):
+                for height, width in store.sizes.unique(dim=0).tolist():
+                    try:
+                        self.degradation.check_shape((store.channels, height, width))
+                    except InputError as error:
+                        raise InputError(f"degradation, on a whole image of {width}x{height}: {error}") from error
 
     def train_dataloader(self) -> PairLoader | ShardLoader:
         """Augmented, freshly degraded batches in a new order each epoch."""

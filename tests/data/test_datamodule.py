@@ -3,17 +3,20 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT  # noqa: F401  one thread
+from PIL import Image
 from test_mmap import photographs
 
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Digits
 from recon.data.store import ImageStore
-from recon.degradations import GaussianNoise
+from recon.degradations import GaussianNoise, MissingFile
 from recon.degradations.file import FromFiles
+from recon.errors import InputError
 
 # PyTorch copies what is moved from "cpu" to "cpu:0", which is a device of another name: a second device for everyone.
 OTHER = torch.device("cpu:0")
@@ -28,6 +31,15 @@ def on(device: torch.device, module: DataModule) -> DataModule:
 def digits() -> DataModule:
     task = Digits(batch_size=64, epochs=1, validation=0.1, crop=None)
     return DataModule(task, Path(), GaussianNoise(0.1), Augment(), 0, False)
+
+
+def test_masks_that_fit_the_crops_but_not_the_images_are_refused_before_training(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    task = Digits(batch_size=64, epochs=1, validation=0.1, crop=4)
+    module = DataModule(task, Path(), MissingFile(tmp_path / "mask.png"), Augment(), 0, fixed_size=False)
+    with pytest.raises(InputError, match=r"^degradation, on a whole image of 8x8: path [^\n]+4×4[^\n]+resize=true"):
+        module.load()
+    DataModule(task, Path(), MissingFile(tmp_path / "mask.png"), Augment(), 0, fixed_size=True).load()
 
 
 def test_a_shared_buffer_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
