@@ -53,14 +53,27 @@ _ALLOWED = (
 _TOP_LEVEL: dict[str, Any] = {
     "action": str,
     "run": str | None,
+    "runs": str,
+    "resume": str | None,
+    "init_from": str | None,
     "seed": int,
     "early_stopping": int | None,
-    **dict.fromkeys(("data", "trainer", "accelerator", "logger", "task", "degradation", "augment"), dict[str, Any]),
+    **dict.fromkeys(
+        ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
+        dict[str, Any],
+    ),
     **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
-_LOGGER: dict[str, Any] = {"kind": Literal["auto", "wandb", "tensorboard", "csv", "none"], "project": str}
+_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
+_LOGGER: dict[str, Any] = {
+    "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
+    "project": str,
+    "group": str | None,
+    "name": str | None,
+    "tags": list[str],
+}
 
 
 def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
@@ -181,6 +194,7 @@ def check_config(config: Config) -> None:
     check_node(config, _TOP_LEVEL, "")
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
+    check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
     check_node(config["accelerator"], _ACCELERATOR, "accelerator")
     check_node(config["logger"], _LOGGER, "logger")
 

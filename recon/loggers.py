@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def make(kind: str, folder: Path, config: dict[str, Any], project: str) -> Logger | None:
+def make(
+    kind: str, folder: Path, config: dict[str, Any], project: str, group: str | None, name: str | None, tags: list[str]
+) -> Logger | None:
     """Make the logger that the user chose.
 
     Args:
@@ -26,6 +28,9 @@ def make(kind: str, folder: Path, config: dict[str, Any], project: str) -> Logge
         folder: the run folder, where loggers keep their files.
         config: the resolved configuration, for dashboards.
         project: the W&B project.
+        group: the W&B group, or None.
+        name: the W&B run's name, or None for that of the folder.
+        tags: the W&B run's tags.
     """
     if kind == "auto":
         kind = "wandb" if os.environ.get("WANDB_MODE") or _logged_in() else "none"

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from recon import loggers, metrics, records
+from recon import loggers, metrics, records, runs
 from recon.console import say, show_metrics
 
 
@@ -57,7 +57,8 @@ class _Record:
     def __init__(self, folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self.folder = folder
         self.started = time.perf_counter()
-        self.environment = records.environment(**about)
+        identity = {"fingerprint": runs.fingerprint(config), "code": runs.code_version()}
+        self.environment = records.environment(**identity, **about)
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write_json("environment.json", self.environment)
 

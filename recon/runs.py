@@ -1,0 +1,171 @@
+"""The run folders on disk: finding them, reading them, telling which is alive and which two are the same run.
+
+Nothing here imports torch, so that sweeps and `action=list` answer at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from recon.errors import InputError
+
+# Keys of the configuration that cannot change what a run computes.
+WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "trainer.enable_progress_bar")
+
+
+class RunFolder:
+    """A run folder, read when asked; a file that is missing or damaged reads as empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What `environment.json` says."""
+        return _read_json(self.path / "environment.json")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        from omegaconf import OmegaConf
+
+        try:
+            read = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"), resolve=True)
+        except Exception:  # YAML has a dozen ways to be damaged
+            return {}
+        return {str(key): value for key, value in read.items()} if isinstance(read, dict) else {}
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The final numbers, such as "test/psnr"."""
+        return {name: value for name, value in _read_json(self.path / "metrics.json").items() if name != "convention"}
+
+    @cached_property
+    def convention(self) -> dict[str, str]:
+        """How each metric is computed, by its name without the split."""
+        found: dict[str, str] = _read_json(self.path / "metrics.json").get("convention", {})
+        return found
+
+    @property
+    def status(self) -> str:
+        """One of "running", "ok", "failed", "interrupted", "pruned", "lost" (killed), or "none" (nothing begun)."""
+        status = str(self.environment.get("status", "none"))
+        return "lost" if status == "running" and not is_alive(self.path) else status
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Is there a checkpoint to go on from?"""
+        return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+
+
+def find(pattern: str) -> list[RunFolder]:
+    """Find the run folders that a pattern names.
+
+    Args:
+        pattern: a run folder, a folder above some, or a glob such as "outputs/**"; several joined by commas.
+
+    Returns:
+        In order of their paths, each once.
+
+    Raises:
+        InputError: nothing there is a run folder.
+    """
+    found: set[Path] = set()
+    for part in filter(None, pattern.split(",")):
+        for match in glob.glob(part.strip(), recursive=True) or []:
+            place = Path(match)
+            if (place / "environment.json").is_file():
+                found.add(place)
+            elif place.is_dir():
+                found |= {inner.parent for inner in place.rglob("environment.json")}
+    if not found:
+        raise InputError(f"runs: {pattern} holds no run folder; give a run folder, a sweep folder or a glob of some")
+    return [RunFolder(path) for path in sorted(found)]
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Name a run by what it computes: equal for equal resolved configurations under the same code.
+
+    Args:
+        config: plain values; keys that cannot change the result (`WITHOUT_EFFECT`) do not count.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    counted = _without(config, WITHOUT_EFFECT)
+    words = json.dumps(counted, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(f"{code_version()}\n{words}".encode()).hexdigest()[:16]
+
+
+def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    inner = {key.split(".", 1)[0]: key.split(".", 1)[1] for key in keys if "." in key}
+    kept = {key: value for key, value in config.items() if key not in keys}
+    return {key: _without(value, (inner[key],)) if key in inner else value for key, value in kept.items()}
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Name the code by the content of its files: 16 hexadecimal digits; the report only reads and does not count."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        place = path.relative_to(here).as_posix()
+        if not place.startswith("report/"):
+            digest.update(place.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder while working in it; the lock goes with the process, however that ends.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "run.lock"
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"resume: {folder} is being worked on by another process; wait for it or end it"
+                ) from error
+            # The process that had it may have taken the file away since it was opened.
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def is_alive(folder: Path) -> bool:
+    """Is a process at work in this run folder?"""
+    try:
+        with open(folder / "run.lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
