@@ -1,6 +1,7 @@
 """Signals that end a run: while it trains, the first asks it to save and stop; at any other time it stops at once.
 
-SIGINT is Ctrl-C; SIGTERM is what a cluster sends to a job that it preempts, and a sweep to the jobs that it ends.
+SIGINT is Ctrl-C; SIGTERM is what a cluster sends to a job that it preempts, and a sweep to the jobs that it ends;
+SIGUSR1 and SIGUSR2 are what SLURM is asked to send some time before the end of a job's time.
 """
 
 import signal
@@ -11,7 +12,7 @@ from types import FrameType
 from recon.console import say
 from recon.errors import Interrupted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _handling = _deferring = False
 _asked: list[int] = []  # the signal that asks a training to stop
 
