@@ -66,6 +66,7 @@ class Checkpoints(Seldom, Checkpoint):
         self.steps = steps
         self.best: float | None = None
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
+        self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
 
@@ -76,12 +77,16 @@ class Checkpoints(Seldom, Checkpoint):
         if batch_idx % trainer.accumulate_grad_batches:
             return
         place = trainer.fit_loop.total_batch_idx
-        due = (place > 0 and batch_idx == 0) or (self.steps and place % self.steps == 0) or self._overdue()
-        due, stop = self._agreed(trainer, bool(due), interrupt.asked(), batch_idx)
+        due, stop = batch_idx == 0 or bool(self.steps and place % self.steps == 0), interrupt.asked()
+        if trainer.world_size == 1:
+            due |= self._overdue()
+        elif due or batch_idx % 10 == 0:  # the processes have clocks and signals of their own
+            due, stop = self._agreed(trainer, due or self._overdue(), stop)
+        else:
+            stop = 0
         if self._written is None:
             self._written = place  # what the training went on from
-            # Lightning would leave out the schedule of a metric in the epoch that a training goes on in.
-            trainer.fit_loop._restarting = False
+            self._restarted(trainer)
         if (due or stop) and self._written != place:
             self.write(trainer, place)
         if stop:
@@ -121,7 +126,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the end of training, from which a longer one may go on."""
         self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
-        _, stop = self._agreed(trainer, False, interrupt.asked(), 0)
+        stop = interrupt.asked() if trainer.world_size == 1 else self._agreed(trainer, False, interrupt.asked())[1]
         if stop:
             raise Interrupted(stop)
 
@@ -133,18 +138,21 @@ class Checkpoints(Seldom, Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         self._written, self._written_at = place, time.monotonic()
 
+    def _restarted(self, trainer: Trainer) -> None:
+        """End Lightning's restart at the first step: it would leave out an epoch's schedule, and has counted a turn."""
+        trainer.fit_loop._restarting = False
+        if self._stepped is not None:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
+
     def _write_best(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / BEST, weights_only=True)
 
     def _overdue(self) -> bool:
         return self.minutes is not None and time.monotonic() - self._written_at > 60 * self.minutes
 
-    def _agreed(self, trainer: Trainer, due: bool, stop: int, batch_idx: int) -> tuple[bool, int]:
-        """Agree with the other processes, which have clocks and signals of their own, every ten steps."""
-        if trainer.world_size == 1:
-            return due, stop
-        if batch_idx % 10 and not (self.steps and due):
-            return False, 0
+    @staticmethod
+    def _agreed(trainer: Trainer, due: bool, stop: int) -> tuple[bool, int]:
+        """Do what any of the processes wishes."""
         wishes = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
         return bool(wishes[0]), int(wishes[1])
@@ -165,6 +173,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the metrics out again."""
         self._metrics = checkpoint["metrics"]
+        self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
 def between_steps(loop: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from recon.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +29,9 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
         path: the file.
         data: its content.
         former: where the file that was there goes, or None.
+
+    Raises:
+        InputError: the disk is full; what was there is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
@@ -37,6 +43,13 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
         if former is not None and path.exists():
             os.replace(path, former)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"hydra.run.dir: the disk is full: writing {path} needs {len(data) / (1 << 20):.3g} MB; free some space "
+            "and go on with resume=<run folder>, or choose another folder (what was written before is kept)"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
