@@ -67,6 +67,7 @@ class Checkpoints(Seldom, Checkpoint):
         self.best: float | None = None
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
         self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
+        self._rank, self._several = 0, False
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
 
@@ -74,11 +75,12 @@ class Checkpoints(Seldom, Checkpoint):
     # that checkpoints are written, and nowhere else.
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Write a checkpoint before this step when it is time, and stop when a signal asked for it."""
+        place = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        pl_module.reseed(self._rank, place)  # type: ignore[operator]
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        place = trainer.fit_loop.total_batch_idx
         due, stop = batch_idx == 0 or bool(self.steps and place % self.steps == 0), interrupt.asked()
-        if trainer.world_size == 1:
+        if not self._several:
             due |= self._overdue()
         elif due or batch_idx % 10 == 0:  # the processes have clocks and signals of their own
             due, stop = self._agreed(trainer, due or self._overdue(), stop)
@@ -97,6 +99,7 @@ class Checkpoints(Seldom, Checkpoint):
         interrupt.take_back()
         trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
         self._written_at = time.monotonic()
+        self._rank, self._several = trainer.global_rank, trainer.world_size > 1
         trainer.callback_metrics.update(self._metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +129,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the end of training, from which a longer one may go on."""
         self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
-        stop = interrupt.asked() if trainer.world_size == 1 else self._agreed(trainer, False, interrupt.asked())[1]
+        stop = interrupt.asked() if not self._several else self._agreed(trainer, False, interrupt.asked())[1]
         if stop:
             raise Interrupted(stop)
 
