@@ -38,15 +38,16 @@ def recorded(
     except BaseException as error:
         # Lightning makes an exit of Ctrl-C.
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-        record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
-        loggers.finish(logger, results, failed=True)
+        status = "interrupted" if interrupted else "failed"
+        record.end(status, error=f"{type(error).__name__}: {error}")
+        loggers.finish(logger, results, status)
         if interrupted:
             raise KeyboardInterrupt from error
         raise
     # The record comes first: it must not hang on what a logger's server does.
     record.metrics(results)
     record.end("ok")
-    loggers.finish(logger, results, failed=False)
+    loggers.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")
 
