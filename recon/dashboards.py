@@ -6,7 +6,8 @@ import csv
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -167,6 +168,10 @@ class WandB:
     """
 
     def __init__(self, about: About) -> None:
+        # W&B's reports of its own faults would wait, and complain, where its server does not answer.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
         self.folder = about.folder
         mode = os.environ.get("WANDB_MODE")
         if mode is None:
@@ -181,7 +186,8 @@ class WandB:
         except Exception as error:
             if mode in ("offline", "dryrun", "disabled"):
                 raise
-            self._say_offline(" ".join(str(error).split()).rstrip("."))
+            self._say_offline(" ".join(str(error).split("{")[0].split()).rstrip(".: ")[:200])
+            wandb.teardown()  # the service still holds the run's id
             mode = "offline"
             self.run = self._start(about, mode)
         self.online = mode not in ("offline", "dryrun", "disabled")
@@ -245,7 +251,20 @@ class WandB:
             shown["test/confusion"] = wandb.plot.confusion_matrix(
                 y_true=lists["label"], preds=lists["prediction"], class_names=[str(name) for name in classes]
             )
-        self.run.log(shown, step=step)
+        with self._staged_in_the_folder():
+            self.run.log(shown, step=step)
+
+    @contextmanager
+    def _staged_in_the_folder(self) -> Iterator[None]:
+        """Keep the pictures of tables in the run folder until they are uploaded; W&B would in the home folder."""
+        if os.environ.get("WANDB_DATA_DIR"):
+            yield
+            return
+        os.environ["WANDB_DATA_DIR"] = str(self.folder / "wandb" / "staging")
+        try:
+            yield
+        finally:
+            del os.environ["WANDB_DATA_DIR"]
 
     def close(self, metrics: Mapping[str, float], status: str) -> None:
         """End with the run's metrics as the summary and its exit code."""
@@ -258,10 +277,13 @@ class WandB:
     def abandon(self) -> None:
         """End W&B's service process, for which wandb would wait at the end without limit."""
         import wandb
+        from wandb.sdk.lib import module
 
         service: Any = wandb.setup().assert_service()
         service._cleanup()  # takes back what wandb would do at exit
         service._proc._process.kill()
+        module.unset_globals()
+        wandb.teardown()  # fails, the service being gone, but forgets it first
 
     def answers(self) -> bool:
         """Is this offline, or is the server there?"""

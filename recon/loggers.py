@@ -181,9 +181,15 @@ class Mirror(Logger):
             return
         self._off = True
         say(f"logger: {self.title} failed ({reason}); the run goes on without it; everything is in {self.folder}")
-        with contextlib.suppress(Exception):
-            if self._dashboard is not None:
-                self._dashboard.abandon()
+        if self._dashboard is not None:
+            letting_go = threading.Thread(target=self._let_go, args=(self._dashboard,), daemon=True)
+            letting_go.start()
+            letting_go.join(2)
+
+    @staticmethod
+    def _let_go(dashboard: Dashboard) -> None:
+        with contextlib.suppress(BaseException):  # wandb ends its process with SystemExit
+            dashboard.abandon()
 
 
 def log_image(logger: Logger, name: str, image: Image, step: int) -> None:

@@ -277,7 +277,7 @@ class Module(LightningModule):
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
         # The best weights, validated once more after training, are no point of the learning curve.
-        self.log_dict(self.summary, sync_dist=True, logger=self.trainer.state.fn != "validate")
+        self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
 
     def _require_finite(self, kept: Tensor, rate: float) -> None:
         """Stop at the first of the latest steps with a loss that is not finite: `kept` (terms, steps)."""
