@@ -73,13 +73,14 @@ def spent(folder: Path, **environment: str) -> dict[str, float]:
     words += [f"trainer.max_time=00:00:00:{SECONDS - 1}", "trainer.enable_progress_bar=false", "accelerator=cpu"]
     chosen = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | environment
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *words], env=chosen, cwd=folder.parent, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, *words],
+        env=chosen, cwd=folder.parent, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("spent: ")]
     found: dict[str, float] = json.loads(line.removeprefix("spent: "))
     metrics = json.loads((folder / "metrics.json").read_text())
     print(
-        f"\nfit {metrics['train/seconds']:.1f} s; CPU time of the logger's and wandb's threads {found['threads']:.2f} s,"
+        f"\nfit {metrics['train/seconds']:.1f} s; CPU time of the logger's thread and wandb's {found['threads']:.2f} s,"
     )
     print(f"of the service {found['service']:.2f} s; the run waited {found['sending']:.3f} s in training and test,")
     print(f"{found['end']:.2f} s at its end")
