@@ -63,8 +63,9 @@ class Dashboard(Protocol):
     def close(self, metrics: Mapping[str, float], status: str) -> None:
         """End with the run's metrics and "ok", "failed" or "interrupted"."""
 
-    def abandon(self) -> None:
-        """Let go without waiting for anything: a call has failed or hangs."""
+    @staticmethod
+    def abandon() -> None:
+        """Let go without waiting for anything: a call has failed or hangs, be it the one that makes the dashboard."""
 
     def answers(self) -> bool:
         """Is it worth waiting for the last of it?"""
@@ -103,7 +104,8 @@ class CSV:
         if self.rows:
             self._write()
 
-    def abandon(self) -> None:
+    @staticmethod
+    def abandon() -> None:
         """Nothing is held."""
 
     def answers(self) -> bool:
@@ -150,7 +152,8 @@ class TensorBoard:
         if self._writer is not None:
             self._writer.close()
 
-    def abandon(self) -> None:
+    @staticmethod
+    def abandon() -> None:
         """The writer's thread ends with the process."""
 
     def answers(self) -> bool:
@@ -284,7 +287,8 @@ class WandB:
         self.run.finish(exit_code=int(status != "ok"))
         wandb.teardown()
 
-    def abandon(self) -> None:
+    @staticmethod
+    def abandon() -> None:
         """End W&B's service process, for which wandb would wait at the end without limit."""
         import wandb
         from wandb.sdk.lib import module

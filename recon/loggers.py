@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_KINDS: dict[str, tuple[str, Callable[[About], Dashboard]]] = {
+_KINDS: dict[str, tuple[str, type[dashboards.WandB | dashboards.TensorBoard | dashboards.CSV]]] = {
     "wandb": ("W&B", dashboards.WandB),
     "tensorboard": ("TensorBoard", dashboards.TensorBoard),
     "csv": ("CSV", dashboards.CSV),
@@ -64,12 +64,12 @@ def make(
         say(f"logger: {kind} (logger=wandb|tensorboard|csv|none chooses)")
     if kind == "none":
         return None
-    title, opens = _KINDS[kind]
+    title, dashboard = _KINDS[kind]
     if kind != "csv" and find_spec(kind) is None:
         package = {"wandb": "wandb", "tensorboard": "'recon[tensorboard]'"}[kind]
         raise InputError(f"logger: {title} is not installed; pip install {package}, or choose logger=csv|none")
     about = About(folder, config, project, group, name, list(tags))
-    return Mirror(title, folder, lambda: opens(about))
+    return Mirror(title, folder, lambda: dashboard(about), dashboard.abandon)
 
 
 class Mirror(Logger):
@@ -82,16 +82,18 @@ class Mirror(Logger):
         title: the dashboard's name, for messages.
         folder: the run folder.
         opens: makes the dashboard; called in the thread, as it may wait for a server.
+        abandon: lets go of it, also while it is being made.
     """
 
     patience = 60.0  # seconds that one call may take
     last_patience = 40.0  # seconds that the end of a run waits for the last calls; W&B itself gives up after 30
 
-    def __init__(self, title: str, folder: Path, opens: Callable[[], Dashboard]) -> None:
+    def __init__(self, title: str, folder: Path, opens: Callable[[], Dashboard], abandon: Callable[[], None]) -> None:
         super().__init__()
         self.title = title
         self.folder = folder
         self._opens = opens
+        self._abandon = abandon
         self._dashboard: Dashboard | None = None
         self._calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -181,15 +183,13 @@ class Mirror(Logger):
             return
         self._off = True
         say(f"logger: {self.title} failed ({reason}); the run goes on without it; everything is in {self.folder}")
-        if self._dashboard is not None:
-            letting_go = threading.Thread(target=self._let_go, args=(self._dashboard,), daemon=True)
-            letting_go.start()
-            letting_go.join(2)
+        letting_go = threading.Thread(target=self._let_go, daemon=True)
+        letting_go.start()
+        letting_go.join(2)
 
-    @staticmethod
-    def _let_go(dashboard: Dashboard) -> None:
+    def _let_go(self) -> None:
         with contextlib.suppress(BaseException):  # wandb ends its process with SystemExit
-            dashboard.abandon()
+            self._abandon()
 
 
 def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
