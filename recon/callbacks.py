@@ -13,11 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from recon import interrupt
 from recon.checkpoint import BEST, LAST
 from recon.errors import Interrupted
-from recon.loggers import log_image
+from recon.loggers import log_image, log_results
 from recon.modules.base import Module
 from recon.records import grid, write_csv, write_image, write_json
 
@@ -322,16 +323,21 @@ class Pictures(Seldom):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test images."""
-        self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        """Draw the first test images, and show the table of all with them."""
+        columns = self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Module)
+        for logger in trainer.loggers:
+            log_results(logger, pl_module.results, columns, trainer.global_step)
 
-    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> None:
+    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> dict[str, Tensor]:
         assert isinstance(module, Module)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            picture = grid(module.pictures(loader.preview(self.count)))
+            columns = module.pictures(loader.preview(self.count))
+        picture = grid(columns)
         write_image(self.folder / "images" / f"{name}.png", picture)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
+        return columns
 
 
 class ProgressBar(Seldom, RichProgressBar):

@@ -94,7 +94,6 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     Args:
         columns: (B,C,H,W) each, C = 1 or 3 (others show their first channel), values in [0,1] (clamped).
     """
-    import torch
     from PIL import Image, ImageDraw
 
     sample = next(iter(columns.values()))
@@ -107,12 +106,19 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     for column, (name, images) in enumerate(columns.items()):
         left = gap + column * cell_width
         draw.text((left, 1), name, fill="black")
-        shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-        pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
-        for row, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        for row, image in enumerate(pixels(images).numpy()):
             enlarged = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, header + row * cell_height))
     return sheet
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Turn images (B,C,H,W) into (B,H,W,3) uint8 on the CPU; C = 1 or 3, of others the first channel is shown."""
+    import torch
+
+    shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    levels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1)
 
 
 def heatmap(table: Tensor) -> Image:

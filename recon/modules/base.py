@@ -290,7 +290,8 @@ class Module(LightningModule):
         self.table.reset()
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
-        self.log_dict(self.summary, sync_dist=True)
+        # The best weights, validated once more after training, are no point of the learning curve.
+        self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
 
     def require_finite(self) -> dict[str, Tensor]:
         """Stack the scalars kept since the last look, (steps,) each; raises InputError at one that is not finite."""
