@@ -6,7 +6,3 @@ class InputError(ValueError):
 
     `run.py` prints it without a traceback and ends with exit status 2.
     """
-
-
-class JobFailed(RuntimeError):
-    """A job of a sweep ended with another status than 0; its own output says why."""

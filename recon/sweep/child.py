@@ -1,0 +1,97 @@
+"""The job's side: a process that runs one job of a sweep and ends with it."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+# Tells `python run.py` which process it is a job of.
+PARENT = "RECON_PARENT"
+_GRACE = 60.0  # seconds that a run has to save and end, before it is killed
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a forked process is to do.
+
+    Args:
+        program: the path of run.py.
+        arguments: what would be typed behind it.
+        log: the file that takes all output.
+        directory: the working directory.
+        environment: all environment variables.
+        cores: the CPU cores to run on; as many threads.
+    """
+
+    program: str
+    arguments: list[str]
+    log: Path
+    directory: Path
+    environment: dict[str, str]
+    cores: list[int]
+
+
+def work(order: Order) -> None:
+    """Be `python run.py <arguments>` in a process forked from the server; ends with its status."""
+    os.setsid()
+    with open(order.log, "ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir(order.directory)
+    os.environ.clear()
+    os.environ.update(order.environment)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order.cores)
+    import torch
+
+    torch.set_num_threads(len(order.cores))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    end_with(parent.is_alive)
+    sys.argv = [order.program, *order.arguments]
+    try:
+        status = _load(order.program).main()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    # multiprocessing leaves out what a command does at its end, such as closing W&B.
+    atexit._run_exitfuncs()
+    sys.exit(status)
+
+
+def _load(program: str):  # type: ignore[no-untyped-def]
+    spec = importlib.util.spec_from_file_location("run", program)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    parent = os.getppid()
+    end_with(lambda: os.getppid() == parent)
+
+
+def end_with(alive: Callable[[], bool]) -> None:
+    """Look once a second, in a thread, whether the parent lives; without it save, if possible, and end."""
+
+    def watch() -> None:
+        while alive():
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

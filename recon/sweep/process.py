@@ -1,0 +1,120 @@
+"""Starting the process of a job: forked from a server that has imported everything, or as a fresh command."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Protocol
+
+import recon
+from recon.sweep.child import PARENT, Order, work
+from recon.sweep.machine import Place
+
+# What would make a job believe that it is one rank of its parent's training.
+_RANK_VARIABLES = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+class Process(Protocol):
+    """A job that was started."""
+
+    def status(self) -> int | None:
+        """Its exit status, negative when a signal ended it; None while it runs."""
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal to it and to the processes that it started."""
+
+
+class Forked:
+    """A process forked from the server: it starts within a fraction of a second."""
+
+    def __init__(self, program: str, arguments: list[str], log: Path, place: Place) -> None:
+        environment = _environment(place)
+        order = Order(program, arguments, log, Path.cwd(), environment, place.cores)
+        self._process = _server().Process(target=work, args=(order,))
+        with _server_environment():
+            self._process.start()
+
+    def status(self) -> int | None:
+        """Its exit status."""
+        return self._process.exitcode
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal to its process group."""
+        assert self._process.pid is not None
+        _send(self._process.pid, signal_number)
+
+
+class Command:
+    """A fresh `python run.py …`: Lightning starts it again for each further device."""
+
+    def __init__(self, program: str, arguments: list[str], log: Path, place: Place, devices: int) -> None:
+        environment = {
+            "OMP_NUM_THREADS": str(max(1, len(place.cores) // devices)),
+            **_environment(place),
+            PARENT: str(os.getpid()),
+        }
+        with open(log, "ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", program, *arguments],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True,
+            )  # fmt: skip
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, place.cores)
+
+    def status(self) -> int | None:
+        """Its exit status."""
+        return self._process.poll()
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal to its process group."""
+        _send(self._process.pid, signal_number)
+
+
+def _send(pid: int, signal_number: int) -> None:
+    for send in (os.killpg, os.kill):  # a process that was just forked has no group yet
+        with contextlib.suppress(ProcessLookupError):
+            send(pid, signal.Signals(signal_number))
+            return
+
+
+def _environment(place: Place) -> dict[str, str]:
+    """The environment of a job."""
+    environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+    environment["RECON_PROGRESS"] = "1"
+    if place.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
+    return environment
+
+
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["recon.sweep.server"])
+    return context
+
+
+@contextlib.contextmanager
+def _server_environment() -> Iterator[None]:
+    """What the server starts with; each job replaces it by its own."""
+    wanted = {
+        # It must find recon wherever it is started.
+        "PYTHONPATH": os.pathsep.join([str(Path(recon.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+        "OPENBLAS_NUM_THREADS": "1",  # NumPy would start threads at its import
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is there a GPU? without touching CUDA
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
