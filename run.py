@@ -14,20 +14,18 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from recon.actions.finished import choices_of
 from recon.errors import InputError
 from recon.help import help_text, hydra_sentence
 from recon.sweep.child import PARENT, end_with_parent
-from recon.sweep.job import Collected, in_process_folder
+from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.
 _typed: list[str] = sys.argv
 _collected: Collected | None = None  # what Hydra composed for a sweep
-CONF = Path(__file__).absolute().parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -36,12 +34,9 @@ def compose_and_act(config: DictConfig) -> None:
     global _collected
     sys.argv = _typed
     try:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            from recon.sweep.job import collect
-
-            if (collected := collect(_collected, config, HydraConfig.get())) is not None:
-                _collected = collected
-                return
+        if (collected := collect(_collected, config, HydraConfig.get())) is not None:
+            _collected = collected
+            return
         from recon.actions import act
 
         act(config)

@@ -6,14 +6,21 @@ than it says, and one that crashes would take the others along (Lightning issues
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
-from recon.sweep.job import Collected, Job
+from recon.sweep.child import Seen
+from recon.sweep.job import CONF, Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool
+from recon.sweep.process import look_over
 from recon.sweep.state import State
 from recon.sweep.table import Display, show_failed
+
+if TYPE_CHECKING:
+    from recon.sweep.search import Search
 
 
 def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> int:
@@ -31,30 +38,38 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
         InputError: something cannot be right; nothing was begun.
     """
     sweep = collected.sweep
-    if sweep["jobs"] is not None and sweep["jobs"] < 1:
-        raise InputError(f"sweep.jobs: {sweep['jobs']} jobs at a time are none; set it to 1 or more")
+    _check(sweep)
     state = State(collected.folder, arguments)
-    jobs = collected.jobs()
-    for job in jobs:
-        state.place(job)
-    machine = Machine(sweep["jobs"], gpus(), cores())
-    _introduce(state, jobs, machine)
-    with Display(jobs) as display:
-        pool = Pool(program, machine, state, sweep["retry"], display.show)
-        stopped = pool.run(Listed(jobs))
-    state.write(ended=True)
-    show_failed(jobs)
+    with state.held():
+        search = make_search(collected, state) if "sampler" in sweep else None
+        source = search or Listed(collected, state)
+        machine = Machine(sweep["jobs"], gpus(), cores())
+        _introduce(state, search, machine)
+        with Display(state.jobs) as display:
+            pool = Pool(program, machine, state, sweep["retry"], display.show, search.hopeless if search else None)
+            stopped = pool.run(source)
+        state.write(ended=not stopped)
+        if search:
+            search.show_best()
+        show_failed(state.jobs)
+        write_report(state)
     print(f"sweep: {state.folder}", flush=True)
     if stopped:
-        print("error: interrupted; the same command goes on with what is missing", flush=True)
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr, flush=True)
         return stopped
-    return 0 if all(job.status == "ok" for job in jobs) else 1
+    done = [job.status in ("ok", "pruned") for job in state.jobs]
+    # A search meets trials that fail, such as those with too high a learning rate; it fails when all do.
+    return 0 if (any(done) if search else all(done)) else 1
 
 
 class Listed:
-    """A source of jobs that are all known."""
+    """A source of jobs that are all known: every combination of what the command line gives."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, collected: Collected, state: State) -> None:
+        jobs = collected.jobs()
+        refuse_mistakes(look_over([job.config for job in jobs]))
+        for job in jobs:
+            state.place(job)
         self._left = [job for job in jobs if job.status == "waiting"]
 
     def next(self) -> Job | None:
@@ -65,11 +80,57 @@ class Listed:
         """Nothing hangs on it."""
 
 
-def _introduce(state: State, jobs: Sequence[Job], machine: Machine) -> None:
+def make_search(collected: Collected, state: State) -> Search:
+    """Check a search and make it; raises InputError before anything runs."""
+    from recon.sweep.space import Space
+
+    if len(collected.overrides) > 1:
+        raise InputError(
+            "sweep: a search varies what sweep.space says; give every other key of the command line one value"
+        )
+    space = Space(collected.sweep["space"], CONF)
+    try:
+        from recon.sweep import search
+    except ModuleNotFoundError as error:
+        raise InputError("sweep: Optuna is not installed; pip install 'recon[optuna]'") from error
+    (base,) = collected.overrides
+    seen = look_over(search.check(space, base))
+    refuse_mistakes(seen)
+    monitored = {found for _, found in seen}
+    if len(monitored) > 1 and collected.sweep["objective"] is None:
+        raise InputError("sweep.objective: the models of sweep.space monitor different metrics; name one for all")
+    return search.Search(collected.sweep, base, state, space, monitored.pop())
+
+
+def refuse_mistakes(seen: Sequence[Seen]) -> None:
+    """Raise InputError with the first mistake of the jobs."""
+    for mistake, _ in seen:
+        if mistake is not None:
+            raise InputError(mistake)
+
+
+def write_report(state: State) -> None:
+    """Leave the page that compares the runs beside them."""
+
+
+def _check(sweep: dict[str, Any]) -> None:
+    """Check what a sweep needs before anything is composed further; raises InputError."""
+    for key, least in (("jobs", 1), ("retry", 0), ("trials", 1)):
+        value = sweep.get(key, least)
+        if (value is not None or key != "jobs") and (not isinstance(value, int) or value < least):
+            raise InputError(f"sweep.{key}: {value} does not do; set it to {least} or more")
+
+
+def _introduce(state: State, search: Search | None, machine: Machine) -> None:
     """Say in a line or two what is to be done, where and how much of it is done already."""
     if (line := state.greeting()) is not None:
         print(line)
-    done = sum(job.status == "ok" for job in jobs)
-    where = f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
-    at_a_time = min(machine.room, max(1, len(jobs) - done))
-    print(f"sweep: {len(jobs)} jobs, {done} of them done before; {at_a_time} at a time on {where}", flush=True)
+    where = f"{machine.room} at a time on " + (
+        f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
+    )
+    if search:
+        named = " and ".join(f"{way} {name}" for name, way in zip(search.objectives, search.directions, strict=True))
+        print(f"sweep: a search of {search.sweep['trials']} trials for {named}, {where}", flush=True)
+        return
+    done = sum(job.status in ("ok", "pruned") for job in state.jobs)
+    print(f"sweep: {len(state.jobs)} jobs, {done} of them done before; {where}", flush=True)

@@ -12,8 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+from recon.errors import InputError
+
+# The mistake in a configuration, and the metric that its model monitors with "min" or "max".
+Seen = tuple[str | None, tuple[str, str] | None]
 # Tells `python run.py` which process it is a job of.
 PARENT = "RECON_PARENT"
 _GRACE = 60.0  # seconds that a run has to save and end, before it is killed
@@ -68,7 +74,25 @@ def work(order: Order) -> None:
     sys.exit(status)
 
 
-def _load(program: str):  # type: ignore[no-untyped-def]
+def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channel: Connection) -> None:
+    """Check configurations as each job will, which needs torch; sends what it sees."""
+    os.environ.clear()
+    os.environ.update(environment)
+    from recon import build
+
+    found: list[Seen] = []
+    for config in configs:
+        try:
+            build.check_config(config)
+            model: Any = build.find_class(config["model"]["_target_"], "model")
+            monitor = getattr(model, "monitor", None)
+            found.append((None, (monitor, model.mode) if monitor else None))
+        except InputError as error:
+            found.append((str(error), None))
+    channel.send(found)
+
+
+def _load(program: str) -> Any:
     spec = importlib.util.spec_from_file_location("run", program)
     assert spec is not None
     assert spec.loader is not None

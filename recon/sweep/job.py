@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
+CONF = Path(__file__).absolute().parents[2] / "conf"
 # The choices of hydra/launcher= that run each job in a process of its own.
 LAUNCHERS = ("parallel", "submitit")
 
@@ -84,14 +85,19 @@ class Collected:
 
 
 def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> Collected | None:
-    """Add a job that Hydra composed; None when the launcher runs jobs in this process, where they start at once.
+    """Add a job that Hydra composed; None when it is to run in this process, at once.
 
     Raises:
-        InputError: the job wants several devices, which such a launcher cannot give.
+        InputError: it wants several devices, which a launcher that runs jobs in one process cannot give.
     """
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if hydra.mode != RunMode.MULTIRUN:
+        if "sampler" in resolved["sweep"]:
+            raise InputError(f"sweep={hydra.runtime.choices.sweep}: a search runs many jobs; add -m")
+        return None
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:
         if devices(resolved["trainer"], 1) > 1 or resolved["trainer"]["num_nodes"] > 1:

@@ -58,7 +58,7 @@ class Pool:
     state: State
     retry: int
     on_change: Callable[[], None]
-    prune: Callable[[Job], bool] = lambda job: False
+    prune: Callable[[Job], bool] | None = None
     stopped: int | None = None
     _running: list[Started] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Pool:
         if runs.is_alive(job.folder):
             return False
         run = runs.RunFolder(job.folder)
-        if run.status == "ok":
+        if run.status == "ok":  # another process was at work in it
             job.status = "ok"
             source.ended(job)
             return True
@@ -105,7 +105,8 @@ class Pool:
             return False
         job.folder.mkdir(parents=True, exist_ok=True)
         log = job.folder / "output.log"
-        arguments = [f"resume={job.folder}"] if run.has_checkpoint else fresh(job, self.state.folder.name)
+        begun = (job.folder / "environment.json").exists()
+        arguments = [f"resume={job.folder}"] if begun else fresh(job, self.state.folder.name)
         count = devices(job.config["trainer"], len(place.gpus)) * job.config["trainer"]["num_nodes"]
         process: Process = (
             Command(self.program, arguments, log, place, count)
@@ -144,7 +145,8 @@ class Pool:
         return "killed" if status < 0 else "failed"
 
     def _prune(self) -> None:
-        for started in self._running:
+        for started in self._running if self.prune else []:
+            assert self.prune is not None
             if not started.pruned and self.prune(started.job):
                 started.pruned = True
                 started.process.send(signal.SIGTERM)

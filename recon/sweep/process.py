@@ -11,14 +11,18 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import recon
-from recon.sweep.child import PARENT, Order, work
+from recon.sweep import child
+from recon.sweep.child import PARENT, Order, Seen
 from recon.sweep.machine import Place
 
 # What would make a job believe that it is one rank of its parent's training.
-_RANK_VARIABLES = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+_RANK_VARIABLES = (
+    *("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED"),
+    *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+)
 
 
 class Process(Protocol):
@@ -37,7 +41,7 @@ class Forked:
     def __init__(self, program: str, arguments: list[str], log: Path, place: Place) -> None:
         environment = _environment(place)
         order = Order(program, arguments, log, Path.cwd(), environment, place.cores)
-        self._process = _server().Process(target=work, args=(order,))
+        self._process = _server().Process(target=child.work, args=(order,))
         with _server_environment():
             self._process.start()
 
@@ -75,6 +79,22 @@ class Command:
     def send(self, signal_number: int) -> None:
         """Send a signal to its process group."""
         _send(self._process.pid, signal_number)
+
+
+def look_over(configs: list[dict[str, Any]]) -> list[Seen]:
+    """Check configurations in a process that has torch; returns the mistake in each and what its model monitors."""
+    context = _server()
+    receiving, sending = context.Pipe(duplex=False)
+    with _server_environment():
+        process = context.Process(target=child.look_over, args=(configs, dict(os.environ), sending))
+        process.start()
+    sending.close()
+    try:
+        found: list[Seen] = receiving.recv()
+    except EOFError:
+        raise RuntimeError("the process that checks the jobs has died; its words are above") from None
+    process.join()
+    return found
 
 
 def _send(pid: int, signal_number: int) -> None:

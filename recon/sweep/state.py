@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from recon import runs
+from recon.errors import InputError
 from recon.records import write_json
 from recon.sweep.job import Job
 
@@ -28,7 +30,13 @@ def _sweeps(arguments: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """The sweeps of this command line, the latest last."""
     paths = sorted(OUTPUTS.glob("*/*_sweep/sweep.json"))
     states = ((path.parent, read(path.parent)) for path in paths)
-    return [(folder, state) for folder, state in states if state.get("arguments") == list(arguments)]
+    return [(folder, state) for folder, state in states if _essence(state.get("arguments", [])) == _essence(arguments)]
+
+
+def _essence(arguments: Sequence[str]) -> list[str]:
+    """What of a command line tells which sweep it is: not how many jobs run at a time or how long it goes on."""
+    free = ("sweep.jobs=", "sweep.retry=", "sweep.trials=")
+    return [argument for argument in arguments if not argument.startswith(free)]
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -54,6 +62,14 @@ class State:
         self.arguments = list(arguments)
         self.started = self.before.get("started") or _now()
         self.jobs: list[Job] = []
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others from running the same sweep; raises InputError when one is at work."""
+        if runs.is_alive(self.folder):
+            raise InputError(f"hydra.sweep.dir: the sweep in {self.folder} is running; wait for it or end it")
+        with runs.locked(self.folder):
+            yield
 
     def greeting(self) -> str | None:
         """Say in a line that a sweep is gone on with, or why one that was begun is not."""

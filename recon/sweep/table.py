@@ -23,7 +23,7 @@ class Display:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = jobs
-        self._said: dict[int, tuple[str, int]] = {job.number: (job.status, job.attempts) for job in jobs}
+        self._said = {job.number: (job.status, job.attempts) for job in jobs}
         self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Display:
@@ -44,8 +44,8 @@ class Display:
         for job in self.jobs:
             state = (job.status, job.attempts)
             if self._said.get(job.number) != state:
-                self._said[job.number] = state
-                if job.status != "running":
+                before, self._said[job.number] = self._said.get(job.number), state
+                if job.status != "running" and (before or job.status != "waiting"):
                     print(_line(job, self.jobs), flush=True)
 
 
