@@ -93,10 +93,10 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if hydra.mode != RunMode.MULTIRUN:
         if "sampler" in resolved["sweep"]:
-            raise InputError(f"sweep={hydra.runtime.choices.sweep}: a search runs many jobs; add -m")
+            raise InputError(f"sweep={hydra.runtime.choices['sweep']}: a search runs many jobs; add -m")
         return None
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:

@@ -43,10 +43,8 @@ class Space:
 
     def first(self) -> list[list[str]]:
         """Overrides of a trial for each combination of groups (the first 64), without other keys."""
-        combinations = itertools.product(
-            *([f"{key}={choice}" for choice in value] for key, value in self.groups.items())
-        )
-        return [list(combination) for combination in itertools.islice(combinations, 64)]
+        choices = ([f"{key}={choice}" for choice in value] for key, value in self.groups.items())
+        return [list(words) for words in itertools.islice(itertools.product(*choices), 64)]
 
     def ends(self, key: str) -> list[str]:
         """Overrides that set a key to the ends of its range, or to each of its choices."""
@@ -90,9 +88,9 @@ def _entry(key: str, value: Any) -> Choices | Range:
     if unknown := sorted(set(value) - set(_KEYS)):
         raise InputError(f"{place}.{unknown[0]}: there is no such key; choose from {', '.join(_KEYS)}")
     low, high, log, step = (value.get(name) for name in _KEYS)
-    if not _is_number(low) or not _is_number(high) or not low < high:
+    if not (_is_number(low) and _is_number(high)) or float(low) >= float(high):  # type: ignore[arg-type]
         raise InputError(f"{place}: low={low} and high={high} span no range; give two numbers, the lower first")
-    if log and low <= 0:
+    if log and float(low) <= 0:  # type: ignore[arg-type]
         raise InputError(f"{place}.low: the logarithm of {low} is none; give more than 0 or leave out log")
     if step is not None and (not _is_number(step) or step <= 0):
         raise InputError(f"{place}.step: {step} is no step; give a number above 0")
@@ -115,4 +113,4 @@ def _text(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(_text(inner) for inner in value) + "]"
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
