@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from recon.actions.finished import choices_of
 from recon.errors import InputError
 from recon.help import help_text, hydra_sentence
-from recon.sweep.child import PARENT, end_with_parent
+from recon.sweep.child import belong_to_sweep
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
@@ -56,8 +56,7 @@ def main() -> int:
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", cache(lambda: folder_for(_typed[1:])), replace=True)
     OmegaConf.register_new_resolver("job_folder", in_process_folder, replace=True)
-    if PARENT in os.environ:
-        end_with_parent()
+    belong_to_sweep()
     # On a busy machine GNU OpenMP's threads wait for each other in long loops that take each other's turn: an epoch of
     # a small net took 21 s for 0.5 s. With short loops it takes 2.5 s, and still 0.5 s on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
+from recon.records import write_text
 from recon.sweep.child import Seen
 from recon.sweep.job import CONF, Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
-from recon.sweep.pool import Pool
-from recon.sweep.process import look_over
+from recon.sweep.pool import Pool, fresh
+from recon.sweep.process import Here, Launcher, look_over
 from recon.sweep.state import State
 from recon.sweep.table import Display, show_failed
 
@@ -43,10 +44,12 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
     with state.held():
         search = make_search(collected, state) if "sampler" in sweep else None
         source = search or Listed(collected, state)
-        machine = Machine(sweep["jobs"], gpus(), cores())
-        _introduce(state, search, machine)
+        launcher, where = make_launcher(collected, program)
+        _introduce(state, search, where)
+        if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
+            return write_scripts(launcher, source, state)
         with Display(state.jobs) as display:
-            pool = Pool(program, machine, state, sweep["retry"], display.show, search.hopeless if search else None)
+            pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
             stopped = pool.run(source)
         state.write(ended=not stopped)
         if search:
@@ -109,6 +112,35 @@ def refuse_mistakes(seen: Sequence[Seen]) -> None:
             raise InputError(mistake)
 
 
+def make_launcher(collected: Collected, program: str) -> tuple[Launcher, str]:
+    """Make what starts the jobs, and say where; raises InputError where that cannot be."""
+    sweep = collected.sweep
+    if collected.launcher != "submitit":
+        machine = Machine(sweep["jobs"], gpus(), cores())
+        have = f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
+        return Here(program, machine), f"{machine.room} at a time on {have}"
+    try:
+        from recon.sweep import slurm
+    except ModuleNotFoundError as error:
+        raise InputError("hydra/launcher=submitit: submitit is not installed; pip install 'recon[slurm]'") from error
+    slurm.check(collected.configs)
+    several = f"{sweep['jobs']} at a time" if sweep["jobs"] else "all at a time"
+    return slurm.Cluster(program, sweep), f"{several} on {sweep['slurm']['cluster']}"
+
+
+def write_scripts(launcher: Launcher, source: Listed, state: State) -> int:
+    """Write what sbatch would be given for each job, and submit nothing."""
+    from recon.sweep.slurm import Cluster
+
+    if not isinstance(launcher, Cluster):
+        raise InputError("sweep.slurm.dry_run: there are no scripts without SLURM; add hydra/launcher=submitit")
+    while (job := source.next()) is not None:
+        path = job.folder / "sbatch.sh"
+        write_text(path, launcher.script(job, fresh(job, state.folder.name), job.folder / "output.log"))
+        print(f"script: {path}")
+    return 0
+
+
 def write_report(state: State) -> None:
     """Leave the page that compares the runs beside them."""
 
@@ -121,13 +153,10 @@ def _check(sweep: dict[str, Any]) -> None:
             raise InputError(f"sweep.{key}: {value} does not do; set it to {least} or more")
 
 
-def _introduce(state: State, search: Search | None, machine: Machine) -> None:
+def _introduce(state: State, search: Search | None, where: str) -> None:
     """Say in a line or two what is to be done, where and how much of it is done already."""
     if (line := state.greeting()) is not None:
         print(line)
-    where = f"{machine.room} at a time on " + (
-        f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
-    )
     if search:
         named = " and ".join(f"{way} {name}" for name, way in zip(search.objectives, search.directions, strict=True))
         print(f"sweep: a search of {search.sweep['trials']} trials for {named}, {where}", flush=True)

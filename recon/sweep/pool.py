@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import runs
-from recon.sweep.job import Job, devices
-from recon.sweep.machine import Machine, Place
-from recon.sweep.process import Command, Forked, Process
+from recon.sweep.job import Job
+from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark
 
 
@@ -34,7 +33,6 @@ class Started:
 
     job: Job
     process: Process
-    place: Place
     since: float
     log_start: int
     pruned: bool = False
@@ -42,19 +40,17 @@ class Started:
 
 @dataclass
 class Pool:
-    """Runs jobs on this machine.
+    """Runs jobs, some at a time.
 
     Args:
-        program: the path of run.py.
-        machine: gives each job its place.
+        launcher: starts them.
         state: keeps `sweep.json`.
         retry: how often a job that failed is tried again.
         on_change: called when a job began or ended, and about once a second.
         prune: tells of a job at work whether to end it early.
     """
 
-    program: str
-    machine: Machine
+    launcher: Launcher
     state: State
     retry: int
     on_change: Callable[[], None]
@@ -90,10 +86,13 @@ class Pool:
         return self.stopped
 
     def _room(self) -> bool:
-        return len(self._running) < self.machine.room
+        return len(self._running) < self.launcher.room
 
     def _begin(self, job: Job, source: Source) -> bool:
         """Start a job, or find that another sweep has done it; False while it must wait."""
+        if (process := self.launcher.attach(job)) is not None:
+            self._follow(Started(job, process, time.time(), 0))
+            return True
         if runs.is_alive(job.folder):
             return False
         run = runs.RunFolder(job.folder)
@@ -101,29 +100,28 @@ class Pool:
             job.status = "ok"
             source.ended(job)
             return True
-        if (place := self.machine.take(job.config["trainer"])) is None:
-            return False
         job.folder.mkdir(parents=True, exist_ok=True)
         log = job.folder / "output.log"
         begun = (job.folder / "environment.json").exists()
         arguments = [f"resume={job.folder}"] if begun else fresh(job, self.state.folder.name)
-        count = devices(job.config["trainer"], len(place.gpus)) * job.config["trainer"]["num_nodes"]
-        process: Process = (
-            Command(self.program, arguments, log, place, count)
-            if count > 1
-            else Forked(self.program, arguments, log, place)
-        )
-        job.status, job.error, job.attempts = "running", None, job.attempts + 1
+        log_start = log.stat().st_size if log.exists() else 0
+        if (process := self.launcher.start(job, arguments, log)) is None:
+            return False
+        job.attempts += 1
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
-        self._running.append(Started(job, process, place, time.time(), log.stat().st_size if log.exists() else 0))
-        self._note()
+        self._follow(Started(job, process, time.time(), log_start))
         return True
+
+    def _follow(self, started: Started) -> None:
+        started.job.status, started.job.error = "running", None
+        self._running.append(started)
+        self._note()
 
     def _end(self, started: Started, status: int) -> None:
         """Take note of how a job ended; one that is tried again waits."""
         job = started.job
         self._running.remove(started)
-        self.machine.give_back(started.place)
+        self.launcher.ended(started.process)
         job.seconds = time.time() - started.since
         job.status = self._name_of(status, started)
         job.error = None if job.status in ("ok", "pruned") else reason(started, status)
@@ -131,7 +129,9 @@ class Pool:
             mark(job.folder, job.status, job.error or "its metric was worse than that of the others")
         # Status 2 is a mistake in what was asked for, which would be the same again.
         again = job.status in ("failed", "killed", "interrupted") and status != 2 and not self.stopped
-        if again and self._tries[job.number] <= self.retry:
+        if again and self.launcher.goes_on_for_free and job.status == "interrupted" and has_advanced(started):
+            self._tries[job.number] = 0
+        if again and self._tries.get(job.number, 0) <= self.retry:
             job.status = "waiting"
         self._note()
 
@@ -179,6 +179,12 @@ def fresh(job: Job, group: str) -> list[str]:
     names = [f"{key}='{value}'" for key, value in named.items() if key not in given]
     folder = str(job.folder).replace("'", "\\'")
     return [*job.overrides, *names, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+
+
+def has_advanced(started: Started) -> bool:
+    """Did a job write a checkpoint?"""
+    paths = (started.job.folder / "checkpoints").glob("*.ckpt")
+    return any(path.stat().st_mtime >= started.since for path in paths)
 
 
 def progress(folder: Path) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import recon
 from recon.sweep import child
-from recon.sweep.child import PARENT, Order, Seen
-from recon.sweep.machine import Place
+from recon.sweep.child import SWEEP, Order, Seen
+from recon.sweep.job import Job, devices
+from recon.sweep.machine import Machine, Place
 
 # What would make a job believe that it is one rank of its parent's training.
 _RANK_VARIABLES = (
@@ -33,6 +34,66 @@ class Process(Protocol):
 
     def send(self, signal_number: int) -> None:
         """Send a signal to it and to the processes that it started."""
+
+
+class Launcher(Protocol):
+    """Starts jobs somewhere.
+
+    Args:
+        room: how many run at a time.
+        goes_on_for_free: does a job that was interrupted from outside go on without counting as tried again?
+    """
+
+    room: int
+    goes_on_for_free: bool
+
+    def start(self, job: Job, arguments: list[str], log: Path) -> Process | None:
+        """Start `run.py <arguments>` for a job; None while there is no place for it."""
+
+    def attach(self, job: Job) -> Process | None:
+        """Find a job at work that an earlier sweep started; None where there is none."""
+
+    def ended(self, process: Process) -> None:
+        """Let others have the place of a job."""
+
+
+class Here:
+    """Starts jobs on this machine.
+
+    Args:
+        program: the path of run.py.
+        machine: gives each job its place.
+    """
+
+    goes_on_for_free = False
+
+    def __init__(self, program: str, machine: Machine) -> None:
+        self.program = program
+        self.machine = machine
+        self.room = machine.room
+        self._places: dict[Process, Place] = {}
+
+    def start(self, job: Job, arguments: list[str], log: Path) -> Process | None:
+        """Fork a job on one device from the server; one on several is a fresh command."""
+        trainer = job.config["trainer"]
+        if (place := self.machine.take(trainer)) is None:
+            return None
+        count = devices(trainer, len(place.gpus)) * trainer["num_nodes"]
+        process: Process = (
+            Command(self.program, arguments, log, place, count)
+            if count > 1
+            else Forked(self.program, arguments, log, place)
+        )
+        self._places[process] = place
+        return process
+
+    def attach(self, job: Job) -> Process | None:
+        """A job of this machine ends with its sweep."""
+        return None
+
+    def ended(self, process: Process) -> None:
+        """Let others have its GPUs and cores."""
+        self.machine.give_back(self._places.pop(process))
 
 
 class Forked:
@@ -62,7 +123,7 @@ class Command:
         environment = {
             "OMP_NUM_THREADS": str(max(1, len(place.cores) // devices)),
             **_environment(place),
-            PARENT: str(os.getpid()),
+            SWEEP: "here",
         }
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
