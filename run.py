@@ -16,8 +16,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from recon.actions.finished import choices_of
-from recon.errors import InputError
+from recon.actions.finished import words_for
+from recon.errors import InputError, Interrupted
 from recon.help import help_text, hydra_sentence
 from recon.sweep.child import belong_to_sweep
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
@@ -26,6 +26,7 @@ from recon.sweep.state import folder_for
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.
 _typed: list[str] = sys.argv
 _collected: Collected | None = None  # what Hydra composed for a sweep
+_INTERRUPTED = "interrupted; the checkpoints so far are kept"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -62,7 +63,7 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [_typed[0], *choices_of(_typed[1:]), *_typed[1:]]
+    sys.argv = [_typed[0], *words_for(_typed[1:]), *_typed[1:]]
     try:
         compose_and_act()
         if _collected is not None:
@@ -71,8 +72,12 @@ def main() -> int:
             return run_sweep(_collected, str(Path(__file__).absolute()), _typed[1:])
     except InputError as error:
         return _complain(str(error), 2)
+    except Interrupted as interruption:
+        # Lightning ends the first process when another one of the same run ends with anything but 0.
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        return _complain(_INTERRUPTED, 128 + interruption.number) if first else 0
     except KeyboardInterrupt:
-        return _complain("interrupted; the checkpoints so far are kept", 130)
+        return _complain(_INTERRUPTED, 130)
     except Exception as error:
         if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)

@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
 from recon import loggers
-from recon.callbacks import BestAndLast, EpochTable, NoProfiler, Pictures, ProgressBar
+from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures, Progress, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
@@ -374,7 +374,20 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
 def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     # Without validation there is nothing to choose by: the latest weights count as the best.
     monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
-    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), BestAndLast(folder, monitor, module.mode)]
+    often = config["checkpoint"]
+    checkpoints = Checkpoints(folder, monitor, module.mode, often["minutes"], often["steps"])
+    if (
+        monitor is None
+        and module.monitor is not None
+        and "patience" in inspect.signature(module.make_scheduler).parameters
+    ):
+        raise InputError(
+            "scheduler: this one follows a metric of the validation, which trainer.limit_val_batches=0 turns off; "
+            "choose scheduler=constant|cosine|one_cycle|step"
+        )
+    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints]
+    if os.environ.get("RECON_PROGRESS"):
+        callbacks.append(Progress(folder, monitor, module.mode))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
+from recon import interrupt
+from recon.checkpoint import BEST, LAST
+from recon.errors import Interrupted
 from recon.loggers import log_image
 from recon.modules.base import Module
-from recon.records import grid, write_csv, write_image
+from recon.records import grid, write_csv, write_image, write_json
 
 
 class NoProfiler(PassThroughProfiler):
@@ -39,24 +43,150 @@ class Seldom(Callback):
     on_train_batch_end: Any = None
 
 
-class BestAndLast(Seldom, ModelCheckpoint):
-    """Keep `best.ckpt` and `last.ckpt` after each validation.
+class Checkpoints(Seldom, Checkpoint):
+    """Keep the best weights, and checkpoints from which a training goes on as if it had never stopped.
+
+    `best.ckpt` holds the weights alone. `last.ckpt` holds everything and is written between two steps: at the start of
+    each epoch, at the end of training, when a signal asks the run to stop, and as often within an epoch as asked. The
+    one before it stays as `previous.ckpt`, for the case that the last is damaged.
 
     Args:
         folder: the run folder; checkpoints lie in its `checkpoints/`.
-        monitor: the metric that tells which is best, or None for the latest.
+        monitor: the metric that tells which weights are best, or None for the latest.
         mode: "min" or "max".
+        minutes: write within an epoch each so many minutes, or None.
+        steps: write within an epoch each so many training steps, or None.
     """
 
-    def __init__(self, folder: Path, monitor: str | None, mode: str) -> None:
-        super().__init__(
-            folder / "checkpoints",
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            save_last=True,
-            enable_version_counter=False,
-        )
+    def __init__(self, folder: Path, monitor: str | None, mode: str, minutes: float | None, steps: int | None) -> None:
+        self.folder = folder / "checkpoints"
+        self.monitor = monitor
+        self.sign = 1 if mode == "max" else -1
+        self.minutes = minutes
+        self.steps = steps
+        self.best: float | None = None
+        self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
+        self._written_at = time.monotonic()
+        self._written: int | None = None  # the batch before which the last checkpoint was written
+
+    # Everything is settled between two steps: gradients are used up, averages moved, validations over. So it is here
+    # that checkpoints are written, and nowhere else.
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write a checkpoint before this step when it is time, and stop when a signal asked for it."""
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        place = trainer.fit_loop.total_batch_idx
+        due = (place > 0 and batch_idx == 0) or (self.steps and place % self.steps == 0) or self._overdue()
+        due, stop = self._agreed(trainer, bool(due), interrupt.asked(), batch_idx)
+        if self._written is None:
+            self._written = place  # what the training went on from
+            # Lightning would leave out the schedule of a metric in the epoch that a training goes on in.
+            trainer.fit_loop._restarting = False
+        if (due or stop) and self._written != place:
+            self.write(trainer, place)
+        if stop:
+            raise Interrupted(stop)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the batch and the metrics of the checkpoint, if there is one."""
+        interrupt.reinstall()
+        trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
+        self._written_at = time.monotonic()
+        trainer.callback_metrics.update(self._metrics)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without validation the latest weights count as the best."""
+        if not trainer.enable_validation:
+            self._write_best(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back."""
+        interrupt.reinstall()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back."""
+        interrupt.reinstall()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights when they are the best so far."""
+        if trainer.state.fn != "fit":
+            return
+        if self.monitor is not None:
+            value = self.sign * float(trainer.callback_metrics[self.monitor])
+            if math.isnan(value) or (self.best is not None and value <= self.best):
+                return
+            self.best = value
+        self._write_best(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the end of training, from which a longer one may go on."""
+        self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
+        _, stop = self._agreed(trainer, False, interrupt.asked(), 0)
+        if stop:
+            raise Interrupted(stop)
+
+    def write(self, trainer: Trainer, place: int) -> None:
+        """Write `last.ckpt`, before batch `place`; the one that was there becomes `previous.ckpt`."""
+        module = trainer.lightning_module
+        assert isinstance(module, Module)
+        module.require_finite()
+        trainer.save_checkpoint(self.folder / LAST)
+        self._written, self._written_at = place, time.monotonic()
+
+    def _write_best(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+
+    def _overdue(self) -> bool:
+        return self.minutes is not None and time.monotonic() - self._written_at > 60 * self.minutes
+
+    def _agreed(self, trainer: Trainer, due: bool, stop: int, batch_idx: int) -> tuple[bool, int]:
+        """Agree with the other processes, which have clocks and signals of their own, every ten steps."""
+        if trainer.world_size == 1:
+            return due, stop
+        if batch_idx % 10 and not (self.steps and due):
+            return False, 0
+        wishes = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
+        return bool(wishes[0]), int(wishes[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the best value with the checkpoint."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with that of a checkpoint."""
+        self.best = state_dict["best"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
+        checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
+        between_steps(checkpoint["loops"]["fit_loop"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the metrics out again."""
+        self._metrics = checkpoint["metrics"]
+
+
+def between_steps(loop: dict[str, Any]) -> None:
+    """Set the counters of Lightning's fit loop, as it saves them, to the place between two steps.
+
+    At the start of a batch it has counted that batch, and of the first also its epoch; after the end of training its
+    counters of batches stand at the last. Going on from there Lightning would leave out a batch, an epoch or the
+    validation (Lightning 2.6.6; tests/test_resume.py goes on from every place).
+
+    Args:
+        loop: the state of the fit loop; changed in place.
+    """
+    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    ended = epoch["current"]["processed"] == epoch["current"]["started"]
+    for counters in (batch["total"], batch["current"]):
+        counters["ready"] = counters["started"] = counters["processed"] = counters["completed"]
+    batch["is_last_batch"] = False
+    if ended or batch["current"]["completed"] == 0:
+        batch["current"] = dict.fromkeys(batch["current"], 0)
+        for counters in (epoch["total"], epoch["current"]):
+            done = counters["processed"]
+            counters.update(dict.fromkeys(counters, done))
 
 
 class EpochTable(Seldom, Checkpoint):
@@ -68,25 +198,95 @@ class EpochTable(Seldom, Checkpoint):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
+        self._before = 0.0  # seconds of training before this start
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long training has taken so far, over all starts of the run."""
+        return self._before + (time.perf_counter() - self._started if self._started is not None else 0.0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._before, self._started = self.seconds, None
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row."""
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
+        row["seconds"] = round(self.seconds, 3)
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append(row)
         write_csv(self.folder / "metrics.csv", self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the rows with the checkpoint."""
-        return {"rows": self.rows}
+        """Keep the rows and the seconds with the checkpoint."""
+        return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the rows of a checkpoint."""
-        self.rows = state_dict["rows"]
+        """Go on with those of a checkpoint."""
+        self.rows, self._before = state_dict["rows"], state_dict["seconds"]
+
+
+class Progress(Seldom):
+    """Write `progress.json` about once a second, for the sweep that this run is a job of.
+
+    Args:
+        folder: the run folder.
+        monitor: the metric that tells which weights are best, or None.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, folder: Path, monitor: str | None, mode: str) -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.mode = mode
+        self.values: list[float] = []
+        self._started = time.monotonic()
+        self._written = 0.0
+
+    @rank_zero_only
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write where the training is."""
+        if time.monotonic() - self._written > 1:
+            self._write(trainer)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the validation's value."""
+        if trainer.state.fn == "fit" and self.monitor is not None:
+            self.values.append(float(trainer.callback_metrics[self.monitor]))
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        self._written = time.monotonic()
+        finite = [value for value in self.values if not math.isnan(value)]
+        best = (max if self.mode == "max" else min)(finite, default=None)
+        progress = {
+            "epoch": trainer.current_epoch,
+            "max_epochs": trainer.max_epochs,
+            "step": trainer.global_step,
+            "total_steps": trainer.estimated_stepping_batches,
+            "seconds": round(self._written - self._started, 3),
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "values": self.values,
+            "best": best,
+        }
+        write_json(self.folder / "progress.json", progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the values with the checkpoint."""
+        return {"values": self.values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the values of a checkpoint."""
+        self.values = state_dict["values"]
 
 
 class Pictures(Seldom):

@@ -1,8 +1,18 @@
 """What a run may end with, told in one sentence instead of a traceback."""
 
+import signal
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: one sentence that names the key or file and the remedy.
 
     `run.py` prints it without a traceback and ends with exit status 2.
     """
+
+
+class Interrupted(BaseException):
+    """A signal ended the run; what was saved before is kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all: to a temporary name in the same folder, flushed, then renamed."""
+def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None) -> None:
+    """Write a file whole or not at all: to a temporary name in the same folder, flushed, then renamed.
+
+    Args:
+        path: the file.
+        data: its content.
+        former: where the file that was there goes, or None.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
@@ -28,6 +34,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if former is not None and path.exists():
+            os.replace(path, former)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -27,16 +27,21 @@ def act(config: DictConfig) -> None:
     keep_freed_memory()
     from omegaconf import OmegaConf
 
+    from recon import interrupt
+    from recon.actions.finished import of_resumed, of_run
+
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    about = {"overrides": overrides, "choices": choices}
+    about: dict[str, Any] = {"overrides": overrides, "choices": choices}
+    interrupt.install()
     try:
+        if resolved["resume"]:
+            resolved, about = of_resumed(resolved, overrides)
         if resolved["action"] == "train":
             from recon.actions.train import train
 
             train(resolved, folder, about)
         elif resolved["action"] == "evaluate":
             from recon.actions.evaluate import evaluate
-            from recon.actions.finished import of_run
 
             evaluate(of_run(resolved, overrides), folder, about)
         else:
@@ -58,5 +63,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # The module logs at the end of every epoch too, however short.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # The loaders begin with the batch that they are told to (recon/callbacks.py).
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -102,8 +103,10 @@ class Pool:
             return True
         job.folder.mkdir(parents=True, exist_ok=True)
         log = job.folder / "output.log"
-        begun = (job.folder / "environment.json").exists()
-        arguments = [f"resume={job.folder}"] if begun else fresh(job, self.state.folder.name)
+        record = job.folder / "environment.json"
+        if job.config["action"] != "train":  # what only reads is done again from its start
+            record.unlink(missing_ok=True)
+        arguments = [f"resume={job.folder}"] if record.exists() else fresh(job, self.state.folder.name)
         log_start = log.stat().st_size if log.exists() else 0
         if (process := self.launcher.start(job, arguments, log)) is None:
             return False
@@ -176,9 +179,16 @@ def fresh(job: Job, group: str) -> list[str]:
     """What would be typed behind run.py to run a job from its start."""
     given = {override.split("=", 1)[0].lstrip("+") for override in job.overrides}
     named = {"logger.group": group, "logger.name": job.name}
-    names = [f"{key}='{value}'" for key, value in named.items() if key not in given]
-    folder = str(job.folder).replace("'", "\\'")
-    return [*job.overrides, *names, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    names = [f"{key}={_quoted(value)}" for key, value in named.items() if key not in given]
+    return [*job.overrides, *names, f"hydra.run.dir={_quoted(str(job.folder))}", "hydra.mode=RUN"]
+
+
+def _quoted(value: str) -> str:
+    """A value as Hydra reads it."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return value
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def has_advanced(started: Started) -> bool:
