@@ -60,9 +60,9 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
     if stopped:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr, flush=True)
         return stopped
-    done = [job.status in ("ok", "pruned") for job in state.jobs]
     # A search meets trials that fail, such as those with too high a learning rate; it fails when all do.
-    return 0 if (any(done) if search else all(done)) else 1
+    done = search.found_any() if search else all(job.status == "ok" for job in state.jobs)
+    return 0 if done else 1
 
 
 class Listed:
@@ -161,5 +161,5 @@ def _introduce(state: State, search: Search | None, where: str) -> None:
         named = " and ".join(f"{way} {name}" for name, way in zip(search.objectives, search.directions, strict=True))
         print(f"sweep: a search of {search.sweep['trials']} trials for {named}, {where}", flush=True)
         return
-    done = sum(job.status in ("ok", "pruned") for job in state.jobs)
+    done = sum(job.status == "ok" for job in state.jobs)
     print(f"sweep: {len(state.jobs)} jobs, {done} of them done before; {where}", flush=True)

@@ -44,6 +44,8 @@ class Search:
         self.study = _study(self, state.folder / "study.db")
         self._trials: dict[int, optuna.Trial] = {}
         self._half_done = self._of_state(TrialState.RUNNING)
+        begun = {trial.number for trial in self._half_done}
+        state.rows = [row for row in state.before.get("jobs", []) if row["number"] not in begun]
 
     # What the pool asks -------------------------------------------------------------------------------------------
 
@@ -115,12 +117,16 @@ class Search:
                 return None
         return [float(metrics[name]) for name in self.objectives]
 
+    def found_any(self) -> bool:
+        """Has a trial ended well?"""
+        return bool(self._of_state(TrialState.COMPLETE))
+
     def show_best(self) -> None:
         """Print the best trial, or those that none beats in all objectives, and how to make them again."""
         from rich.console import Console
         from rich.table import Table
 
-        if not self._of_state(TrialState.COMPLETE):
+        if not self.found_any():
             return
         best = sorted(self.study.best_trials, key=lambda trial: trial.values)
         several = len(self.objectives) > 1

@@ -62,6 +62,7 @@ class State:
         self.arguments = list(arguments)
         self.started = self.before.get("started") or _now()
         self.jobs: list[Job] = []
+        self.rows: list[dict[str, Any]] = []  # of `sweep.json`, for jobs that have nothing more to do
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -87,7 +88,7 @@ class State:
             "code": runs.code_version(),
             "started": self.started,
             "ended": _now() if ended else None,
-            "jobs": [self._row(job) for job in self.jobs],
+            "jobs": sorted([*self.rows, *map(self._row, self.jobs)], key=lambda row: int(row["number"])),
         }
         write_json(self.folder / "sweep.json", content)
 
@@ -117,11 +118,11 @@ class State:
         if row:  # an evaluation records the configuration of the run that it tests: found by its folder
             same.append(runs.RunFolder(self.folder / row["folder"]))
             job.attempts, job.seconds, job.batch = row["attempts"], row["seconds"], row.get("batch")
-        done = next((run for run in same if run.status in ("ok", "pruned")), None)
+        done = next((run for run in same if run.status == "ok"), None)
         begun = next((run for run in same if run.status == "running" or run.has_checkpoint), None)
         found = done or begun
         job.folder = found.path if found else self.folder / row["folder"] if row else self._own(job)
-        job.status = done.status if done else "waiting"
+        job.status = "ok" if done else "waiting"
         self.jobs.append(job)
 
     def _own(self, job: Job) -> Path:
