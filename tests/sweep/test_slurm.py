@@ -112,14 +112,15 @@ def test_the_local_executor_runs_the_same_command(sweep: Sweep) -> None:
     assert {path.name for path in done.folder.glob("*/slurm/*_submitted.pkl")}
 
 
-ASKED = ("sweep.slurm.partition=long", "sweep.slurm.mem_gb=32", "sweep.slurm.time=120", "sweep.slurm.cpus_per_task=6")
+ASKED = (
+    "sweep.slurm.partition=long", "sweep.slurm.mem_gb=32", "sweep.slurm.time=120", "sweep.slurm.cpus_per_task=6",
+    "sweep.slurm.additional_parameters={constraint:a100}", "sweep.slurm.dry_run=true",
+)  # fmt: skip
 
 
 def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     several = ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=1,2")
-    done = sweep(
-        *SLURM, *several, *ASKED, "sweep.slurm.additional_parameters={constraint:a100}", "sweep.slurm.dry_run=true"
-    )
+    done = sweep(*SLURM, *several, *ASKED)
     assert done.status == 0, done.errors
     scripts = [Path(line.removeprefix("script: ")) for line in done.output.splitlines() if line.startswith("script: ")]
     assert len(scripts) == 2
@@ -200,7 +201,7 @@ def test_a_job_still_in_the_queue_is_not_submitted_twice(tmp_path: Path, cluster
     job = Job(0, [], [], {}, tmp_path / "0_job")
     job.folder.mkdir()
     assert launcher.attach(job) is None
-    job.batch = "1000"  # runs, as it has left no code
+    job.batch = "4242"  # runs, as it has left no code
     found = launcher.attach(job)
     assert found is not None
     assert found.status() is None
@@ -218,7 +219,8 @@ def test_the_signal_before_the_end_of_the_time_saves_and_ends(tmp_path: Path) ->
         "trainer.max_epochs=100000",
         *long,
     ]
-    with subprocess.Popen(command, env={**os.environ, "RECON_SWEEP": "slurm"}, stderr=subprocess.PIPE) as child:
+    environment = {**os.environ, "RECON_SWEEP": "slurm"}
+    with subprocess.Popen([*command, *long], env=environment, stderr=subprocess.PIPE) as child:
         deadline = time.monotonic() + 100
         while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
