@@ -18,6 +18,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -352,7 +355,7 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
             **{"profiler": NoProfiler(), **settings},
             callbacks=_callbacks(config, module, folder),
             logger=logger or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *_cluster()],
             default_root_dir=folder,
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -369,6 +372,12 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
             f"{devices}, such as task.batch_size={batch_size + -batch_size % devices}"
         )
     return made
+
+
+def _cluster() -> list[ClusterEnvironment]:
+    """Leave going on with a job to `resume=`: Lightning would queue it again, with a checkpoint of its own."""
+    managed = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if managed else []
 
 
 def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:

@@ -89,7 +89,7 @@ class Checkpoints(Seldom, Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the batch and the metrics of the checkpoint, if there is one."""
-        interrupt.reinstall()
+        interrupt.take_back()
         trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
         self._written_at = time.monotonic()
         trainer.callback_metrics.update(self._metrics)
@@ -101,11 +101,11 @@ class Checkpoints(Seldom, Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back."""
-        interrupt.reinstall()
+        interrupt.take_back()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back."""
-        interrupt.reinstall()
+        interrupt.take_back()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights when they are the best so far."""

@@ -1,6 +1,7 @@
 """Signals that end a run: while it trains, the first asks it to save and stop; at any other time it stops at once.
 
-SIGINT is Ctrl-C; SIGTERM is what a cluster sends to a job that it preempts, and a sweep to the jobs that it ends.
+SIGINT is Ctrl-C; SIGTERM is what a cluster sends to a job that it preempts, and a sweep to the jobs that it ends;
+SIGUSR1 and SIGUSR2 are what SLURM is asked to send some time before the end of a job's time.
 """
 
 import signal
@@ -11,23 +12,31 @@ from types import FrameType
 from recon.console import say
 from recon.errors import Interrupted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_installed = _deferring = False
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_handling = _deferring = False
 _asked: list[int] = []  # the signal that asks a training to stop
 
 
-def install() -> None:
-    """Let the signals that end a process raise `Interrupted`, or wait where `deferred` says so."""
-    global _installed
-    _installed = True
-    for number in _SIGNALS:
-        signal.signal(number, _handle)
+@contextmanager
+def handled() -> Iterator[None]:
+    """Let the signals that end a process raise `Interrupted` inside, or wait where `deferred` says so."""
+    global _handling
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    _handling = True
+    take_back()
+    try:
+        yield
+    finally:
+        _handling = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def reinstall() -> None:
+def take_back() -> None:
     """Take the signals back from Lightning, whose handler of SIGTERM talks to other processes in the midst of work."""
-    if _installed:
-        install()
+    if _handling:
+        for number in _SIGNALS:
+            signal.signal(number, _handle)
 
 
 @contextmanager

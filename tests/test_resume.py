@@ -1,20 +1,23 @@
 """A run that was stopped, killed or cut off goes on to the very weights and numbers of one that never was."""
 
 import csv
+import errno
 import hashlib
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Compose
+from conftest import ROOT, Compose, Typed
 
-from recon import interrupt
+from recon import interrupt, keyed
 from recon.actions.train import train
 from recon.checkpoint import load
-from recon.errors import Interrupted
+from recon.errors import InputError, Interrupted
 
 # Six steps an epoch, three epochs.
 QUICK = (
@@ -109,3 +112,173 @@ def test_a_stopped_run_goes_on_exactly(case: str, compose: Compose, stop: Stop, 
         train({**config, "resume": str(folder)}, folder, {})
         for part, value in expected.items():
             assert outcome(folder)[part] == value, f"{part}, stopped before step {place}"
+
+
+# What is torn, killed or refused -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(compose: Compose, stop: Stop, tmp_path: Path) -> tuple[dict[str, Any], Path]:
+    """A run that stopped in its second epoch, having written checkpoints before."""
+    config = compose(*QUICK, "model=autoencoder", "checkpoint.steps=2")
+    stop.after = 9
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", {})
+    return {**config, "resume": str(tmp_path / "run")}, tmp_path / "run"
+
+
+@pytest.mark.parametrize("damage", ["torn", "changed", "empty", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
+    damage: str, stopped: tuple[dict[str, Any], Path], compose: Compose, tmp_path: Path, capfd: Any
+) -> None:
+    config, folder = stopped
+    last = folder / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    middle = len(content) // 2
+    changed = {
+        "torn": content[:middle],
+        "changed": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "empty": b"",
+    }
+    if damage == "missing":  # as after a kill between the two renames
+        last.unlink()
+    else:
+        last.write_bytes(changed[damage])
+    train(config, folder, {})
+    output = capfd.readouterr().out
+    assert (damage == "missing") != ("last.ckpt is damaged" in output)
+    assert "going on from" in output
+    assert "previous.ckpt" in output
+    train({**config, "resume": None}, tmp_path / "whole", {})
+    assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_only_damaged_checkpoints_are_one_sentence(stopped: tuple[dict[str, Any], Path]) -> None:
+    config, folder = stopped
+    for name in ("last.ckpt", "previous.ckpt"):
+        (folder / "checkpoints" / name).write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"resume: no checkpoint in .* is whole"):
+        train(config, folder, {})
+
+
+def test_a_run_without_a_checkpoint_starts_again(compose: Compose, stop: Stop, tmp_path: Path, capfd: Any) -> None:
+    config = compose(*QUICK, "model=autoencoder")
+    train(config, tmp_path / "whole", {})
+    stop.after = 0
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", {})
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt.tmp.12").write_bytes(b"half")
+    train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
+    assert "there is no checkpoint yet; starting from the beginning" in capfd.readouterr().out
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert not list(tmp_path.rglob("*.tmp.*"))
+
+
+def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose, tmp_path: Path) -> None:
+    shorter = compose(*QUICK, "model=classifier")
+    longer = compose(*QUICK, "model=classifier", "trainer.max_epochs=5")
+    train(longer, tmp_path / "whole", {})
+    train(shorter, tmp_path / "run", {})
+    train({**longer, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_a_run_killed_in_its_test_only_tests_again(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose(*QUICK, "model=autoencoder")
+    train(config, tmp_path / "whole", {})
+    with monkeypatch.context() as patch:
+        patch.setattr("recon.actions.train.test", lambda *_: (_ for _ in ()).throw(Interrupted(signal.SIGTERM)))
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "run", {})
+    train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
+    quick = [word for word in QUICK if "max_epochs" not in word]
+    assert typed("model=classifier", "trainer.max_epochs=1", "hydra.run.dir=run", *quick)[0] == 0
+    assert "has ended; raise trainer.max_epochs" in typed.refused("resume=run")
+    refused = {
+        "optimizer.lr=0.5": ["optimizer.lr: ", "there it is 0.001", "init_from=run"],
+        "optimizer=sgd": ["optimizer: ", "torch.optim.Adam"],
+        "model.net.dropout=0.5": ["model.net.dropout", "there it is 0.3"],
+        "trainer.devices=2": ["trainer.devices", "there it is 1"],
+        "task.batch_size=32": ["task.batch_size", "there it is 16"],
+        "seed=4": ["seed", "there it is 0"],
+        "trainer.max_steps=99": ["trainer.max_steps", "there it is -1"],
+        "trainer.max_epochs=0": ["trainer.max_epochs: 0 is less than the 1"],
+    }
+    for word, parts in refused.items():
+        sentence = typed.refused("resume=run", word)
+        assert all(part in sentence for part in parts), sentence
+    status, output, errors = typed("resume=run", "trainer.max_epochs=2", "logger=csv", "optimizer.lr=0.001")
+    assert status == 0, errors
+    assert "going on from" in output
+    environment = json.loads((typed.tmp_path / "run" / "environment.json").read_text())
+    assert len(environment["resumed"]) == 1
+    assert "model=classifier" in environment["command"]
+    assert environment["resumed"][0]["command"][1] == "resume=run"
+    assert len((typed.tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
+    assert (typed.tmp_path / "run" / "csv" / "metrics.csv").exists()
+    assert "holds a run already" in typed.refused("model=classifier", "hydra.run.dir=run", *quick)
+    assert "no run folder" in typed.refused("resume=nowhere")
+
+
+def test_a_schedule_that_spans_the_training_has_one_length(typed: Typed) -> None:
+    quick = [word for word in QUICK if "max_epochs" not in word]
+    assert typed("model=classifier", "scheduler=cosine", "trainer.max_epochs=1", "hydra.run.dir=run", *quick)[0] == 0
+    assert "CosineAnnealingLR spans the whole training" in typed.refused("resume=run", "trainer.max_epochs=2")
+
+
+def test_a_new_run_starts_from_the_weights_of_another(typed: Typed) -> None:
+    quick = [word for word in QUICK if "max_epochs" not in word]
+    assert typed("model=autoencoder", "trainer.max_epochs=1", "hydra.run.dir=first", *quick)[0] == 0
+    words = ["model=autoencoder", "trainer.max_epochs=1", "optimizer=sgd", "optimizer.lr=0", *quick]
+    assert typed("init_from=first", "hydra.run.dir=second", *words)[0] == 0
+    first, second = (load(typed.tmp_path / name / "checkpoints" / "best.ckpt") for name in ("first", "second"))
+    assert digest(first["state_dict"]) == digest(second["state_dict"])
+    sentence = typed.refused("init_from=first", "model=classifier", "trainer.max_epochs=1", *quick)
+    assert sentence.startswith("error: init_from: the weights in")
+
+
+def test_two_processes_never_work_in_one_folder(stopped: tuple[dict[str, Any], Path]) -> None:
+    config, folder = stopped
+    code = (
+        "import time\nfrom pathlib import Path\nfrom recon.runs import locked\n"
+        f"with locked(Path({str(folder)!r})):\n    print('in', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(InputError, match="is being worked on by another process"):
+            train(config, folder, {})
+        other.kill()
+    train(config, folder, {})
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_there(
+    stopped: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config, folder = stopped
+    before = digest(load(folder / "checkpoints" / "last.ckpt"))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recon.checkpoint.write_bytes", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            train(config, folder, {})
+    assert digest(load(folder / "checkpoints" / "last.ckpt")) == before
+    train(config, folder, {})
+    train({**config, "resume": None}, tmp_path / "whole", {})
+    assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_a_word_of_a_key_is_the_key(compose: Compose) -> None:
+    index = torch.tensor([0, 1, 12345, 2**40])
+    keys = keyed.keys(3, "net", 2, index)
+    assert [keyed.word(3, "net", 2, int(i)) for i in index] == [int(key) % 2**64 for key in keys]

@@ -28,29 +28,34 @@ def act(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from recon import interrupt
-    from recon.actions.finished import of_resumed, of_run
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
-    interrupt.install()
     try:
-        if resolved["resume"]:
-            resolved, about = of_resumed(resolved, overrides)
-        if resolved["action"] == "train":
-            from recon.actions.train import train
-
-            train(resolved, folder, about)
-        elif resolved["action"] == "evaluate":
-            from recon.actions.evaluate import evaluate
-
-            evaluate(of_run(resolved, overrides), folder, about)
-        else:
-            raise InputError(f"action={resolved['action']}: there is no such action; choose action=train|evaluate")
+        with interrupt.handled():
+            _act(resolved, folder, about, overrides)
     except InputError:
         # Nothing was begun where nothing was written.
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
+
+
+def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides: list[str]) -> None:
+    from recon.actions.finished import of_resumed, of_run
+
+    if config["resume"]:
+        config, about = of_resumed(config, overrides)
+    if config["action"] == "train":
+        from recon.actions.train import train
+
+        train(config, folder, about)
+    elif config["action"] == "evaluate":
+        from recon.actions.evaluate import evaluate
+
+        evaluate(config if config["resume"] else of_run(config, overrides), folder, about)
+    else:
+        raise InputError(f"action={config['action']}: there is no such action; choose action=train|evaluate")
 
 
 def _quiet() -> None:

@@ -167,8 +167,14 @@ class Module(LightningModule):
             trainer.should_stop = True
 
     def on_validation_start(self) -> None:
-        """Look at the losses before weights are validated and kept."""
+        """Look at the losses before weights are validated and kept; let every process validate the same ones.
+
+        Statistics of batch norm are of each process's own images until the next training step; the first's are kept.
+        """
         self.log_steps()
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def note(self, **terms: Tensor) -> None:
         """Keep scalars of one training step without reading them: `self.log` costs 0.3 ms a key and step."""
