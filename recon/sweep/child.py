@@ -20,7 +20,7 @@ from recon.errors import InputError
 
 # The mistake in a configuration, and the metric that its model monitors with "min" or "max".
 Seen = tuple[str | None, tuple[str, str] | None]
-# Tells `python run.py` that it is a job of a sweep: "here" of one on this machine, "slurm" of one on a cluster.
+# Set for a `python run.py` that is a job of a sweep on this machine.
 SWEEP = "RECON_SWEEP"
 _GRACE = 60.0  # seconds that a run has to save and end, before it is killed
 
@@ -103,17 +103,10 @@ def _load(program: str) -> Any:
 
 
 def belong_to_sweep() -> None:
-    """Do what a `python run.py` owes the sweep that started it; nothing when none did.
-
-    On this machine it ends when the process that started it is gone, however that ended. SLURM announces the end of a
-    job's time by SIGUSR2, which then counts as SIGTERM.
-    """
-    where = os.environ.get(SWEEP)
-    if where == "here":
+    """End this process, if a sweep started it, when the one that started it is gone, however that ended."""
+    if SWEEP in os.environ:
         parent = os.getppid()
         end_with(lambda: os.getppid() == parent)
-    elif where == "slurm":
-        signal.signal(signal.SIGUSR2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def end_with(alive: Callable[[], bool]) -> None:

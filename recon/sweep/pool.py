@@ -17,6 +17,9 @@ from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark
 
+# The exit statuses of a run that a signal made save and end.
+SAVED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+
 
 class Source(Protocol):
     """Where the jobs come from."""
@@ -37,6 +40,7 @@ class Started:
     since: float
     log_start: int
     pruned: bool = False
+    told: int = 0  # how many signals to end it was sent
 
 
 @dataclass
@@ -57,6 +61,7 @@ class Pool:
     on_change: Callable[[], None]
     prune: Callable[[Job], bool] | None = None
     stopped: int | None = None
+    _asked: int = 0  # how many signals to end there were
     _running: list[Started] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
 
@@ -66,10 +71,14 @@ class Pool:
         shown = 0.0
         with self._signals():
             while True:
-                while not self.stopped and self._room() and (job := source.next()) is not None:
-                    waiting.append(job)
+                self._pass_on()
                 if not self.stopped:
                     waiting = [job for job in waiting if not self._begin(job, source)]
+                    while self._room() > len(waiting) and (job := source.next()) is not None:
+                        if not self._begin(job, source):
+                            waiting.append(job)
+                if not self._running and (self.stopped or not waiting):
+                    return self.stopped
                 for started in [*self._running]:
                     if (status := started.process.status()) is not None:
                         self._end(started, status)
@@ -77,20 +86,19 @@ class Pool:
                             waiting.append(started.job)
                         else:
                             source.ended(started.job)
-                if not self._running and (self.stopped or not waiting):
-                    break
                 if time.monotonic() - shown > 1:
                     shown = time.monotonic()
                     self._prune()
                     self.on_change()
                 time.sleep(0.03)
-        return self.stopped
 
-    def _room(self) -> bool:
-        return len(self._running) < self.launcher.room
+    def _room(self) -> int:
+        return self.launcher.room - len(self._running)
 
     def _begin(self, job: Job, source: Source) -> bool:
         """Start a job, or find that another sweep has done it; False while it must wait."""
+        if not self._room():
+            return False
         if (process := self.launcher.attach(job)) is not None:
             self._follow(Started(job, process, time.time(), 0))
             return True
@@ -125,7 +133,7 @@ class Pool:
         job = started.job
         self._running.remove(started)
         self.launcher.ended(started.process)
-        job.seconds = time.time() - started.since
+        job.seconds, job.batch = time.time() - started.since, None
         job.status = self._name_of(status, started)
         job.error = None if job.status in ("ok", "pruned") else reason(started, status)
         if job.status in ("killed", "pruned"):
@@ -143,7 +151,7 @@ class Pool:
             return "ok"
         if started.pruned:
             return "pruned"
-        if self.stopped or status in (130, 143, -signal.SIGINT, -signal.SIGTERM):
+        if self.stopped or status in (*SAVED, -signal.SIGINT, -signal.SIGTERM):
             return "interrupted"
         return "killed" if status < 0 else "failed"
 
@@ -158,14 +166,19 @@ class Pool:
         self.state.write()
         self.on_change()
 
+    def _pass_on(self) -> None:
+        """Send the jobs the signals that have come since: first to save and end, then to end at once."""
+        for started in self._running:
+            if started.told < min(self._asked, 2):
+                started.told += 1
+                started.process.send(signal.SIGTERM if started.told == 1 else signal.SIGKILL)
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """Let a signal end the jobs, which save; a second one kills them."""
 
         def stop(signal_number: int, _: Any) -> None:
-            again, self.stopped = self.stopped is not None, 128 + signal_number
-            for started in self._running:
-                started.process.send(signal.SIGKILL if again else signal.SIGTERM)
+            self.stopped, self._asked = 128 + signal_number, self._asked + 1
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -123,7 +123,7 @@ class Command:
         environment = {
             "OMP_NUM_THREADS": str(max(1, len(place.cores) // devices)),
             **_environment(place),
-            SWEEP: "here",
+            SWEEP: "1",
         }
         with open(log, "ab") as output:
             self._process = subprocess.Popen(

@@ -22,8 +22,8 @@ from submitit.helpers import CommandFunction
 from submitit.slurm.slurm import SlurmJob
 
 from recon.errors import InputError
-from recon.sweep.child import SWEEP
 from recon.sweep.job import Job, devices
+from recon.sweep.pool import SAVED
 
 _SECONDS_BETWEEN_QUESTIONS = 30.0  # to SLURM, about a job that has not told its exit status
 # What an exit status would be, had SLURM left the job time to give one.
@@ -93,8 +93,9 @@ class Cluster:
         first = '[ "${SLURM_PROCID:-0}" = 0 ]'
         return "\n".join(
             [
-                "trap : TERM USR2",  # these are for the run, which saves
-                f"export RECON_PROGRESS=1 {SWEEP}=slurm",
+                # These are for the run, which saves; it ignores the second two until it can.
+                "trap : TERM; trap '' USR1 USR2",
+                "export RECON_PROGRESS=1",
                 f"if {first}; then exec >> {shlex.quote(str(log))} 2>&1; fi",
                 f'if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then {go_on}; else {begin}; fi',
                 "status=$?",
@@ -165,9 +166,9 @@ class Submitted:
     def status(self) -> int | None:
         """Its exit status; when it could leave none, what SLURM says it ended by."""
         if (text := _read(self._exit_status).strip()).isdigit():
-            # A shell tells of a signal by a status above 128; 130 and 143 a run gives itself.
+            # A shell tells of a signal by a status above 128, as a run does of one at which it saved.
             status = int(text)
-            return 128 - status if status > 128 and status not in (130, 143) else status
+            return 128 - status if status > 128 and status not in SAVED else status
         now = time.monotonic()
         if self._gone and now - self._asked > 2:
             return _STATUS.get(self._submitted.state.split()[0].upper(), -signal.SIGTERM)
