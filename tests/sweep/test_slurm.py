@@ -170,7 +170,8 @@ class Forgetful:
 @pytest.mark.parametrize(
     ("written", "state", "status"),
     [("0", "RUNNING", 0), ("2", "FAILED", 2), ("137", "FAILED", -9), ("143", "FAILED", 143), ("140", "FAILED", 140),
-     ("", "RUNNING", None), ("", "OUT_OF_MEMORY", -9), ("", "TIMEOUT", -15), ("", "CANCELLED by 0", -15), ("", "NODE_FAIL", -15)],
+     ("", "RUNNING", None), ("", "OUT_OF_MEMORY", -9),
+     ("", "TIMEOUT", -15), ("", "CANCELLED by 0", -15), ("", "NODE_FAIL", -15)],
 )  # fmt: skip
 def test_a_job_tells_its_status_or_slurm_does(
     written: str, state: str, status: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
