@@ -16,7 +16,3 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
-
-
-class JobFailed(RuntimeError):
-    """A job of a sweep ended with another status than 0; its own output says why."""

@@ -16,7 +16,7 @@ LAYERS = [
     "data.augment", "data.loader", "data.shards", "data.datamodule",
     "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.finished", "actions.evaluate",
     "actions.train",
-    "sweep", "actions", "gallery",
+    "actions", "sweep", "gallery",
 ]  # fmt: skip
 
 
