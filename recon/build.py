@@ -27,6 +27,7 @@ from torch import channels_last, nn
 from recon import loggers
 from recon.callbacks import BestAndLast, EpochTable, NoProfiler, Pictures, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
+from recon.cost import Cost
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
@@ -375,6 +376,7 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     # Without validation there is nothing to choose by: the latest weights count as the best.
     monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
     callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), BestAndLast(folder, monitor, module.mode)]
+    callbacks.append(Cost())
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:

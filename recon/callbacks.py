@@ -12,10 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
+from PIL.Image import Image
 
+from recon.data.loader import PairLoader
 from recon.loggers import log_image
 from recon.modules.base import Module
-from recon.records import grid, write_csv, write_image
+from recon.pair import Pair
+from recon.records import as_bytes, grid, write_arrays, write_csv, write_image
 
 
 class NoProfiler(PassThroughProfiler):
@@ -111,15 +114,30 @@ class Pictures(Seldom):
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the first test images."""
-        self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Module)
+        loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
+        self._draw(trainer, pl_module, loader, "test", "samples")
+        worst = pl_module.worst(self.count)
+        # Shards are read in order: to find some images again would be to read all of them again.
+        if len(worst) and isinstance(loader, PairLoader):
+            self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
 
-    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> None:
+    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = "") -> None:
         assert isinstance(module, Module)
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            picture = grid(module.pictures(loader.preview(self.count)))
-        write_image(self.folder / "images" / f"{name}.png", picture)
+        picture = self._keep(trainer, module, loader.preview(self.count), name, arrays)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
+
+    def _keep(self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str) -> Image:
+        """Draw `<name>.png`, and write the same images as numbers in `<arrays>.npz`, for the report."""
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            columns = module.pictures(pair)
+        picture = grid(columns)
+        write_image(self.folder / "images" / f"{name}.png", picture)
+        if arrays:
+            pixels = {column: as_bytes(images) for column, images in columns.items()}
+            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **pixels})
+        return picture
 
 
 class ProgressBar(Seldom, RichProgressBar):

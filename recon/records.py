@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy import uint8
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
@@ -60,11 +62,29 @@ def write_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
     write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)))
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write NumPy arrays by name as a compressed .npz, whole or not at all; `allow_pickle=False` reads them."""
+    import numpy
+
+    buffer = io.BytesIO()
+    numpy.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getbuffer())
+
+
 def write_image(path: Path, image: Image) -> None:
     """Write a PNG whole or not at all."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     write_bytes(path, buffer.getbuffer())
+
+
+def as_bytes(images: Tensor) -> NDArray[uint8]:
+    """Round images for the eye: (B,C,H,W), values in [0,1] (clamped), to (B,H,W,C) with C = 3, else the first alone."""
+    import torch
+
+    shown = images if images.shape[1] == 3 else images[:, :1]
+    pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
 
 
 def grid(columns: Mapping[str, Tensor]) -> Image:
@@ -73,7 +93,6 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     Args:
         columns: (B,C,H,W) each, C = 1 or 3 (others show their first channel), values in [0,1] (clamped).
     """
-    import torch
     from PIL import Image, ImageDraw
 
     sample = next(iter(columns.values()))
@@ -86,9 +105,7 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     for column, (name, images) in enumerate(columns.items()):
         left = gap + column * cell_width
         draw.text((left, 1), name, fill="black")
-        shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-        pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
-        for row, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        for row, image in enumerate(as_bytes(images).repeat(1 if images.shape[1] == 3 else 3, axis=3)):
             enlarged = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, header + row * cell_height))
     return sheet

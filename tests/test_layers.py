@@ -14,8 +14,8 @@ LAYERS = [
     "records", "runs", "help", "console", "loggers",
     "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
-    "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.finished", "actions.evaluate",
-    "actions.train",
+    "modules.base", "modules", "checkpoint", "callbacks", "cost", "run_folder", "build",
+    "actions.finished", "actions.evaluate", "actions.train",
     "sweep", "actions", "gallery",
 ]  # fmt: skip
 
