@@ -60,12 +60,13 @@ _TOP_LEVEL: dict[str, Any] = {
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(
-        ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
+        ("data", "list", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
         dict[str, Any],
     ),
     **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
+_LIST: dict[str, Any] = {"sort": str, "filter": str | list[str] | None}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
 _CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
 _LOGGER: dict[str, Any] = {
@@ -195,6 +196,7 @@ def check_config(config: Config) -> None:
     check_node(config, _TOP_LEVEL, "")
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
+    check_node(config["list"], _LIST, "list")
     check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
     check_node(config["accelerator"], _ACCELERATOR, "accelerator")
     check_node(config["logger"], _LOGGER, "logger")

@@ -19,7 +19,7 @@ from typing import Any
 from recon.errors import InputError
 
 # Keys of the configuration that cannot change what a run computes.
-WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "trainer.enable_progress_bar")
+WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "trainer.enable_progress_bar")
 
 
 class RunFolder:

@@ -46,7 +46,7 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if not config["run"]:
         raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
     recorded = read_config(Path(config["run"]))
-    here = {key: config[key] for key in ("action", "run", "data", "logger", "accelerator")}
+    here = {key: config[key] for key in ("action", "run", "list", "data", "logger", "accelerator")}
     merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
     merged.trainer.precision = recorded["trainer"]["precision"]
     parsed = OverridesParser.create().parse_overrides(overrides)

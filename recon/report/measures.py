@@ -1,0 +1,86 @@
+"""The measures that runs record: what they are called, which way is better, how their numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How to read and write one metric.
+
+    Attributes:
+        name: its key without the split, such as "psnr".
+        label: its name in a heading.
+        better: 1 where higher is better, -1 where lower is, 0 where neither.
+        unit: "dB", "%" and so on, or "".
+        decimals: digits after the point, or None for three significant digits.
+        factor: what the number is multiplied by to be written.
+    """
+
+    name: str
+    label: str
+    better: int
+    unit: str = ""
+    decimals: int | None = None
+    factor: float = 1.0
+
+    def text(self, value: float, unit: bool = False) -> str:
+        """Write a value; a dash where there is none."""
+        if not math.isfinite(value):
+            return "not finite" if math.isinf(value) else DASH
+        value *= self.factor
+        if self.decimals is not None:
+            written = f"{value:,.{self.decimals}f}"
+        else:
+            digits = 2 - math.floor(math.log10(abs(value))) if value else 2
+            written = f"{value:,.{max(0, digits)}f}" if digits < 7 else f"{value:.2e}"
+        if float(written.replace(",", "")) == 0:
+            written = written.lstrip("-")
+        written = written.replace("-", "−")
+        return f"{written} {self.unit}" if unit and self.unit else written
+
+
+def _percent(name: str, label: str) -> Measure:
+    return Measure(name, label, 1, "%", 2, 100.0)
+
+
+_KNOWN = {
+    measure.name: measure
+    for measure in (
+        Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2),
+        Measure("psnr", "PSNR", 1, "dB", 2),
+        Measure("ssim", "SSIM", 1, "", 4),
+        _percent("accuracy", "accuracy"),
+        _percent("recognised", "recognised"),
+        _percent("f1", "F1"),
+        _percent("precision", "precision"),
+        _percent("recall", "recall"),
+        Measure("classes", "classes seen", 1, "", 1),
+        Measure("mse", "MSE", -1),
+        Measure("loss", "loss", -1),
+        Measure("psnr_degraded", "PSNR before", 0, "dB", 2),
+        Measure("ssim_degraded", "SSIM before", 0, "", 4),
+        Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2),
+        Measure("parameters", "weights", -1, "", 0),
+        Measure("latency_ms", "one image", -1, "ms"),
+        Measure("megapixels_per_second", "throughput", 1, "megapixels/s"),
+        Measure("seconds", "training", -1, "s", 1),
+    )
+}
+ORDER = list(_KNOWN)
+# Measures of quality that models can be told apart by, the first that all runs of a problem have counts.
+MAIN = ("psnr_hole", "psnr", "accuracy", "recognised")
+
+
+def measure(name: str) -> Measure:
+    """Look a measure up; one that is not known is written plainly and not judged."""
+    return _KNOWN.get(name) or Measure(name, name.replace("_", " "), 0)
+
+
+def in_order(names: set[str]) -> list[str]:
+    """Sort names of measures: the known ones first, in their order."""
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in _KNOWN else len(ORDER), name))
