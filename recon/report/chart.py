@@ -47,7 +47,7 @@ class Axis:
                 for m in ((1, 2, 5) if self.high - self.low < 2 else (1,))
             ]
             return [value for value in whole if self.low <= math.log10(value) <= self.high]
-        rough = (self.high - self.low) / 4
+        rough = (self.high - self.low) / 5
         unit = 10 ** math.floor(math.log10(rough))
         step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= rough)
         first = math.ceil(self.low / step)
@@ -165,9 +165,14 @@ def forest(axis: Axis, mean: float, low: float | None, high: float | None, seeds
     return tag("svg", parts, viewBox="0 0 140 20", class_="forest", aria_hidden="true", focusable="false")
 
 
+def badge(rank: int) -> Html:
+    """The number of a configuration, in its colour."""
+    return tag("b", str(rank), class_=f"badge {colour(rank)}")
+
+
 def legend(found: Sequence[tuple[int, str]]) -> Html:
     """Tell which number and colour is which configuration."""
-    items = [tag("li", tag("b", str(rank), class_=f"badge {colour(rank)}"), " ", label) for rank, label in found]
+    items = [tag("li", badge(rank), " ", label) for rank, label in found]
     return tag("ul", items, class_="legend")
 
 

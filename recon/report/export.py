@@ -73,7 +73,7 @@ def _heading(column: Column) -> str:
 def _cell(column: Column, value: Estimate) -> str:
     if value.mean != value.mean:
         return DASH
-    half = f" ± {column.measure.text(value.half)}" if value.half else ""
+    half = f" ± {column.measure.text(value.half, like=value.mean)}" if value.half else ""
     return column.measure.text(value.mean) + half
 
 

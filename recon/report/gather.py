@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recon.report import labels
 from recon.report.measures import MAIN, measure
+from recon.report.statistics import Comparison
 from recon.runs import RunFolder
 
 # Keys that runs of one configuration may differ in, beside those that cannot change a result.
@@ -142,6 +143,7 @@ class Problem:
     damage: str
     configurations: list[Configuration]
     main: str | None = None  # the measure that tells models apart, or None where there is none
+    comparisons: list[Comparison] | None = None  # once they are made
 
     @property
     def runs(self) -> list[Run]:
@@ -151,10 +153,10 @@ class Problem:
     @property
     def title(self) -> str:
         """What it is, in a few words."""
-        verb = {"recognise": "Recognising", "restore": "Restoring", "generate": "Generating"}[self.kind]
-        if self.kind == "generate":
-            return f"{verb} {self.task}"
-        return f"{verb} {self.task}{', undamaged' if self.damage == 'none' else f' under {self.damage}'}"
+        whole = self.damage == "none"
+        verb = {"recognise": "Recognising", "restore": "Rebuilding" if whole else "Restoring", "generate": "Generating"}
+        damage = "" if whole or self.kind == "generate" else f" under {self.damage}"
+        return f"{verb[self.kind]} {self.task}{damage}"
 
 
 def problems(runs: Iterable[Run]) -> list[Problem]:

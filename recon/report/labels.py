@@ -52,14 +52,14 @@ def choice(folder: RunFolder, group: str) -> str:
 
 
 def degradation(folder: RunFolder) -> str:
-    """Name a degradation with its levels: "noise, sigma 0.05 to 0.5"."""
+    """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
     name = choice(folder, "degradation") or "an unknown damage"
     levels = [
         f"{key} {value(level)}"
         for key, level in part(folder.config, "degradation").items()
         if isinstance(level, int | float | list) and not isinstance(level, bool)
     ]
-    return ", ".join([name, *levels])
+    return f"{name} ({', '.join(levels)})" if levels else name
 
 
 def value(what: Any) -> str:

@@ -19,6 +19,7 @@ class Measure:
         unit: "dB", "%" and so on, or "".
         decimals: digits after the point, or None for three significant digits.
         factor: what the number is multiplied by to be written.
+        lowest, highest: what it can be at all.
     """
 
     name: str
@@ -27,25 +28,34 @@ class Measure:
     unit: str = ""
     decimals: int | None = None
     factor: float = 1.0
+    lowest: float = -math.inf
+    highest: float = math.inf
 
-    def text(self, value: float, unit: bool = False) -> str:
-        """Write a value; a dash where there is none."""
+    def text(self, value: float, unit: bool = False, like: float | None = None) -> str:
+        """Write a value, with as many decimals as `like` has if given; a dash where there is none."""
         if not math.isfinite(value):
             return "not finite" if math.isinf(value) else DASH
+        digits = self._digits(value if like is None else like)
         value *= self.factor
-        if self.decimals is not None:
-            written = f"{value:,.{self.decimals}f}"
-        else:
-            digits = 2 - math.floor(math.log10(abs(value))) if value else 2
-            written = f"{value:,.{max(0, digits)}f}" if digits < 7 else f"{value:.2e}"
+        written = f"{value:,.{digits}f}" if digits < 8 else f"{value:.2e}"
         if float(written.replace(",", "")) == 0:
             written = written.lstrip("-")
         written = written.replace("-", "−")
         return f"{written} {self.unit}" if unit and self.unit else written
 
+    def interval(self, low: float, high: float) -> str:
+        """Write an interval of what can be: a share of more than all is none."""
+        low, high = max(low, self.lowest), min(high, self.highest)
+        return f"{self.text(low)} to {self.text(high)}"
+
+    def _digits(self, value: float) -> int:
+        if self.decimals is not None:
+            return self.decimals
+        return max(0, 2 - math.floor(math.log10(abs(value * self.factor)))) if value and math.isfinite(value) else 2
+
 
 def _percent(name: str, label: str) -> Measure:
-    return Measure(name, label, 1, "%", 2, 100.0)
+    return Measure(name, label, 1, "%", 2, 100.0, 0.0, 1.0)
 
 
 _KNOWN = {
@@ -53,22 +63,22 @@ _KNOWN = {
     for measure in (
         Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2),
         Measure("psnr", "PSNR", 1, "dB", 2),
-        Measure("ssim", "SSIM", 1, "", 4),
+        Measure("ssim", "SSIM", 1, "", 4, highest=1.0),
         _percent("accuracy", "accuracy"),
         _percent("recognised", "recognised"),
         _percent("f1", "F1"),
         _percent("precision", "precision"),
         _percent("recall", "recall"),
         Measure("classes", "classes seen", 1, "", 1),
-        Measure("mse", "MSE", -1),
+        Measure("mse", "MSE", -1, lowest=0.0),
         Measure("loss", "loss", -1),
         Measure("psnr_degraded", "PSNR before", 0, "dB", 2),
         Measure("ssim_degraded", "SSIM before", 0, "", 4),
         Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2),
         Measure("parameters", "weights", -1, "", 0),
-        Measure("latency_ms", "one image", -1, "ms"),
+        Measure("latency_ms", "time for one image", -1, "ms"),
         Measure("megapixels_per_second", "throughput", 1, "megapixels/s"),
-        Measure("seconds", "training", -1, "s", 1),
+        Measure("seconds", "training time", -1, "s", 1),
     )
 }
 ORDER = list(_KNOWN)

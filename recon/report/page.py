@@ -13,7 +13,7 @@ from recon.report import export, ledger, pictures
 from recon.report.gather import Problem, Run, common_names, problems
 from recon.report.html import Child, Html, join, tag, timed
 from recon.report.measures import measure
-from recon.report.sections import SECTIONS
+from recon.report.sections import SECTIONS, comparisons, sentence
 from recon.report.statistics import estimate
 from recon.runs import RunFolder
 
@@ -66,9 +66,16 @@ def build(found: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str,
 def _problem(problem: Problem, place: int, album: pictures.Album, several: bool) -> Html:
     parts: list[Child] = [section(problem) for section in SECTIONS]
     parts += [pictures.samples(problem, album), pictures.worst(problem, album)]
-    head = [tag("h2", problem.title), tag("p", best_sentence(problem), class_="lead")] if several else []
+    head = [tag("h2", problem.title), *_leads(problem)] if several else []
     hidden = tag("h2", "Results", class_="unseen") if not several else None
     return tag("section", head, hidden, parts, id=f"problem-{place}", class_="problem")
+
+
+def _leads(problem: Problem) -> list[Html]:
+    """What is best, and whether it really beats the next."""
+    found = comparisons(problem)
+    said = [best_sentence(problem), sentence(problem, found[0])] if found else [best_sentence(problem)]
+    return [tag("p", each, class_="lead") for each in said]
 
 
 def best_sentence(problem: Problem) -> str:
@@ -87,11 +94,11 @@ def best_sentence(problem: Problem) -> str:
     if told.low is None or told.high is None:
         within = f"{seeds}, so without an interval"
     else:
-        within = f"95 % interval {how.text(told.low)} to {how.text(told.high)} over {seeds}"
+        within = f"95 % interval {how.interval(told.low, told.high)} over {seeds}"
     head = f"Best of {count} configurations: " if count > 1 else ""
     sentence = f"{head}{first.label} with {how.label} {how.text(told.mean, unit=True)} ({within})"
     before = first.runs[0].tested.get({"psnr": "psnr_degraded", "psnr_hole": "psnr_hole_mean"}.get(problem.main, ""))
-    if before is not None:
+    if before is not None and problem.damage != "none":
         what = "with the hole filled with the mean" if problem.main == "psnr_hole" else "as the images came"
         sentence += f"; {how.text(before, unit=True)} {what}"
     return f"{sentence}."
@@ -104,10 +111,10 @@ def _header(found: Sequence[Run], sorted_problems: Sequence[Problem], lost: Sequ
     if len(sorted_problems) > 1:
         parts.append(f" in {len(sorted_problems)} problems, each of which is compared by itself")
     counts = "".join(parts) + "."
-    failed = f" {len(lost)} did not finish." if lost else ""
-    sentences = [tag("p", counts, tag("a", failed, href="#failed") if lost else None, class_="lead")]
+    failed = f"{len(lost)} did not finish"
+    sentences = [tag("p", counts, [" ", tag("a", failed, href="#failed"), "."] if lost else None, class_="lead")]
     if len(sorted_problems) == 1:
-        sentences.append(tag("p", best_sentence(sorted_problems[0]), class_="lead"))
+        sentences += _leads(sorted_problems[0])
     links = tag("p", "The leaderboard as ", tag("a", "Markdown", href=f"{stem}.md"), " and ",
                 tag("a", "LaTeX", href=f"{stem}.tex"), ".", class_="note")  # fmt: skip
     head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(sorted_problems))

@@ -64,11 +64,12 @@ def samples(problem: Problem, album: Album) -> Html | None:
         tiles = _shared_tiles(problem, chosen[0][3], index, album)
         for rank, found, run, arrays in chosen:
             tiles += _tiles_of(problem, rank, found.label, run, arrays, index, album)
-        groups.append(_group(f"Test image {index} in each model", tiles))
+        groups.append(_group(f"Test image {index}", tiles, " in each model"))
     if not any(groups):
         return None
     words = {
-        "restore": "The same test images through the best seed of each model; below each its own figure.",
+        "restore": "The same test images through the best seed of each model; below each its own "
+        f"{measure(problem.main or '').label} in {measure(problem.main or '').unit}.",
         "recognise": "The same test images, with what the best seed of each model takes them for.",
         "generate": "Images that the best seed of each model makes of the same labels, beside a clean one.",
     }
@@ -86,9 +87,9 @@ def worst(problem: Problem, album: Album) -> Html | None:
         for index in arrays["index"].tolist()[:_WORST] if arrays else []:
             tiles = _shared_tiles(problem, arrays, index, album)
             tiles += _tiles_of(problem, rank, found.label, run, arrays, index, album)
-            groups.append(_group(f"Test image {index}, among the worst of {rank} {found.label}", tiles))
+            groups.append(_group(f"Test image {index}", tiles, f", among the worst of {rank} {found.label}"))
         if any(groups):
-            badge = tag("b", str(rank), class_=f"badge {chart.colour(rank)}")
+            badge = chart.badge(rank)
             parts.append(tag("div", tag("h4", badge, " ", found.label), tag("div", groups, class_="worst")))
     if not parts:
         return None
@@ -108,7 +109,7 @@ def _tiles_of(
 ) -> list[Child]:
     """What one model made of an image."""
     place = arrays["index"].tolist().index(index)
-    badge = tag("b", str(rank), class_=f"badge {chart.colour(rank)}")
+    badge = chart.badge(rank)
     if problem.kind == "recognise":
         return [_seen(run, index, badge)]
     tiles: list[Child] = []
@@ -122,7 +123,7 @@ def _tiles_of(
 
 def _figure_of(problem: Problem, run: Run, index: int) -> str:
     value = _value(run, problem.main or "", index)
-    return measure(problem.main or "").text(value, unit=True) if math.isfinite(value) else ""
+    return measure(problem.main or "").text(value) if math.isfinite(value) else ""
 
 
 def _value(run: Run, name: str, index: int) -> float:
@@ -147,9 +148,12 @@ def _tile(image: Html | None, *caption: Child) -> Html:
                tag("figcaption", caption))  # fmt: skip
 
 
-def _group(name: str, tiles: Sequence[Child]) -> Html | None:
-    return tag("div", tag("p", name, class_="sample-name"), tag("div", tiles, class_="tiles"), role="group",
-               aria_label=name, class_="same") if tiles else None  # fmt: skip
+def _group(name: str, tiles: Sequence[Child], more: str) -> Html | None:
+    """A row that the magnifier moves over as one; `more` of its name is for those who do not see where it stands."""
+    if not tiles:
+        return None
+    inside = tag("p", name, class_="sample-name"), tag("div", tiles, class_="tiles")
+    return tag("div", inside, role="group", aria_label=name + more, class_="same")
 
 
 def _legend(chosen: Sequence[tuple[int, Configuration, Run, Any]]) -> Html:

@@ -11,7 +11,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.append(button);
     button.addEventListener("click", () => sort(table, head, column));
   });
-  if (table.tBodies[0].rows.length > 5) addFilter(table.parentElement, () => table.tBodies[0].rows);
+  if (table.tBodies[0].rows.length > 8) addFilter(table.parentElement, () => table.tBodies[0].rows);
 }
 for (const list of document.querySelectorAll(".filterable")) addFilter(list, () => list.children);
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from recon.report import chart, labels
 from recon.report.gather import Configuration, Problem, Run, convention_of, paired_table
-from recon.report.html import Child, Html, tag
+from recon.report.html import Child, Html, join, tag
 from recon.report.measures import DASH, Measure, in_order, measure
 from recon.report.statistics import Comparison, Estimate, compare, estimate, pareto, welch
 
@@ -70,17 +70,15 @@ def leaderboard(problem: Problem) -> Html:
     found = columns(problem)
     main = found[0] if problem.main else None
     estimates = [[column.of(each) for column in found] for each in problem.configurations]
-    known = (
-        [v for row in estimates[:60] for v in (row[0].mean, row[0].low, row[0].high) if v is not None] if main else []
-    )
-    axis = chart.Axis(known, 4, 136)
+    known = [value for row in estimates if main for value in row[0].values]
+    axis = chart.Axis(known, 14, 126)
     head: list[Child] = [tag("th", "rank", scope="col"), tag("th", "configuration", scope="col")]
     if main:
         head.append(tag("th", f"{main.measure.label} over seeds", scope="col", class_="picture"))
     head += [_head(column, found) for column in found]
     rows = []
     for rank, (each, row) in enumerate(zip(problem.configurations, estimates, strict=True), 1):
-        badge = tag("b", str(rank), class_=f"badge {chart.colour(rank)}")
+        badge = chart.badge(rank)
         cells: list[Child] = [
             tag("td", badge if problem.main else DASH, data_value=rank), tag("th", each.label, scope="row")
         ]  # fmt: skip
@@ -109,7 +107,7 @@ def _head(column: Column, found: Sequence[Column]) -> Html:
 def _cell(column: Column, value: Estimate, strong: bool) -> Html:
     written: list[Child] = [column.measure.text(value.mean)]
     if value.half is not None and value.half > 0:
-        written.append(tag("small", f" ± {column.measure.text(value.half)}"))
+        written.append(tag("small", f" ± {column.measure.text(value.half, like=value.mean)}"))
     kind = "number main" if strong else "number"
     if is_timed(column.key):
         return tag("td", written, class_=f"{kind} time", data_value=value.mean)
@@ -143,18 +141,24 @@ def _seeds_sentence(problem: Problem) -> str:
 # Paired comparison -------------------------------------------------------------------------------------------------
 
 
+def comparisons(problem: Problem) -> list[Comparison]:
+    """Compare the first configurations with each other and the best with all, on the same images; once."""
+    if problem.comparisons is None:
+        places, table = paired_table(problem) if problem.main else ([], np.empty((0, 0)))
+        count = len(places)
+        pairs = [(a, b) for a in range(min(count, _PAIRED_AMONG)) for b in range(a + 1, min(count, _PAIRED_AMONG))]
+        pairs += [(0, b) for b in range(_PAIRED_AMONG, count)]
+        problem.comparisons = [
+            replace(each, first=places[each.first], second=places[each.second]) for each in compare(table, pairs)
+        ]
+    return problem.comparisons
+
+
 def paired(problem: Problem) -> Html | None:
     """Tell which differences are real: the same images through each model, compared image by image."""
     if problem.main is None or len(problem.configurations) < 2:
         return None
-    places, table = paired_table(problem)
-    count = len(places)
-    pairs = [(a, b) for a in range(min(count, _PAIRED_AMONG)) for b in range(a + 1, min(count, _PAIRED_AMONG))]
-    pairs += [(0, b) for b in range(_PAIRED_AMONG, count)]
-    found = [
-        Comparison(places[c.first], places[c.second], c.mean, c.low, c.high, c.p, c.images)
-        for c in compare(table, pairs)
-    ]
+    found = comparisons(problem)
     if not found:
         return None
     words = [tag("li", sentence(problem, each)) for each in found if each.first == found[0].first]
@@ -173,23 +177,21 @@ def paired(problem: Problem) -> Html | None:
                tag("p", note, class_="note"), more)  # fmt: skip
 
 
-def sentence(problem: Problem, found: Comparison) -> str:
+def sentence(problem: Problem, found: Comparison) -> Html:
     """Say a comparison in words."""
     how = measure(str(problem.main))
     better, worse, size, low, high = _ordered(how, found)
-    names = [f"{place + 1} {problem.configurations[place].label}" for place in (better, worse)]
+    names = [join([chart.badge(place + 1), " ", problem.configurations[place].label]) for place in (better, worse)]
     images = f"on the same {found.images:,} {'labels' if problem.kind == 'generate' else 'images'}"
-    within = f"95 % interval {how.text(low)} to {how.text(high)}, {_p(found.p)}"
-    points = "percentage points" if how.unit == "%" else f"{how.unit or how.label}"
+    within = f"95 % interval {how.text(low, like=size)} to {how.text(high, like=size)}, {_p(found.p)}"
+    points = "percentage points" if how.unit == "%" else how.unit or how.label
     if found.certain is False:
-        return (
-            f"{names[0]} and {names[1]} cannot be told apart {images}: the difference of {how.text(size)} {points} may "
-            f"be an accident of the images ({within})."
-        )
-    head = f"{names[0]} is better than {names[1]} by {how.text(size)} {points} {images} ({within})"
+        end = f" cannot be told apart {images}: {how.text(size)} {points} may be an accident of the images ({within})."
+        return join([names[0], " and ", names[1], end])
+    head = [names[0], " is better than ", names[1], f" by {how.text(size)} {points} {images} ({within})"]
     if found.certain is None:
-        return f"{head}, but only one of the two tests says so: undecided."
-    return f"{head}: this is no accident of the images{_of_seeds(problem, better, worse)}."
+        return join([*head, ", but only one of the two tests says so: undecided."])
+    return join([*head, f": this is no accident of the images{_of_seeds(problem, better, worse)}."])
 
 
 def _of_seeds(problem: Problem, better: int, worse: int) -> str:
@@ -283,9 +285,7 @@ def effects(problem: Problem) -> Html | None:
         charts.append(chart.figure(title, drawn, numbers, tag("p", _spread(how, name, rows, groups), class_="note")))
     lost = f"No runs differ in {' or '.join(unfair)} alone, so its own effect cannot be told." if unfair else ""
     drawn_all = tag("div", charts, class_="charts") if charts else None
-    return tag(
-        "section", tag("h3", "What each parameter does"), drawn_all, tag("p", lost, class_="note") if lost else None
-    )
+    return tag("section", tag("h3", "What each parameter does"), drawn_all, tag("p", lost or None, class_="note"))
 
 
 def _spread(how: Measure, name: str, rows: Sequence[tuple[str, Estimate]], groups: int) -> str:
@@ -298,7 +298,7 @@ def _spread(how: Measure, name: str, rows: Sequence[tuple[str, Estimate]], group
 
 
 def _interval(how: Measure, e: Estimate) -> str:
-    return "one seed: none" if e.low is None or e.high is None else f"{how.text(e.low)} to {how.text(e.high)}"
+    return "one seed: none" if e.low is None or e.high is None else how.interval(e.low, e.high)
 
 
 def _numerically(text: str) -> tuple[int, float, str]:
@@ -427,7 +427,7 @@ def severity(problem: Problem) -> Html | None:
     if before := binned([first], _BEFORE.get(problem.main, "")):
         found.append(chart.Line(0, "before", x, before))
     title = f"{how.label} against severity"
-    drawn = chart.lines(title, found, f"severity: the level of {problem.damage.split(',')[0]}", _labelled(how))
+    drawn = chart.lines(title, found, f"severity: the level of {problem.damage.split(' (')[0]}", _labelled(how))
     header = ["configuration", *(f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges))]
     rows = [[f"{line.rank or ''} {line.label}".strip(), *(how.text(v / how.factor) for v in line.y)] for line in found]
     note = f"The {len(level):,} test images in {len(x)} groups of like severity; the grey line is the image as it came."
