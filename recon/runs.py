@@ -166,6 +166,6 @@ def is_alive(folder: Path) -> bool:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last from a hostile file
         return {}
     return read if isinstance(read, dict) else {}

@@ -15,6 +15,7 @@ from recon.report.html import Child, Html, tag
 # As small as a telephone, so that letters are not shrunk there.
 WIDTH, HEIGHT = 440, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 28, 44
+_LARGEST = 1e100  # what is beyond has gone wrong
 
 
 class Axis:
@@ -27,16 +28,17 @@ class Axis:
     """
 
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool = False) -> None:
-        kept = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
+        kept = [value for value in values if abs(value) < _LARGEST and (value > 0 or not log)] or [1.0]
         self.log, self.start, self.end = log, start, end
         low, high = (math.log10(min(kept)), math.log10(max(kept))) if log else (min(kept), max(kept))
         room = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
         self.low, self.high = low - room, high + room
 
     def at(self, value: float) -> float:
-        """The place of a value."""
+        """The place of a value; far away or no number, it is kept near the axis."""
         value = math.log10(max(value, 1e-300)) if self.log else value
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + (min(max(share, -0.1), 1.1) if share == share else 0) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
         """Some four or five round values."""

@@ -144,6 +144,7 @@ class Problem:
     configurations: list[Configuration]
     main: str | None = None  # the measure that tells models apart, or None where there is none
     comparisons: list[Comparison] | None = None  # once they are made
+    has_twin: bool = False  # is there one like it, but for the images
 
     @property
     def runs(self) -> list[Run]:
@@ -156,7 +157,13 @@ class Problem:
         whole = self.damage == "none"
         verb = {"recognise": "Recognising", "restore": "Rebuilding" if whole else "Restoring", "generate": "Generating"}
         damage = "" if whole or self.kind == "generate" else f" under {self.damage}"
-        return f"{verb[self.kind]} {self.task}{damage}"
+        count = f", {self.images:,} images" if self.has_twin else ""
+        return f"{verb[self.kind]} {self.task or 'an unknown task'}{damage}{count}"
+
+    @property
+    def images(self) -> int:
+        """On how many images it is tested; 0 where no run tells."""
+        return next((len(run.images["index"]) for run in self.runs if run.images), 0)
 
 
 def problems(runs: Iterable[Run]) -> list[Problem]:
@@ -173,6 +180,9 @@ def problems(runs: Iterable[Run]) -> list[Problem]:
             problem.main = next((name for name in MAIN if all(name in run.tested for run in same)), None)
             _rank(problem)
             found.append(problem)
+    titles = [problem.title for problem in found]
+    for problem, title in zip(found, titles, strict=True):
+        problem.has_twin = titles.count(title) > 1
     return found
 
 
@@ -199,7 +209,8 @@ def _problem_key(run: Run) -> str:
     config = run.folder.config
     task = {key: value for key, value in labels.part(config, "task").items() if key not in _OF_TRAINING}
     damage = labels.part(config, "degradation") if run.kind != "generate" else {}
-    return json.dumps([run.kind, task, damage], sort_keys=True, default=str)
+    made = {name: run.convention(name) for name in MAIN if name in run.tested}
+    return json.dumps([run.kind, task, damage, made], sort_keys=True, default=str)
 
 
 def _configurations(runs: list[Run]) -> list[Configuration]:

@@ -37,7 +37,7 @@ class Measure:
             return "not finite" if math.isinf(value) else DASH
         digits = self._digits(value if like is None else like)
         value *= self.factor
-        written = f"{value:,.{digits}f}" if digits < 8 else f"{value:.2e}"
+        written = f"{value:,.{digits}f}" if digits < 8 and abs(value) < 1e12 else f"{value:.2e}"
         if float(written.replace(",", "")) == 0:
             written = written.lstrip("-")
         written = written.replace("-", "−")
@@ -45,8 +45,11 @@ class Measure:
 
     def interval(self, low: float, high: float) -> str:
         """Write an interval of what can be: a share of more than all is none."""
-        low, high = max(low, self.lowest), min(high, self.highest)
-        return f"{self.text(low)} to {self.text(high)}"
+        return f"{self.text(self.clip(low))} to {self.text(self.clip(high))}"
+
+    def clip(self, value: float) -> float:
+        """Take a value back into what can be."""
+        return min(max(value, self.lowest), self.highest)
 
     def _digits(self, value: float) -> int:
         if self.decimals is not None:

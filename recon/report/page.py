@@ -37,9 +37,10 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     found = [Run(folder, names[folder.path]) for folder in folders]
     sweeps = sorted({run.folder.path.parent for run in found} | ({sweep} if sweep else set()))
     page, sorted_problems = build(found, [place for place in sweeps if (place / "sweep.json").is_file()], target.stem)
-    records.write_text(target, page)
-    records.write_text(target.with_suffix(".md"), export.markdown(sorted_problems))
-    records.write_text(target.with_suffix(".tex"), export.latex(sorted_problems))
+    texts = {".md": export.markdown(sorted_problems), ".tex": export.latex(sorted_problems), target.suffix: page}
+    for suffix, text in texts.items():
+        # What a run says of itself may hold half a character, which no file can.
+        records.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))
     return target
 
 
@@ -96,12 +97,13 @@ def best_sentence(problem: Problem) -> str:
     else:
         within = f"95 % interval {how.interval(told.low, told.high)} over {seeds}"
     head = f"Best of {count} configurations: " if count > 1 else ""
-    sentence = f"{head}{first.label} with {how.label} {how.text(told.mean, unit=True)} ({within})"
+    tested = f" on {problem.images:,} test images" if problem.images else ""
+    words = f"{head}{first.label} with {how.label} {how.text(told.mean, unit=True)} ({within}){tested}"
     before = first.runs[0].tested.get({"psnr": "psnr_degraded", "psnr_hole": "psnr_hole_mean"}.get(problem.main, ""))
     if before is not None and problem.damage != "none":
         what = "with the hole filled with the mean" if problem.main == "psnr_hole" else "as the images came"
-        sentence += f"; {how.text(before, unit=True)} {what}"
-    return f"{sentence}."
+        words += f"; {how.text(before, unit=True)} {what}"
+    return f"{words}."
 
 
 def _header(found: Sequence[Run], sorted_problems: Sequence[Problem], lost: Sequence[ledger.Loss], stem: str) -> Html:

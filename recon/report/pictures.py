@@ -62,7 +62,9 @@ def samples(problem: Problem, album: Album) -> Html | None:
     groups = []
     for index in [place for place in chosen[0][3]["index"].tolist() if place in common][:_SAMPLES]:
         tiles = _shared_tiles(problem, chosen[0][3], index, album)
-        for rank, found, run, arrays in chosen:
+        if problem.kind == "recognise":
+            tiles.append(tag("ul", [_seen(run, index, rank) for rank, _, run, _ in chosen], class_="seen"))
+        for rank, found, run, arrays in chosen if problem.kind != "recognise" else []:
             tiles += _tiles_of(problem, rank, found.label, run, arrays, index, album)
         groups.append(_group(f"Test image {index}", tiles, " in each model"))
     if not any(groups):
@@ -73,8 +75,9 @@ def samples(problem: Problem, album: Album) -> Html | None:
         "recognise": "The same test images, with what the best seed of each model takes them for.",
         "generate": "Images that the best seed of each model makes of the same labels, beside a clean one.",
     }
-    return tag("section", tag("h3", "The same images through each model"), _legend(chosen),
-               tag("p", words[problem.kind], class_="note"), _hint(), groups)  # fmt: skip
+    rows = tag("div", groups, class_="side") if problem.kind == "recognise" else groups
+    note = tag("p", words[problem.kind], class_="note")
+    return tag("section", tag("h3", "The same images through each model"), _legend(chosen), note, _hint(), rows)
 
 
 def worst(problem: Problem, album: Album) -> Html | None:
@@ -86,11 +89,14 @@ def worst(problem: Problem, album: Album) -> Html | None:
         groups = []
         for index in arrays["index"].tolist()[:_WORST] if arrays else []:
             tiles = _shared_tiles(problem, arrays, index, album)
-            tiles += _tiles_of(problem, rank, found.label, run, arrays, index, album)
+            if problem.kind == "recognise":
+                tiles.append(tag("ul", _seen(run, index, rank), class_="seen"))
+            else:
+                tiles += _tiles_of(problem, rank, found.label, run, arrays, index, album)
             groups.append(_group(f"Test image {index}", tiles, f", among the worst of {rank} {found.label}"))
         if any(groups):
             badge = chart.badge(rank)
-            parts.append(tag("div", tag("h4", badge, " ", found.label), tag("div", groups, class_="worst")))
+            parts.append(tag("div", tag("h4", badge, " ", found.label), tag("div", groups, class_="side")))
     if not parts:
         return None
     note = "Where a model fails most, its best seed's worst test images first: look here before you trust a mean."
@@ -110,8 +116,6 @@ def _tiles_of(
     """What one model made of an image."""
     place = arrays["index"].tolist().index(index)
     badge = chart.badge(rank)
-    if problem.kind == "recognise":
-        return [_seen(run, index, badge)]
     tiles: list[Child] = []
     for name in ["restored"] if problem.kind == "restore" else [n for n in arrays if n.startswith("sample")][:2]:
         if name in arrays:
@@ -134,13 +138,14 @@ def _value(run: Run, name: str, index: int) -> float:
     return float(run.images[name][found[0]]) if len(found) else math.nan
 
 
-def _seen(run: Run, index: int, badge: Html) -> Html:
+def _seen(run: Run, index: int, rank: int) -> Html:
+    """What one classifier takes an image for."""
     seen, truth = _value(run, "prediction", index), _value(run, "label", index)
     if not math.isfinite(seen):
-        return tag("div", badge, " no record", class_="seen")
-    right = seen == truth
-    words = f" takes it for {seen:g}" + (", right" if right else f", wrong: it is {truth:g}")
-    return tag("div", badge, words, class_="seen" if right else "seen wrong")
+        return tag("li", chart.badge(rank), " no record")
+    if seen == truth:
+        return tag("li", chart.badge(rank), f" {seen:g}, right")
+    return tag("li", chart.badge(rank), f" {seen:g}, wrong: it is {truth:g}", class_="wrong")
 
 
 def _tile(image: Html | None, *caption: Child) -> Html:

@@ -274,8 +274,10 @@ def effects(problem: Problem) -> Html | None:
         if not groups:
             unfair.append(name)
             continue
-        scaled = [(value or "(default)", *(v if v is None else v * how.factor for v in (e.mean, e.low, e.high)))
-                  for value, e in rows]  # fmt: skip
+        scaled = [
+            (value or "(default)", *(v if v is None else how.clip(v) * how.factor for v in (e.mean, e.low, e.high)))
+            for value, e in rows
+        ]
         title = f"{how.label} by {name}"
         numbers = chart.table(
             [name, how.label, "95 % interval"],
