@@ -36,10 +36,13 @@ class RunFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        from omegaconf import OmegaConf
+        import yaml
 
         try:
-            read = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"), resolve=True)
+            # It was resolved when it was written: what a stranger's still asks for, as of the environment, is not told.
+            # The loader in C takes a tenth of the time, where there is one.
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            read = yaml.load((self.path / "config.yaml").read_text(), Loader=loader)
         except Exception:  # YAML has a dozen ways to be damaged
             return {}
         return {str(key): value for key, value in read.items()} if isinstance(read, dict) else {}

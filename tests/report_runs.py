@@ -14,7 +14,13 @@ from conftest import ROOT
 
 import run
 
-SHORT = ("trainer.limit_train_batches=3", "logger=none", "trainer.enable_progress_bar=false", "accelerator=cpu")
+SHORT = (
+    "trainer.limit_train_batches=3",
+    "trainer.limit_val_batches=1",
+    "logger=none",
+    "trainer.enable_progress_bar=false",
+    "accelerator=cpu",
+)
 BLIND = ("model=restoration", "degradation.sigma=[0.05,0.5]", "trainer.max_epochs=2")
 
 
@@ -65,9 +71,8 @@ def copies(source: Path, target: Path, seeds: int, rates: int, shift: Callable[[
             place = target / f"rate-{rate}_seed-{seed}"
             shutil.copytree(source, place)
             text = (place / "config.yaml").read_text()
-            text = text.replace("seed: 1\n", f"seed: {seed}\n", 1).replace(
-                "  lr: 0.001\n", f"  lr: {(rate + 1) / 1000}\n"
-            )
+            text = text.replace("seed: 1\n", f"seed: {seed}\n", 1)
+            text = text.replace("  lr: 0.001\n", f"  lr: {(rate + 1) / 1000}\n")
             (place / "config.yaml").write_text(text)
             with open(place / "per_image.csv", newline="") as file:
                 rows = list(csv.DictReader(file))

@@ -180,7 +180,7 @@ def legend(found: Sequence[tuple[int, str]]) -> Html:
 
 def figure(title: str, picture: Html, table: Html, *more: Child, class_: str = "") -> Html:
     """Put a chart under its title, with its numbers folded up below."""
-    behind = tag("details", tag("summary", "The numbers"), tag("div", table, class_="scroll", tabindex=0, role="region",
+    behind = tag("details", tag("summary", "The numbers"), tag("div", table, class_="scroll", tabindex=0, role="group",
                  aria_label=f"The numbers of: {title}"))  # fmt: skip
     return tag("figure", tag("figcaption", title), picture, *more, behind, class_=class_ or None)
 

@@ -90,7 +90,7 @@ def losses_section(found: Sequence[Loss]) -> Html | None:
         for loss in found
     ]  # fmt: skip
     table = tag("table", header, tag("tbody", rows), class_="sortable")
-    region = tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Failed and missing runs")
+    region = tag("div", table, class_="scroll", tabindex=0, role="group", aria_label="Failed and missing runs")
     return tag("section", tag("h2", "Failed and missing"), region, id="failed")
 
 

@@ -90,7 +90,7 @@ def leaderboard(problem: Problem) -> Html:
         rows.append(tag("tr", cells))
     foot = _before(problem, found, main is not None)
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows), foot, class_="sortable")
-    region = tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=f"Leaderboard: {problem.title}")
+    region = tag("div", table, class_="scroll", tabindex=0, role="group", aria_label=f"Leaderboard: {problem.title}")
     made = [tag("li", f"{c.measure.label}: {c.made or 'its run does not say how it is made'}.") for c in found]
     how = tag("details", tag("summary", "How these numbers are made"), tag("ol", made))
     return tag("section", tag("h3", "Leaderboard"), tag("p", _seeds_sentence(problem), class_="note"), region, how)
@@ -166,7 +166,7 @@ def paired(problem: Problem) -> Html | None:
     header = [tag("th", name, scope="col") for name in
               ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")]  # fmt: skip
     numbers = tag("table", tag("thead", tag("tr", header)), tag("tbody", rows), class_="sortable")
-    region = tag("div", numbers, class_="scroll", tabindex=0, role="region", aria_label="All pairs of configurations")
+    region = tag("div", numbers, class_="scroll", tabindex=0, role="group", aria_label="All pairs of configurations")
     note = (
         f"Each test image is compared with itself, averaged over seeds. The interval is a bootstrap over the images; p "
         f"is of Wilcoxon's signed-rank test, corrected by Holm's method for {len(found)} comparison"

@@ -55,7 +55,7 @@ def test_runs_are_filtered(
 
 
 def test_a_condition_that_is_none_is_told(made: Path) -> None:
-    with pytest.raises(InputError, match="list.filter: gan is no condition"):
+    with pytest.raises(InputError, match=r"list\.filter: gan is no condition"):
         print_runs(str(made), "folder", "gan")
 
 

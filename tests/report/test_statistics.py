@@ -67,10 +67,10 @@ def test_the_paired_interval_holds_the_truth_as_often_as_it_says() -> None:
 def test_equal_models_are_rarely_told_apart() -> None:
     draws = np.random.default_rng(5)
     alarms = 0
-    for _ in range(200):
-        table = draws.normal(size=(60, 4))
+    for _ in range(120):
+        table = draws.normal(size=(40, 4))
         alarms += any(each.certain for each in compare(table, list(itertools.combinations(range(4), 2))))
-    assert alarms / 200 < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+    assert alarms / 120 < 0.05 + 3 * (0.05 * 0.95 / 120) ** 0.5
 
 
 def test_a_real_difference_is_seen() -> None:
