@@ -177,6 +177,6 @@ def _versions(environment: Mapping[str, Any]) -> str | None:
 
 def _machine(environment: Mapping[str, Any]) -> str | None:
     told = [str(environment[key]) for key in ("platform", "processor") if environment.get(key)]
-    told += [f"{environment[key]} {key}" for key in ("cores", "threads") if environment.get(key)]
+    told += [f"{key}: {environment[key]}" for key in ("cores", "threads") if environment.get(key)]
     told += [str(gpu) for gpu in _list(environment.get("gpus"))]
     return ", ".join(told) or None

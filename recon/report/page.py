@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +33,8 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     Raises:
         InputError: a pattern that names no run folder.
     """
-    folders = runs.find(what) if isinstance(what, str) else [RunFolder(path) for path in sorted(what)]
+    folders = runs.find(what) if isinstance(what, str) else [RunFolder(path) for path in what]
+    folders.sort(key=lambda folder: _naturally(str(folder.path)))
     names = common_names(folders)
     found = [Run(folder, names[folder.path]) for folder in folders]
     sweeps = sorted({run.folder.path.parent for run in found} | ({sweep} if sweep else set()))
@@ -121,6 +123,11 @@ def _header(found: Sequence[Run], sorted_problems: Sequence[Problem], lost: Sequ
                 tag("a", "LaTeX", href=f"{stem}.tex"), ".", class_="note")  # fmt: skip
     head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(sorted_problems))
     return tag("header", head, sentences, links)
+
+
+def _naturally(path: str) -> list[tuple[int, str]]:
+    """Sort what holds numbers by these: job 2 before job 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def _count(number: int, what: str) -> str:

@@ -163,8 +163,8 @@ def paired(problem: Problem) -> Html | None:
         return None
     words = [tag("li", sentence(problem, each)) for each in found if each.first == found[0].first]
     rows = [_comparison_row(problem, each) for each in found]
-    header = [tag("th", name, scope="col") for name in
-              ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")]  # fmt: skip
+    names = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
+    header = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(names)]
     numbers = tag("table", tag("thead", tag("tr", header)), tag("tbody", rows), class_="sortable")
     region = tag("div", numbers, class_="scroll", tabindex=0, role="group", aria_label="All pairs of configurations")
     note = (
@@ -184,7 +184,7 @@ def sentence(problem: Problem, found: Comparison) -> Html:
     names = [join([chart.badge(place + 1), " ", problem.configurations[place].label]) for place in (better, worse)]
     images = f"on the same {found.images:,} {'labels' if problem.kind == 'generate' else 'images'}"
     within = f"95 % interval {how.text(low, like=size)} to {how.text(high, like=size)}, {_p(found.p)}"
-    points = "percentage points" if how.unit == "%" else how.unit or how.label
+    points = _points(how)
     if found.certain is False:
         end = f" cannot be told apart {images}: {how.text(size)} {points} may be an accident of the images ({within})."
         return join([names[0], " and ", names[1], end])
@@ -194,13 +194,31 @@ def sentence(problem: Problem, found: Comparison) -> Html:
     return join([*head, f": this is no accident of the images{_of_seeds(problem, better, worse)}."])
 
 
-def _of_seeds(problem: Problem, better: int, worse: int) -> str:
+def _points(how: Measure) -> str:
+    """What a difference of a measure is counted in."""
+    return "percentage points" if how.unit == "%" else how.unit or how.label
+
+
+def _over_seeds(problem: Problem, better: int, worse: int) -> tuple[float, float] | None:
+    """The interval of how much better over seeds; None where one of the two has one seed alone."""
     how = measure(str(problem.main))
     values = [problem.configurations[place].of(f"test/{how.name}") for place in (better, worse)]
     interval = welch(*values)
+    return None if interval is None else (min(how.better * v for v in interval), max(how.better * v for v in interval))
+
+
+def _verdict(problem: Problem, better: int, worse: int) -> str:
+    interval = _over_seeds(problem, better, worse)
+    if interval is None:
+        return "real for these weights; one seed"
+    return "real" if interval[0] > 0 else "real for these seeds"
+
+
+def _of_seeds(problem: Problem, better: int, worse: int) -> str:
+    how, interval = measure(str(problem.main)), _over_seeds(problem, better, worse)
     if interval is None:
         return "; with one seed nothing tells whether another training would agree"
-    low, high = sorted(how.better * value for value in interval)
+    low, high = interval
     written = f"over seeds {how.text(low)} to {how.text(high)}"
     return f", nor of the seeds ({written})" if low > 0 else f", but it may be one of the seeds ({written})"
 
@@ -216,7 +234,7 @@ def _ordered(how: Measure, found: Comparison) -> tuple[int, int, float, float, f
 def _comparison_row(problem: Problem, found: Comparison) -> Html:
     how = measure(str(problem.main))
     better, worse, size, low, high = _ordered(how, found)
-    verdict = {True: "real", False: "cannot be told apart", None: "undecided"}[found.certain]
+    verdict = {False: "cannot be told apart", None: "undecided"}.get(found.certain) or _verdict(problem, better, worse)
     cells: list[Child] = [
         tag("td", f"{better + 1} {problem.configurations[better].label}", data_value=better),
         tag("td", f"{worse + 1} {problem.configurations[worse].label}", data_value=worse),
@@ -292,7 +310,7 @@ def effects(problem: Problem) -> Html | None:
 
 def _spread(how: Measure, name: str, rows: Sequence[tuple[str, Estimate]], groups: int) -> str:
     ranked = sorted(rows, key=lambda row: how.better * row[1].mean)
-    size = how.text(abs(ranked[-1][1].mean - ranked[0][1].mean), unit=True)
+    size = f"{how.text(abs(ranked[-1][1].mean - ranked[0][1].mean))} {_points(how)}"
     return (
         f"From the worst value ({ranked[0][0] or 'default'}) to the best ({ranked[-1][0] or 'default'}): {size}, over "
         f"{groups} group{'s' if groups > 1 else ''} of runs that differ in {name} alone."
