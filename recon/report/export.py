@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from recon.report.gather import Problem
+from recon.report.leaderboard import Column, columns, is_timed
 from recon.report.measures import DASH
-from recon.report.sections import Column, columns, is_timed
 from recon.report.statistics import Estimate
 
 _LATEX = {
@@ -66,8 +66,7 @@ def _rows(problem: Problem) -> tuple[list[Column], list[tuple[str, int, list[tup
 
 
 def _heading(column: Column) -> str:
-    unit = f" ({column.measure.unit})" if column.measure.unit else ""
-    return f"{column.measure.label}{unit}{ {1: ' ↑', -1: ' ↓', 0: ''}[column.measure.better] }"
+    return column.measure.heading + {1: " ↑", -1: " ↓", 0: ""}[column.measure.better]
 
 
 def _cell(column: Column, value: Estimate) -> str:

@@ -43,6 +43,16 @@ class Measure:
         written = written.replace("-", "−")
         return f"{written} {self.unit}" if unit and self.unit else written
 
+    @property
+    def heading(self) -> str:
+        """Its name with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def points(self) -> str:
+        """What a difference is counted in."""
+        return "percentage points" if self.unit == "%" else self.unit or self.label
+
     def interval(self, low: float, high: float) -> str:
         """Write an interval of what can be: a share of more than all is none."""
         return f"{self.text(self.clip(low))} to {self.text(self.clip(high))}"

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from recon import records, runs
 from recon.report import export, ledger, pictures
+from recon.report.curves import cost, curves, severity
+from recon.report.effects import effects
 from recon.report.gather import Problem, Run, common_names, problems
 from recon.report.html import Child, Html, join, tag, timed
+from recon.report.leaderboard import leaderboard
 from recon.report.measures import measure
-from recon.report.sections import SECTIONS, comparisons, sentence
+from recon.report.paired import comparisons, paired, sentence
 from recon.report.statistics import estimate
 from recon.runs import RunFolder
 
@@ -67,7 +70,7 @@ def build(found: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str,
 
 
 def _problem(problem: Problem, place: int, album: pictures.Album, several: bool) -> Html:
-    parts: list[Child] = [section(problem) for section in SECTIONS]
+    parts: list[Child] = [section(problem) for section in (leaderboard, paired, effects, curves, cost, severity)]
     parts += [pictures.samples(problem, album), pictures.worst(problem, album)]
     head = [tag("h2", problem.title), *_leads(problem)] if several else []
     hidden = tag("h2", "Results", class_="unseen") if not several else None

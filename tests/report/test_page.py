@@ -19,9 +19,9 @@ from report_runs import change_json, copies
 
 from recon import report
 from recon.errors import InputError
+from recon.report.effects import marginal
 from recon.report.gather import Run, problems
 from recon.report.html import Html, tag
-from recon.report.sections import marginal
 from recon.runs import RunFolder, find
 
 
