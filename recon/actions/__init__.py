@@ -57,8 +57,8 @@ def _only_read(config: dict[str, Any], folder: Path) -> None:
     """Carry out an action on runs that are there already: it needs no torch and leaves no run folder of its own."""
     from recon.actions.report import report, show
 
-    for empty in (folder, folder.parent):  # Hydra has made it
-        if empty.is_dir() and not any(empty.iterdir()):
+    for empty in (folder, folder.parent):  # Hydra has made them
+        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
             empty.rmdir()
     (report if config["action"] == "report" else show)(config)
 

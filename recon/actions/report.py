@@ -13,10 +13,14 @@ from recon import runs
 
 def report(config: Mapping[str, Any]) -> None:
     """Write the report of the runs that `runs` names, and print where."""
+    from rich.console import Console
+
     from recon.report import write
 
     target = place_for(str(config["runs"]))
-    print(f"report: {write(str(config['runs']), target)}", flush=True)
+    with Console(stderr=True).status(f"report: reading {config['runs']}"):
+        write(str(config["runs"]), target)
+    print(f"report: {target}", flush=True)
 
 
 def place_for(pattern: str) -> Path:

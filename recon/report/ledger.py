@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -48,23 +49,24 @@ class Loss:
 
 def losses(runs: Sequence[Run], sweeps: Sequence[Path]) -> list[Loss]:
     """List what has no numbers: runs that did not end well, and jobs of sweeps without a finished run."""
-    found: dict[Path, Loss] = {}
+    found: dict[str, Loss] = {}
     for run in runs:
         status = run.folder.status
         if status != "ok" or not run.metrics:
             status = "none" if status == "ok" else status
             reason = _reason(status, run.environment("error"))
-            found[run.folder.path.absolute()] = Loss(run.name, status, reason, " ".join(_words(run)))
-    done = {run.folder.path.absolute() for run in runs} - set(found)
+            found[os.path.abspath(run.folder.path)] = Loss(run.name, status, reason, " ".join(_words(run)))
+    done = {os.path.abspath(run.folder.path) for run in runs} - set(found)
     for sweep in sweeps:
         for job in jobs(sweep):
-            place = (sweep / str(job.get("folder") or job.get("name") or "")).absolute()
-            status = str(job.get("status", "none"))
-            if status == "ok" and place not in done and place not in found:
+            if str(folder_of(sweep, job)) in done:  # whatever the sweep saw, the run's own record is the truth
+                continue
+            place, status = folder_of(sweep, job), str(job.get("status", "none"))
+            if status == "ok" and not (place / "environment.json").is_file():
                 status = "missing"
             if status != "ok":
                 words = " ".join(map(str, _list(job.get("overrides"))))
-                found[place] = Loss(str(job.get("name", "?")), status, _reason(status, job.get("error")), words)
+                found[str(place)] = Loss(str(job.get("name", "?")), status, _reason(status, job.get("error")), words)
     return list(found.values())
 
 
@@ -75,6 +77,11 @@ def jobs(sweep: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     return [job for job in _list(read.get("jobs")) if isinstance(job, dict)] if isinstance(read, dict) else []
+
+
+def folder_of(sweep: Path, job: Mapping[str, Any]) -> Path:
+    """The folder of a sweep's job, which lies elsewhere where it had been done before."""
+    return Path(os.path.abspath(sweep / str(job.get("folder") or job.get("name") or "")))
 
 
 def losses_section(found: Sequence[Loss]) -> Html | None:

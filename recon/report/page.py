@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -37,6 +38,11 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
         InputError: a pattern that names no run folder.
     """
     folders = runs.find(what) if isinstance(what, str) else [RunFolder(path) for path in what]
+    if sweep is not None:  # what had been done before it began lies elsewhere
+        known = {os.path.abspath(folder.path) for folder in folders}
+        done = [ledger.folder_of(sweep, job) for job in ledger.jobs(sweep) if job.get("status") == "ok"]
+        folders += [RunFolder(place) for place in dict.fromkeys(done)
+                    if str(place) not in known and (place / "environment.json").is_file()]  # fmt: skip
     folders.sort(key=lambda folder: _naturally(str(folder.path)))
     names = common_names(folders)
     found = [Run(folder, names[folder.path]) for folder in folders]

@@ -227,6 +227,19 @@ def test_what_failed_and_what_a_sweep_misses_is_listed_with_its_reason(some: Pat
     assert "No finished run" in text_of([some / "failing"], tmp_path, some)
 
 
+def test_what_a_sweep_found_done_elsewhere_counts(made: Path, some: Path, tmp_path: Path) -> None:
+    jobs = [{"name": net, "folder": net, "status": "ok"} for net in ("unet-1", "unet-2", "cvanet-1")]
+    jobs.append({"name": "cvanet-2", "folder": str(made / "sweep" / "cvanet-2"), "status": "ok"})
+    (some / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    shutil.rmtree(some / "cvanet-2")
+    shutil.rmtree(some / "failing")
+    text = text_of(str(some), tmp_path, some)
+    assert "4 finished runs of 2 configurations" in text
+    assert "Failed and missing" not in text
+    # A part of a sweep does not lack the rest of it.
+    assert "Failed and missing" not in text_of(str(some / "unet-*"), tmp_path)
+
+
 def test_the_page_is_the_same_but_for_times(some: Path, tmp_path: Path) -> None:
     first = page_of(str(some), tmp_path)
     assert page_of(str(some), tmp_path) == first
