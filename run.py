@@ -9,34 +9,37 @@ torch and lightning are imported only when work begins, so that help, `--cfg job
 import os
 import sys
 import traceback
+from functools import cache
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from recon.actions.finished import choices_of
-from recon.errors import InputError, JobFailed
+from recon.actions.finished import words_for
+from recon.errors import InputError, Interrupted
 from recon.help import help_text, hydra_sentence
+from recon.sweep.child import belong_to_sweep
+from recon.sweep.job import CONF, Collected, collect, in_process_folder
+from recon.sweep.state import folder_for
 
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.
 _typed: list[str] = sys.argv
-CONF = Path(__file__).absolute().parent / "conf"
+_collected: Collected | None = None  # what Hydra composed for a sweep
+_INTERRUPTED = "interrupted; the checkpoints so far are kept"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def compose_and_act(config: DictConfig) -> None:
     """Do what the configuration says; in a multirun, once for each job."""
+    global _collected
     sys.argv = _typed
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from recon.sweep import run_job
-
-        run_job(HydraConfig.get())
-        return
-    from recon.actions import act
-
     try:
+        if (collected := collect(_collected, config, HydraConfig.get())) is not None:
+            _collected = collected
+            return
+        from recon.actions import act
+
         act(config)
     except InputError as error:
         # Hydra would name the job and print a traceback; an exit it lets through.
@@ -45,25 +48,36 @@ def compose_and_act(config: DictConfig) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for."""
-    global _typed
-    _typed = sys.argv
+    global _typed, _collected
+    _typed, _collected = sys.argv, None
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(CONF), end="")
         return 0
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", cache(lambda: folder_for(_typed[1:])), replace=True)
+    OmegaConf.register_new_resolver("job_folder", in_process_folder, replace=True)
+    belong_to_sweep()
     # On a busy machine GNU OpenMP's threads wait for each other in long loops that take each other's turn: an epoch of
     # a small net took 21 s for 0.5 s. With short loops it takes 2.5 s, and still 0.5 s on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [_typed[0], *choices_of(_typed[1:]), *_typed[1:]]
+    sys.argv = [_typed[0], *words_for(_typed[1:]), *_typed[1:]]
     try:
         compose_and_act()
-    except JobFailed as error:
-        return _complain(str(error), 1)
+        if _collected is not None:
+            from recon.sweep import run_sweep
+
+            return run_sweep(_collected, str(Path(__file__).absolute()), _typed[1:])
+    except InputError as error:
+        return _complain(str(error), 2)
+    except Interrupted as interruption:
+        # Lightning ends the first process when another one of the same run ends with anything but 0.
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        return _complain(_INTERRUPTED, 128 + interruption.number) if first else 0
     except KeyboardInterrupt:
-        return _complain("interrupted; the checkpoints so far are kept", 130)
+        return _complain(_INTERRUPTED, 130)
     except Exception as error:
         if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)

@@ -18,6 +18,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -25,7 +28,7 @@ from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
 from recon import loggers
-from recon.callbacks import BestAndLast, EpochTable, NoProfiler, Pictures, ProgressBar
+from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures, Progress, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
 from recon.cost import Cost
 from recon.data.augment import Augment
@@ -355,7 +358,7 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
             **{"profiler": NoProfiler(), **settings},
             callbacks=_callbacks(config, module, folder),
             logger=logger or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *_cluster()],
             default_root_dir=folder,
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -374,11 +377,29 @@ def trainer(config: Config, module: Module, folder: Path, logger: Logger | None)
     return made
 
 
+def _cluster() -> list[ClusterEnvironment]:
+    """Leave going on with a job to `resume=`: Lightning would queue it again, with a checkpoint of its own."""
+    managed = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if managed else []
+
+
 def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     # Without validation there is nothing to choose by: the latest weights count as the best.
     monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
-    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), BestAndLast(folder, monitor, module.mode)]
-    callbacks.append(Cost())
+    often = config["checkpoint"]
+    checkpoints = Checkpoints(folder, monitor, module.mode, often["minutes"], often["steps"])
+    if (
+        monitor is None
+        and module.monitor is not None
+        and "patience" in inspect.signature(module.make_scheduler).parameters
+    ):
+        raise InputError(
+            "scheduler: this one follows a metric of the validation, which trainer.limit_val_batches=0 turns off; "
+            "choose scheduler=constant|cosine|one_cycle|step"
+        )
+    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints, Cost()]
+    if os.environ.get("RECON_PROGRESS"):
+        callbacks.append(Progress(folder, monitor, module.mode))
     if config["trainer"]["enable_progress_bar"]:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,16 +10,20 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 from PIL.Image import Image
+from torch import Tensor
 
+from recon import interrupt
+from recon.checkpoint import BEST, LAST
 from recon.data.loader import PairLoader
-from recon.loggers import log_image
+from recon.errors import Interrupted
+from recon.loggers import log_image, log_results
 from recon.modules.base import Module
 from recon.pair import Pair
-from recon.records import as_bytes, grid, write_arrays, write_csv, write_image
+from recon.records import grid, pixels, write_arrays, write_csv, write_image, write_json
 
 
 class NoProfiler(PassThroughProfiler):
@@ -42,24 +47,162 @@ class Seldom(Callback):
     on_train_batch_end: Any = None
 
 
-class BestAndLast(Seldom, ModelCheckpoint):
-    """Keep `best.ckpt` and `last.ckpt` after each validation.
+class Checkpoints(Seldom, Checkpoint):
+    """Keep the best weights, and checkpoints from which a training goes on as if it had never stopped.
+
+    `best.ckpt` holds the weights alone. `last.ckpt` holds everything and is written between two steps: at the start of
+    each epoch, at the end of training, when a signal asks the run to stop, and as often within an epoch as asked. The
+    one before it stays as `previous.ckpt`, for the case that the last is damaged.
 
     Args:
         folder: the run folder; checkpoints lie in its `checkpoints/`.
-        monitor: the metric that tells which is best, or None for the latest.
+        monitor: the metric that tells which weights are best, or None for the latest.
         mode: "min" or "max".
+        minutes: write within an epoch each so many minutes, or None.
+        steps: write within an epoch each so many training steps, or None.
     """
 
-    def __init__(self, folder: Path, monitor: str | None, mode: str) -> None:
-        super().__init__(
-            folder / "checkpoints",
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            save_last=True,
-            enable_version_counter=False,
-        )
+    def __init__(self, folder: Path, monitor: str | None, mode: str, minutes: float | None, steps: int | None) -> None:
+        self.folder = folder / "checkpoints"
+        self.monitor = monitor
+        self.sign = 1 if mode == "max" else -1
+        self.minutes = minutes
+        self.steps = steps
+        self.best: float | None = None
+        self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
+        self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
+        self._rank, self._several = 0, False
+        self._written_at = time.monotonic()
+        self._written: int | None = None  # the batch before which the last checkpoint was written
+
+    # Everything is settled between two steps: gradients are used up, averages moved, validations over. So it is here
+    # that checkpoints are written, and nowhere else.
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write a checkpoint before this step when it is time, and stop when a signal asked for it."""
+        place = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        pl_module.reseed(self._rank, place)  # type: ignore[operator]
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        due, stop = batch_idx == 0 or bool(self.steps and place % self.steps == 0), interrupt.asked()
+        if not self._several:
+            due |= self._overdue()
+        elif due or batch_idx % 10 == 0:  # the processes have clocks and signals of their own
+            due, stop = self._agreed(trainer, due or self._overdue(), stop)
+        else:
+            stop = 0
+        if self._written is None:
+            self._written = place  # what the training went on from
+            self._restarted(trainer)
+        if (due or stop) and self._written != place:
+            self.write(trainer, place)
+        if stop:
+            raise Interrupted(stop)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the batch and the metrics of the checkpoint, if there is one."""
+        interrupt.take_back()
+        trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
+        self._written_at = time.monotonic()
+        self._rank, self._several = trainer.global_rank, trainer.world_size > 1
+        trainer.callback_metrics.update(self._metrics)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without validation the latest weights count as the best."""
+        if not trainer.enable_validation:
+            self._write_best(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back."""
+        interrupt.take_back()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back."""
+        interrupt.take_back()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights when they are the best so far."""
+        if trainer.state.fn != "fit":
+            return
+        if self.monitor is not None:
+            value = self.sign * float(trainer.callback_metrics[self.monitor])
+            if math.isnan(value) or (self.best is not None and value <= self.best):
+                return
+            self.best = value
+        self._write_best(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the end of training, from which a longer one may go on."""
+        self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
+        stop = interrupt.asked() if not self._several else self._agreed(trainer, False, interrupt.asked())[1]
+        if stop:
+            raise Interrupted(stop)
+
+    def write(self, trainer: Trainer, place: int) -> None:
+        """Write `last.ckpt`, before batch `place`; the one that was there becomes `previous.ckpt`."""
+        module = trainer.lightning_module
+        assert isinstance(module, Module)
+        module.require_finite()
+        trainer.save_checkpoint(self.folder / LAST)
+        self._written, self._written_at = place, time.monotonic()
+
+    def _restarted(self, trainer: Trainer) -> None:
+        """End Lightning's restart at the first step: it would leave out an epoch's schedule, and has counted a turn."""
+        trainer.fit_loop._restarting = False
+        if self._stepped is not None:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
+
+    def _write_best(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+
+    def _overdue(self) -> bool:
+        return self.minutes is not None and time.monotonic() - self._written_at > 60 * self.minutes
+
+    @staticmethod
+    def _agreed(trainer: Trainer, due: bool, stop: int) -> tuple[bool, int]:
+        """Do what any of the processes wishes."""
+        wishes = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
+        return bool(wishes[0]), int(wishes[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the best value with the checkpoint."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with that of a checkpoint."""
+        self.best = state_dict["best"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
+        checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
+        between_steps(checkpoint["loops"]["fit_loop"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the metrics out again."""
+        self._metrics = checkpoint["metrics"]
+        self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+
+
+def between_steps(loop: dict[str, Any]) -> None:
+    """Set the counters of Lightning's fit loop, as it saves them, to the place between two steps.
+
+    At the start of a batch it has counted that batch, and of the first also its epoch; after the end of training its
+    counters of batches stand at the last. Going on from there Lightning would leave out a batch, an epoch or the
+    validation (Lightning 2.6.6; tests/test_resume.py goes on from every place).
+
+    Args:
+        loop: the state of the fit loop; changed in place.
+    """
+    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    ended = epoch["current"]["processed"] == epoch["current"]["started"]
+    for counters in (batch["total"], batch["current"]):
+        counters["ready"] = counters["started"] = counters["processed"] = counters["completed"]
+    batch["is_last_batch"] = False
+    if ended or batch["current"]["completed"] == 0:
+        batch["current"] = dict.fromkeys(batch["current"], 0)
+        for counters in (epoch["total"], epoch["current"]):
+            done = counters["processed"]
+            counters.update(dict.fromkeys(counters, done))
 
 
 class EpochTable(Seldom, Checkpoint):
@@ -71,25 +214,95 @@ class EpochTable(Seldom, Checkpoint):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
+        self._before = 0.0  # seconds of training before this start
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long training has taken so far, over all starts of the run."""
+        return self._before + (time.perf_counter() - self._started if self._started is not None else 0.0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._before, self._started = self.seconds, None
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row."""
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
+        row["seconds"] = round(self.seconds, 3)
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append(row)
         write_csv(self.folder / "metrics.csv", self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the rows with the checkpoint."""
-        return {"rows": self.rows}
+        """Keep the rows and the seconds with the checkpoint."""
+        return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the rows of a checkpoint."""
-        self.rows = state_dict["rows"]
+        """Go on with those of a checkpoint."""
+        self.rows, self._before = state_dict["rows"], state_dict["seconds"]
+
+
+class Progress(Seldom):
+    """Write `progress.json` about once a second, for the sweep that this run is a job of.
+
+    Args:
+        folder: the run folder.
+        monitor: the metric that tells which weights are best, or None.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, folder: Path, monitor: str | None, mode: str) -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.mode = mode
+        self.values: list[float] = []
+        self._started = time.monotonic()
+        self._written = 0.0
+
+    @rank_zero_only
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write where the training is."""
+        if time.monotonic() - self._written > 1:
+            self._write(trainer)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the validation's value."""
+        if trainer.state.fn == "fit" and self.monitor is not None:
+            self.values.append(float(trainer.callback_metrics[self.monitor]))
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        self._written = time.monotonic()
+        finite = [value for value in self.values if not math.isnan(value)]
+        best = (max if self.mode == "max" else min)(finite, default=None)
+        progress = {
+            "epoch": trainer.current_epoch,
+            "max_epochs": trainer.max_epochs,
+            "step": trainer.global_step,
+            "total_steps": trainer.estimated_stepping_batches,
+            "seconds": round(self._written - self._started, 3),
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "values": self.values,
+            "best": best,
+        }
+        write_json(self.folder / "progress.json", progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the values with the checkpoint."""
+        return {"values": self.values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the values of a checkpoint."""
+        self.values = state_dict["values"]
 
 
 class Pictures(Seldom):
@@ -113,31 +326,38 @@ class Pictures(Seldom):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test images."""
+        """Draw the first test images and the worst, and show the table of all with the first."""
         assert isinstance(pl_module, Module)
         loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        self._draw(trainer, pl_module, loader, "test", "samples")
+        columns = self._draw(trainer, pl_module, loader, "test", "samples")
+        for logger in trainer.loggers:
+            log_results(logger, pl_module.results, columns, trainer.global_step)
         worst = pl_module.worst(self.count)
         # Shards are read in order: to find some images again would be to read all of them again.
         if len(worst) and isinstance(loader, PairLoader):
             self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
 
-    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = "") -> None:
+    def _draw(
+        self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = ""
+    ) -> dict[str, Tensor]:
         assert isinstance(module, Module)
-        picture = self._keep(trainer, module, loader.preview(self.count), name, arrays)
+        picture, columns = self._keep(trainer, module, loader.preview(self.count), name, arrays)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
+        return columns
 
-    def _keep(self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str) -> Image:
+    def _keep(
+        self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str
+    ) -> tuple[Image, dict[str, Tensor]]:
         """Draw `<name>.png`, and write the same images as numbers in `<arrays>.npz`, for the report."""
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             columns = module.pictures(pair)
         picture = grid(columns)
         write_image(self.folder / "images" / f"{name}.png", picture)
         if arrays:
-            pixels = {column: as_bytes(images) for column, images in columns.items()}
-            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **pixels})
-        return picture
+            kept = {n: pixels(images)[..., : 3 if images.shape[1] == 3 else 1].numpy() for n, images in columns.items()}
+            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **kept})
+        return picture, columns
 
 
 class ProgressBar(Seldom, RichProgressBar):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from recon.console import say
 from recon.errors import InputError
 from recon.records import write_bytes
+
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,59 +31,86 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save `checkpoint` at `path`; raises InputError when the disk is full, what was there is kept."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        try:
-            write_bytes(Path(path), buffer.getbuffer())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            size = buffer.getbuffer().nbytes >> 20
-            raise InputError(
-                f"hydra.run.dir: the disk is full: writing {path} needs {size} MB; free some space or choose another "
-                f"folder (checkpoints written before are kept)"
-            ) from error
+        path = Path(path)
+        write_bytes(path, buffer.getbuffer(), path.with_name(PREVIOUS) if path.name == LAST else None)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint as tensors and plain values; anything else in it is refused."""
         return load(Path(path), map_location)
 
 
-def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load(path: Path, map_location: Any = "cpu", key: str = "run") -> dict[str, Any]:
     """Read a checkpoint without running code from it; raises InputError when it is missing or damaged."""
     if not os.path.exists(path):
-        raise InputError(f"run: there is no checkpoint {path}; choose a run folder that has finished an epoch")
+        raise InputError(f"{key}: there is no checkpoint {path}; choose a run folder that has finished an epoch")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a damaged or hostile file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"run: {path} is no readable checkpoint of tensors ({reason}); choose another run") from error
+        raise InputError(
+            f"{key}: {path} is no readable checkpoint of tensors ({reason}); choose another run"
+        ) from error
     return checkpoint
 
 
 def best_or_last(folder: Path) -> Path:
     """The checkpoint that a run is evaluated by: the best, or the last where no best was kept."""
-    best = folder / "checkpoints" / "best.ckpt"
-    return best if best.exists() else folder / "checkpoints" / "last.ckpt"
+    best = folder / "checkpoints" / BEST
+    return best if best.exists() else folder / "checkpoints" / LAST
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Put a checkpoint's weights into a module; raises InputError when they do not fit."""
-    weights: dict[str, Tensor] = load(path)["state_dict"]
+def latest(folder: Path) -> Path | None:
+    """Find the checkpoint that a run goes on from: the last whole one; None where none was written yet.
+
+    Raises:
+        InputError: there are some, and all are damaged.
+    """
+    written = [path for path in (folder / "checkpoints" / name for name in (LAST, PREVIOUS)) if path.exists()]
+    for path in written:
+        if (damage := _damage(path)) is None:
+            return path
+        say(f"resume: {path} is damaged ({damage}); the one before it is tried")
+    if written:
+        raise InputError(f"resume: no checkpoint in {folder} is whole; start again with a new run")
+    return None
+
+
+def _damage(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint, or None: torch itself reads changed bytes without a word."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if record := archive.testzip():
+                return f"the content of {record} has changed"
+        return None if "optimizer_states" in load(path) else "it holds only weights"
+    except (OSError, zipfile.BadZipFile, InputError) as error:
+        return str(error)
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove the unfinished files that a killed process left in a run folder."""
+    for path in folder.rglob("*.tmp.*"):
+        path.unlink(missing_ok=True)
+
+
+def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
+    """Put a checkpoint's weights into a module; raises InputError, under the name of `key`, when they do not fit."""
+    weights: dict[str, Tensor] = load(path, key=key)["state_dict"]
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(
-            f"run: the weights in {path} do not fit the model of this run ({first}); "
+            f"{key}: the weights in {path} do not fit the model of this run ({first}); "
             "choose a task with images like those it was trained on"
         ) from error
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
     """Read the configuration of a run folder; raises InputError where there is none."""
     path = folder / "config.yaml"
     if not path.is_file():
-        raise InputError(f"run: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
+        raise InputError(f"{key}: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
     config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     if not isinstance(config, dict):
-        raise InputError(f"run: {path} is no configuration; choose another run folder")
+        raise InputError(f"{key}: {path} is no configuration; choose another run folder")
     return {str(key): value for key, value in config.items()}

@@ -1,5 +1,7 @@
 """What a run may end with, told in one sentence instead of a traceback."""
 
+import signal
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: one sentence that names the key or file and the remedy.
@@ -8,5 +10,9 @@ class InputError(ValueError):
     """
 
 
-class JobFailed(RuntimeError):
-    """A job of a sweep ended with another status than 0; its own output says why."""
+class Interrupted(BaseException):
+    """A signal ended the run; what was saved before is kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number

@@ -26,6 +26,7 @@ EVALUATION_SEED = 0
 
 _U1, _U2, _U27, _U30, _U31 = map(np.uint64, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 27, 30, 31))
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
+_ALL = (1 << 64) - 1
 _BLOCK = 1 << 18  # values drawn at a time on the CPU
 _OUTERMOST = 4.46  # the largest entry of the normal table, see `_normal_pairs`
 _MANY = 12.0  # Poisson rates from which on counts come from a normal number
@@ -75,6 +76,19 @@ def keys(seed: int, stream: str, epoch: int, index: Tensor) -> Tensor:
     """
     start = _start(seed, stream, epoch)
     return _splitmix64(_splitmix64(index * _GOLDEN + start) ^ start)
+
+
+def word(seed: int, stream: str, epoch: int, index: int) -> int:
+    """Make the key of one sample, in [0, 2**64), in plain Python: a tenth of the time of `keys`."""
+    start = _start(seed, stream, epoch)
+    return _mixed(_mixed((index * _GOLDEN + start) & _ALL) ^ start & _ALL)
+
+
+def _mixed(x: int) -> int:
+    """Mix as `_splitmix64` does."""
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _ALL
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & _ALL
+    return x ^ x >> 31
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -14,15 +15,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon.errors import InputError
+
 if TYPE_CHECKING:
-    from numpy import uint8
-    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all: to a temporary name in the same folder, flushed, then renamed."""
+def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None) -> None:
+    """Write a file whole or not at all: to a temporary name in the same folder, flushed, then renamed.
+
+    Args:
+        path: the file.
+        data: its content.
+        former: where the file that was there goes, or None.
+
+    Raises:
+        InputError: the disk is full; what was there is kept.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
@@ -30,7 +40,16 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if former is not None and path.exists():
+            os.replace(path, former)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"hydra.run.dir: the disk is full: writing {path} needs {len(data) / (1 << 20):.3g} MB; free some space "
+            "and go on with resume=<run folder>, or choose another folder (what was written before is kept)"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,15 +97,6 @@ def write_image(path: Path, image: Image) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def as_bytes(images: Tensor) -> NDArray[uint8]:
-    """Round images for the eye: (B,C,H,W), values in [0,1] (clamped), to (B,H,W,C) with C = 3, else the first alone."""
-    import torch
-
-    shown = images if images.shape[1] == 3 else images[:, :1]
-    pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).numpy()
-
-
 def grid(columns: Mapping[str, Tensor]) -> Image:
     """Draw a grid of images: a row for each sample, a headed column for each kind.
 
@@ -105,10 +115,19 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     for column, (name, images) in enumerate(columns.items()):
         left = gap + column * cell_width
         draw.text((left, 1), name, fill="black")
-        for row, image in enumerate(as_bytes(images).repeat(1 if images.shape[1] == 3 else 3, axis=3)):
+        for row, image in enumerate(pixels(images).numpy()):
             enlarged = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, header + row * cell_height))
     return sheet
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Turn images (B,C,H,W) into (B,H,W,3) uint8 on the CPU; C = 1 or 3, of others the first channel is shown."""
+    import torch
+
+    shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    levels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1)
 
 
 def heatmap(table: Tensor) -> Image:

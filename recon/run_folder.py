@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from recon import loggers, metrics, records, runs
 from recon.console import say, show_metrics
+from recon.errors import InputError, Interrupted
 
 
 @contextmanager
@@ -30,25 +31,46 @@ def recorded(
 
     Yields:
         The metrics, empty: the work fills them.
+
+    Raises:
+        InputError: another process is at work in the folder, or it holds a run that this one does not go on with.
     """
-    record = _Record(folder, config, about)
-    results: dict[str, float] = {}
-    try:
-        yield results
-    except BaseException as error:
-        # Lightning makes an exit of Ctrl-C.
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-        record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
-        loggers.finish(logger, results, failed=True)
-        if interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    # The record comes first: it must not hang on what a logger's server does.
-    record.metrics(results)
-    record.end("ok")
-    loggers.finish(logger, results, failed=False)
+    with _held(folder, bool(config.get("resume"))):
+        record = _Record(folder, config, about)
+        results: dict[str, float] = {}
+        try:
+            yield results
+        except BaseException as error:
+            # Lightning makes an exit of Ctrl-C.
+            interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
+            status = "interrupted" if interrupted else "failed"
+            record.end(status, error=f"{type(error).__name__}: {error}")
+            loggers.finish(logger, results, status)
+            if interrupted:
+                say(f"go on with: python run.py resume={folder}")
+            if isinstance(error, SystemExit):
+                raise KeyboardInterrupt from error
+            raise
+        # The record comes first: it must not hang on what a logger's server does.
+        record.metrics(results)
+        record.end("ok")
+    loggers.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")
+
+
+@contextmanager
+def _held(folder: Path, goes_on: bool) -> Iterator[None]:
+    """Keep the folder for this run, in the first process: the others of the same run come to the same folder."""
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    with runs.locked(folder):
+        if not goes_on and (folder / "environment.json").exists():
+            raise InputError(
+                f"hydra.run.dir: {folder} holds a run already; go on with it by resume={folder}, or choose another"
+            )
+        yield
 
 
 class _Record:
@@ -58,7 +80,7 @@ class _Record:
         self.folder = folder
         self.started = time.perf_counter()
         identity = {"fingerprint": runs.fingerprint(config), "code": runs.code_version()}
-        self.environment = records.environment(**identity, **about)
+        self.environment = records.environment(**{**identity, **about})
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write_json("environment.json", self.environment)
 
@@ -68,7 +90,7 @@ class _Record:
         self._write_json("metrics.json", {**results, "convention": convention})
 
     def end(self, status: str, **more: str) -> None:
-        seconds = round(time.perf_counter() - self.started, 3)
+        seconds = round(self.environment.get("seconds", 0.0) + time.perf_counter() - self.started, 3)
         self._write_json("environment.json", {**self.environment, "status": status, "seconds": seconds, **more})
 
     @rank_zero_only

@@ -1,6 +1,7 @@
-"""What the tests share: composing a configuration as run.py does, and real images in a folder."""
+"""What the tests share: composing a configuration and typing commands as a user does, and real images in a folder."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,50 @@ def choices(group: str) -> list[str]:
 
 def data_root() -> Path:
     return Path(os.environ.get("RECON_DATA", ROOT.parent / "shared" / "data"))
+
+
+def type_in(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Type a command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+
+
+class Typed:
+    """A command line carried out in this process, which has torch and lightning already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        self.monkeypatch, self.capfd, self.tmp_path = monkeypatch, capfd, tmp_path
+        monkeypatch.chdir(tmp_path)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Return exit status, output and errors."""
+        from hydra.core.global_hydra import GlobalHydra
+
+        GlobalHydra.instance().clear()
+        import run
+
+        self.monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
+        self.capfd.readouterr()
+        try:
+            status = run.main()
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        return (status, *self.capfd.readouterr())
+
+    def refused(self, *arguments: str) -> str:
+        """Return the one sentence that refuses a command line."""
+        status, _, errors = self(*arguments)
+        assert status == 2, errors
+        assert "Traceback" not in errors
+        (sentence,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+        return sentence
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
+    return Typed(monkeypatch, capfd, tmp_path)
 
 
 @pytest.fixture

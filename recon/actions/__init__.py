@@ -31,21 +31,12 @@ def act(config: DictConfig) -> None:
         return
     _quiet()
     keep_freed_memory()
-    about = {"overrides": overrides, "choices": choices}
+    from recon import interrupt
+
+    about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
-        if resolved["action"] == "train":
-            from recon.actions.train import train
-
-            train(resolved, folder, about)
-        elif resolved["action"] == "evaluate":
-            from recon.actions.evaluate import evaluate
-            from recon.actions.finished import of_run
-
-            evaluate(of_run(resolved, overrides), folder, about)
-        else:
-            raise InputError(
-                f"action={resolved['action']}: there is no such action; choose action=train|evaluate|report|list"
-            )
+        with interrupt.handled():
+            _act(resolved, folder, about, overrides)
     except InputError:
         # Nothing was begun where nothing was written.
         if folder.is_dir() and not any(folder.iterdir()):
@@ -63,6 +54,25 @@ def _only_read(config: dict[str, Any], folder: Path) -> None:
     (report if config["action"] == "report" else show)(config)
 
 
+def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides: list[str]) -> None:
+    from recon.actions.finished import of_resumed, of_run
+
+    if config["resume"]:
+        config, about = of_resumed(config, overrides)
+    if config["action"] == "train":
+        from recon.actions.train import train
+
+        train(config, folder, about)
+    elif config["action"] == "evaluate":
+        from recon.actions.evaluate import evaluate
+
+        evaluate(config if config["resume"] else of_run(config, overrides), folder, about)
+    else:
+        raise InputError(
+            f"action={config['action']}: there is no such action; choose action=train|evaluate|report|list"
+        )
+
+
 def _quiet() -> None:
     """Silence what Lightning says of itself at each start, which is neither about the run nor to be acted on."""
     import lightning.pytorch  # noqa: F401  its import sets the levels
@@ -73,5 +83,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # The module logs at the end of every epoch too, however short.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # The loaders begin with the batch that they are told to (recon/callbacks.py).
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -1,34 +1,48 @@
-"""Working on a finished run: its own configuration, with what the command line says otherwise."""
+"""Working on a run that there is: its own configuration, with what the command line says otherwise."""
 
 from __future__ import annotations
 
-import json
 import re
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
+from recon.runs import RunFolder, code_version
 
-# Groups whose choice on the command line replaces the run's own.
+# Groups whose choice on the command line replaces that of an evaluated run.
 _REPLACEABLE = ("task", "degradation")
+# What is the trained model's, in a configuration; the rest is this machine's and this command's.
+_OF_THE_RUN = (
+    "seed", "early_stopping", "task", "degradation", "augment", "optimizer", "scheduler", "model", "trainer",
+)  # fmt: skip
+# What may be said anew of a run that goes on, as it cannot change the result; a longer training is looked at further.
+_RESUMABLE = ("resume", "runs", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar")
 
 
-def choices_of(arguments: list[str]) -> list[str]:
-    """Tell the group choices of the run that `run=` names, as overrides, where the arguments do not choose anew.
+def words_for(arguments: list[str]) -> list[str]:
+    """Tell what else must be said to Hydra where the arguments name a run to work on, as overrides.
 
-    With them Hydra composes a configuration in which the run's own keys exist, so that `degradation.sigma=0.3` can be
-    said of a run without repeating `degradation=noise`.
+    With the group choices of that run Hydra composes a configuration in which the run's own keys exist, so that
+    `degradation.sigma=0.3` can be said of a run without repeating `degradation=noise`. A run that goes on does so in
+    its own folder.
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if "resume" in given:
+        folder = Path(given["resume"]).absolute()
+        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir='{folder}'"]
+        return [*_choices(folder, given), *place]
     if given.get("action", "train") == "train" or "run" not in given:
         return []
-    try:
-        choices: dict[str, str] = json.loads((Path(given["run"]) / "environment.json").read_text())["choices"]
-    except (OSError, ValueError, KeyError):
-        return []  # of_run says what is wrong with the folder
-    groups = (*_REPLACEABLE, "model", "model/net")
+    return _choices(Path(given["run"]), given)
+
+
+def _choices(folder: Path, given: dict[str, str]) -> list[str]:
+    choices = RunFolder(folder).environment.get("choices", {})
+    groups = ("task", "degradation", "augment", "optimizer", "scheduler", "model", "model/net")
     # What a stranger's folder calls a choice must not reach Hydra as anything else.
-    named = {group: choices.get(group) or "" for group in groups if group not in given}
+    named = {group: str(choices.get(group)) for group in groups if group not in given and choices.get(group)}
     return [f"{group}={choice}" for group, choice in named.items() if re.fullmatch(r"\w+", choice)]
 
 
@@ -46,7 +60,7 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if not config["run"]:
         raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
     recorded = read_config(Path(config["run"]))
-    here = {key: config[key] for key in ("action", "run", "list", "data", "logger", "accelerator")}
+    here = {key: value for key, value in config.items() if key not in _OF_THE_RUN}
     merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
     merged.trainer.precision = recorded["trainer"]["precision"]
     parsed = OverridesParser.create().parse_overrides(overrides)
@@ -58,3 +72,86 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
             OmegaConf.update(merged, override.key_or_group, override.value(), force_add=True)
     taken: Any = OmegaConf.to_container(merged)
     return {str(key): value for key, value in taken.items()}
+
+
+def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take the configuration of the run that `resume=` names; the command line may change what changes no result.
+
+    The number of threads becomes the run's, as sums are taken in another order with another one.
+
+    Args:
+        config: what Hydra composed of the command line.
+        overrides: the command line's own.
+
+    Returns:
+        The configuration, and what `environment.json` should say: what it said before, and that the run went on.
+
+    Raises:
+        InputError: there is no such run, or a key would change the result; the difference is shown.
+    """
+    import torch
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    from recon.checkpoint import read_config
+
+    folder = Path(config["resume"])
+    recorded = read_config(folder, "resume")
+    merged: Any = OmegaConf.create({**recorded, "resume": str(folder)})
+    composed: Any = OmegaConf.create(config)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group.replace("/", ".")
+        said, was = (OmegaConf.select(place, key) for place in (composed, OmegaConf.create(recorded)))
+        if said == was or key == "resume":
+            continue
+        if key == "trainer.max_epochs":
+            _check_longer(recorded, int(said))
+        elif key.split(".")[0] not in _RESUMABLE and key not in _RESUMABLE:
+            raise InputError(
+                f"{key}: {override.input_line} would change the result of {folder} (there it is {_short(was)}); leave "
+                f"it out, or start a new run from its weights with init_from={folder}"
+            )
+        OmegaConf.update(merged, key, said, force_add=True)
+    taken: Any = OmegaConf.to_container(merged)
+    environment = RunFolder(folder).environment
+    if environment.get("status") == "ok" and taken["trainer"]["max_epochs"] == recorded["trainer"]["max_epochs"]:
+        raise InputError(
+            f"resume: {folder} has ended; raise trainer.max_epochs to train on, or test it again with "
+            f"action=evaluate run={folder}"
+        )
+    torch.set_num_threads(int(environment.get("threads") or torch.get_num_threads()))
+    return {str(key): value for key, value in taken.items()}, _went_on(environment)
+
+
+def _went_on(environment: dict[str, Any]) -> dict[str, Any]:
+    """Keep what `environment.json` said of the run, and add that it goes on now."""
+    from recon.console import say
+
+    lasting = ("overrides", "choices", "command", "started", "seconds")
+    kept: dict[str, Any] = {key: value for key, value in environment.items() if key in lasting}
+    now = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": [Path(sys.argv[0]).name, *sys.argv[1:]]}
+    kept["resumed"] = [*environment.get("resumed", []), now]
+    if environment.get("code") != code_version():
+        say("resume: the code has changed since this run began; it may end otherwise than it would have")
+        kept["fingerprint"] = ""  # no sweep takes it for a run of either code
+    return kept
+
+
+def _check_longer(recorded: dict[str, Any], epochs: int) -> None:
+    """Raise InputError where another number of epochs would have changed those that are done."""
+    schedule = str(recorded["scheduler"].get("_target_", "")).rsplit(".", 1)[-1]
+    if schedule in ("OneCycleLR", "CosineAnnealingLR"):
+        raise InputError(
+            f"trainer.max_epochs: the learning rate of {schedule} spans the whole training, so one of another length "
+            "is another run; leave it out, or start a new run with init_from"
+        )
+    if epochs < recorded["trainer"]["max_epochs"]:
+        raise InputError(
+            f"trainer.max_epochs: {epochs} is less than the {recorded['trainer']['max_epochs']} that the run began "
+            "with; give more, or leave it out"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

@@ -1,15 +1,15 @@
 """`action=train`: fit a model, test its best weights, record the run."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
-from recon import build
+from recon import build, interrupt
 from recon.actions.evaluate import test
-from recon.checkpoint import best_or_last, load_weights
+from recon.callbacks import EpochTable
+from recon.checkpoint import best_or_last, latest, load_weights, sweep_up
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
@@ -31,15 +31,28 @@ def train(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[
     data.load()
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
-        started = time.perf_counter()
-        trainer.fit(module, datamodule=data)
-        seconds = time.perf_counter() - started
+        checkpoint = beginning(module, config, folder)
+        with interrupt.deferred():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         load_weights(module, best_or_last(folder))
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
-        results |= throughput(trainer, data, seconds)
+        results |= throughput(trainer, data)
     return results
+
+
+def beginning(module: Module, config: build.Config, folder: Path) -> Path | None:
+    """Put the weights into the module that training starts from, or tell the checkpoint that it goes on from."""
+    if config["resume"]:
+        sweep_up(folder)
+        if (checkpoint := latest(folder)) is not None:
+            say(f"resume: going on from {checkpoint}")
+            return checkpoint
+        say("resume: there is no checkpoint yet; starting from the beginning")
+    if config["init_from"]:
+        load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
+    return None
 
 
 def introduce(module: Module, data: DataModule, trainer: Trainer) -> None:
@@ -53,8 +66,9 @@ def introduce(module: Module, data: DataModule, trainer: Trainer) -> None:
     say(f"data: {type(data.task).__name__} {shape}, {counts} training/validation/test images; {batch} on {device}")
 
 
-def throughput(trainer: Trainer, data: DataModule, seconds: float) -> dict[str, float]:
-    """Measure the fit as a whole, validation and checkpoints included."""
+def throughput(trainer: Trainer, data: DataModule) -> dict[str, float]:
+    """Measure the training as a whole, over all starts of the run, validation and checkpoints included."""
+    seconds = next(callback.seconds for callback in trainer.callbacks if isinstance(callback, EpochTable))  # type: ignore[attr-defined]
     batch = data.train_dataloader().batch_size
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return {"train/seconds": seconds, "train/images_per_second": batches * batch / seconds}

@@ -81,6 +81,9 @@ class PairLoader:
         device: where the pairs are made; None for that of the store. Of a store elsewhere, as a mapped one, each batch
             travels as bytes.
         degraded: the degraded images of the same samples where they are files, smaller by `degradation.scale`.
+
+    Attributes:
+        start: the batch that the next iteration begins with, in training; the one after it begins with the first again.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class PairLoader:
         self.world_size = world_size
         self.device = store.device if device is None else device
         self.degraded = degraded
+        self.start = 0
         self.training = split == "train"
         # A set smaller than one batch still trains, on what it has.
         self.batch_size = min(batch_size, len(store) - len(store) % world_size) if self.training else batch_size
@@ -128,7 +132,8 @@ class PairLoader:
             yield from map(self.pair, self._groups)
             return
         order = keyed.permutation(self.seed, "order", self.epoch, len(self.store))
-        for step in range(len(self)):
+        first, self.start = self.start, 0
+        for step in range(first, len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
             yield self.pair(batch[self.rank :: self.world_size])
 

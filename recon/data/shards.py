@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
+from itertools import count as counted
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -532,7 +533,7 @@ def _decode(contents: _Contents, draws: _Draws, samples: Sequence[_Sample]) -> _
 
 
 @dataclass(eq=False)
-class _Share(IterableDataset[_Batch | InputError]):
+class _Share(IterableDataset[_Batch | InputError | None]):
     """What one rank reads in one pass, cut into batches; each worker takes a run of whole batches.
 
     Attributes:
@@ -543,6 +544,7 @@ class _Share(IterableDataset[_Batch | InputError]):
         stop: the end of its samples; may lie beyond the last one, where the count goes on with the first.
         batch_size: of this rank.
         shuffle: a name for the order in which samples leave the shuffle buffer, or `None` to keep them in order.
+        skip: how many batches of the pass were taken before; they are not decoded, and None comes in their place.
     """
 
     split: ShardSplit
@@ -552,8 +554,9 @@ class _Share(IterableDataset[_Batch | InputError]):
     stop: int
     batch_size: int
     shuffle: str | None
+    skip: int = 0
 
-    def __iter__(self) -> Iterator[_Batch | InputError]:
+    def __iter__(self) -> Iterator[_Batch | InputError | None]:
         """Give the batches of this worker; an InputError is given, as the way out of a worker adds to its sentence."""
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -561,8 +564,11 @@ class _Share(IterableDataset[_Batch | InputError]):
         first, last = (self.start + batches * edge // workers * self.batch_size for edge in (number, number + 1))
         samples = self._shuffled(self.split.read(self.order, first, min(last, self.stop)), number)
         try:
-            while batch := list(islice(samples, self.batch_size)):
-                yield _decode(self.split.contents, self.draws, batch)
+            # The workers give their batches in turn.
+            for place in counted(number, workers):
+                if not (batch := list(islice(samples, self.batch_size))):
+                    break
+                yield None if place < self.skip else _decode(self.split.contents, self.draws, batch)
         except InputError as error:
             yield error
 
@@ -600,6 +606,9 @@ class ShardLoader:
         world_size: how many processes share each batch.
         device: where the pairs are made; each batch travels there as bytes. None for the CPU.
 
+    Attributes:
+        start: the batch that the next iteration begins with, in training; the one after it begins with the first again.
+
     Raises:
         InputError: there are fewer training samples than ranks.
     """
@@ -626,6 +635,7 @@ class ShardLoader:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device("cpu") if device is None else device
+        self.start = 0
         self.training = split == "train"
         # A set smaller than one batch still trains, on what it has.
         enough = min(batch_size, len(source)) // world_size * world_size
@@ -647,13 +657,14 @@ class ShardLoader:
     def __iter__(self) -> Iterator[Pair]:
         """Give the batches of this rank."""
         share, left_out, seen = self._share(), [], 0
+        share.skip, self.start = self.start, 0
         batches: Any = share
         if self.source.workers:
             # With a generator of its own it leaves the run's global one as it was.
             own = torch.Generator()
             batches = DataLoader(share, batch_size=None, num_workers=self.source.workers, generator=own)
         try:
-            for batch in batches:
+            for batch in islice(batches, share.skip, None):
                 if isinstance(batch, InputError):
                     raise batch
                 left_out += batch.left_out

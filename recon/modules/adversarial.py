@@ -59,7 +59,7 @@ class AdversarialModule(Module):
         if self.automatic_optimization:
             return
         for config in self.trainer.lr_scheduler_configs:
-            if config.interval != interval:
+            if config.interval != interval or (interval == "epoch" and (self.current_epoch + 1) % config.frequency):
                 continue
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(self.trainer.callback_metrics[self.monitor or "train/loss"])

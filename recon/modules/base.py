@@ -146,6 +146,13 @@ class Module(LightningModule):
             return keyed.keys(self.seed, name, self.current_epoch, pair.index)
         return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
 
+    def reseed(self, rank: int, step: int) -> None:
+        """Let what the net itself draws, as dropout does, hang on (seed, rank, step): no state is needed to go on."""
+        word = keyed.word(self.seed, "net", rank, step)
+        torch.default_generator.manual_seed(word)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(word)
+
     def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
         """Take one step of the optimiser, which Lightning drives."""
         outcome = self.step(pair)
@@ -165,8 +172,14 @@ class Module(LightningModule):
             trainer.should_stop = True
 
     def on_validation_start(self) -> None:
-        """Look at the losses before weights are validated and kept."""
+        """Look at the losses before weights are validated and kept; let every process validate the same ones.
+
+        Statistics of batch norm are of each process's own images until the next training step; the first's are kept.
+        """
         self.log_steps()
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def note(self, **terms: Tensor) -> None:
         """Keep scalars of one training step without reading them: `self.log` costs 0.3 ms a key and step."""
@@ -176,10 +189,9 @@ class Module(LightningModule):
         """Read the scalars kept since the last call, stop at one that is not finite, log their means."""
         if not self._pending:
             return
-        kept = {name: torch.stack([terms[name] for terms in self._pending]).float() for name in self._pending[0]}
+        kept = self.require_finite()
         self._pending.clear()
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self._require_finite(torch.stack(list(kept.values())), rate)
         means = {f"train/{name}": float(values.mean()) for name, values in kept.items()}
         for logger in self.loggers:
             logger.log_metrics({**means, "train/lr": rate}, step=self.trainer.global_step)
@@ -237,6 +249,8 @@ class Module(LightningModule):
             "scheduler": self.make_scheduler(optimizer, **filled),
             "interval": "step" if per_step else "epoch",
         }
+        if "patience" in wanted:  # a metric is new only after a validation
+            schedule["frequency"] = self.trainer.check_val_every_n_epoch or 1
         if self.automatic_optimization:
             schedule["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": schedule}
@@ -298,19 +312,44 @@ class Module(LightningModule):
         self.table.reset()
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
-        self.log_dict(self.summary, sync_dist=True)
+        # The best weights, validated once more after training, are no point of the learning curve.
+        self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
 
-    def _require_finite(self, kept: Tensor, rate: float) -> None:
-        """Stop at the first of the latest steps with a loss that is not finite: `kept` (terms, steps)."""
-        bad = (~kept.isfinite()).any(0).nonzero()
-        if not len(bad):
-            return
-        step = self.trainer.global_step - kept.shape[1] + int(bad[0]) + 1
-        checkpoint = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or "none yet"
-        raise InputError(
-            f"optimizer.lr: the loss is not finite at step {step} with learning rate {rate:.3g}; "
-            f"lower it or set trainer.gradient_clip_val=1 (last good checkpoint: {checkpoint})"
-        )
+    def require_finite(self) -> dict[str, Tensor]:
+        """Stack the scalars kept since the last look, (steps,) each; raises InputError at one that is not finite."""
+        if not self._pending:
+            return {}
+        kept = {name: values.float() for name, values in self._stacked().items()}
+        bad = (~torch.stack(list(kept.values())).isfinite()).any(0).nonzero()
+        if len(bad):
+            step = self.trainer.global_step - len(self._pending) + int(bad[0]) + 1
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise InputError(
+                f"optimizer.lr: the loss is not finite at step {step} with learning rate {rate:.3g}; lower it or set "
+                "trainer.gradient_clip_val=1 (checkpoints written before are kept)"
+            )
+        return kept
+
+    def _stacked(self) -> dict[str, Tensor]:
+        # Those of a checkpoint are on the CPU.
+        names = self._pending[0] if self._pending else ()
+        return {name: torch.stack([terms[name].to(self.device) for terms in self._pending]) for name in names}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the scalars since the last look and their sums, of every process: each trains on other images."""
+        pending = {name: values.cpu() for name, values in self._stacked().items()}
+        mine = {"pending": pending, "sums": dict(self._sums), "steps": self._steps}
+        checkpoint["losses"] = [mine]
+        if self.trainer.world_size > 1:
+            checkpoint["losses"] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(checkpoint["losses"], mine)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the scalars and sums of this process."""
+        mine = checkpoint["losses"][self.global_rank]
+        steps = zip(*(values.unbind() for values in mine["pending"].values()), strict=True)
+        self._pending = [dict(zip(mine["pending"], values, strict=True)) for values in steps]
+        self._sums, self._steps = mine["sums"], mine["steps"]
 
     @staticmethod
     def _average_of(net: nn.Module, decay: float) -> AveragedModel:

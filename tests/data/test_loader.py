@@ -130,3 +130,11 @@ def test_an_image_smaller_than_the_scale_is_told() -> None:
     ones = torch.ones(2, dtype=torch.int64)
     with pytest.raises(InputError, match=r"^degradation\.scale=3 leaves nothing of an image of 8x2 pixels"):
         make_pair(pixels, ones, ones, ones, None, Downsample(3))
+
+
+def test_a_training_goes_on_with_any_batch_and_then_with_whole_epochs(digits: ImageStore) -> None:
+    loader = train_loader(digits)
+    whole = [pair.index for pair in loader]
+    loader.start = 3
+    assert all(torch.equal(pair.index, index) for pair, index in zip(loader, whole[3:], strict=True))
+    assert all(torch.equal(pair.index, index) for pair, index in zip(loader, whole, strict=True))

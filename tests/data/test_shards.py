@@ -195,6 +195,16 @@ def test_the_last_batch_does_not_leave_out_the_same_samples_always(two: Path) ->
     assert len(found[0]) < len(train.source) == len(set().union(*found))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_goes_on_with_any_batch_and_then_with_whole_epochs(seven: Path, workers: int) -> None:
+    batches = loader(shard_task(seven, workers=workers), "train")
+    whole = order(batches)
+    for start in (1, len(whole) - 1):
+        batches.start = start
+        assert order(batches) == whole[start:]
+        assert order(batches) == whole
+
+
 def test_the_global_generator_is_left_as_it_was(seven: Path) -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
