@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -86,6 +87,7 @@ def _damage(path: Path) -> str | None:
         return str(error)
 
 
+@rank_zero_only
 def sweep_up(folder: Path) -> None:
     """Remove the unfinished files that a killed process left in a run folder."""
     for path in folder.rglob("*.tmp.*"):

@@ -9,7 +9,8 @@ recon trains, tests and records neural networks on images: model × task × degr
 
   python run.py model=gan task=mnist trainer.devices=2
   python run.py model=restoration degradation=blur degradation.sigma=2 trainer.max_epochs=3 seed=3
-  python run.py -m model=inpainting,restoration seed=1,2          one run for each combination
+  python run.py -m model=inpainting,restoration seed=1,2          one run for each combination; again: what is missing
+  python run.py resume=outputs/<day>/<run>                        go on with a run that was stopped or killed
   python run.py action=evaluate run=outputs/<day>/<run>           test a finished run again
   python run.py action=list list.sort=test/psnr                   the runs so far, the best first
   python run.py action=report runs='outputs/**'                   one page that compares them, outputs/report.html

@@ -4,12 +4,12 @@ SIGINT is Ctrl-C; SIGTERM is what a cluster sends to a job that it preempts, and
 SIGUSR1 and SIGUSR2 are what SLURM is asked to send some time before the end of a job's time.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from recon.console import say
 from recon.errors import Interrupted
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -60,4 +60,6 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if not _deferring or _asked:
         raise Interrupted(number)
     _asked.append(number)
-    say("stopping at the next step, after a checkpoint (a second signal stops at once)")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        # Not by print, which a signal may have met in the midst of another line.
+        os.write(2, b"\nstopping at the next step, after a checkpoint (a second signal stops at once)\n")

@@ -65,6 +65,14 @@ class RunFolder:
         return "lost" if status == "running" and not is_alive(self.path) else status
 
     @property
+    def epochs(self) -> int:
+        """How many epochs have ended."""
+        try:
+            return max(0, len((self.path / "metrics.csv").read_text().splitlines()) - 1)
+        except OSError:
+            return 0
+
+    @property
     def has_checkpoint(self) -> bool:
         """Is there a checkpoint to go on from?"""
         return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))

@@ -234,6 +234,13 @@ def test_a_schedule_that_spans_the_training_has_one_length(typed: Typed) -> None
     assert "CosineAnnealingLR spans the whole training" in typed.refused("resume=run", "trainer.max_epochs=2")
 
 
+def test_more_epochs_of_a_run_that_stopped_early_are_refused(typed: Typed) -> None:
+    words = ["model=classifier", "early_stopping=1", "optimizer=sgd", "optimizer.lr=1e-9", "hydra.run.dir=run"]
+    assert typed(*QUICK, *words, "trainer.max_epochs=9")[0] == 0
+    assert "ended after 2 of 9 epochs" in typed.refused("resume=run", "trainer.max_epochs=10")
+    assert "trainer.max_epochs: ten is less" in typed.refused("resume=run", "trainer.max_epochs=ten")
+
+
 def test_a_new_run_starts_from_the_weights_of_another(typed: Typed) -> None:
     quick = [word for word in QUICK if "max_epochs" not in word]
     assert typed("model=autoencoder", "trainer.max_epochs=1", "hydra.run.dir=first", *quick)[0] == 0

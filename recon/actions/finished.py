@@ -31,7 +31,8 @@ def words_for(arguments: list[str]) -> list[str]:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if "resume" in given:
         folder = Path(given["resume"]).absolute()
-        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir='{folder}'"]
+        quoted = str(folder).replace("'", "\\'")
+        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir='{quoted}'"]
         return [*_choices(folder, given), *place]
     if given.get("action", "train") == "train" or "run" not in given:
         return []
@@ -105,7 +106,7 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
         if said == was or key == "resume":
             continue
         if key == "trainer.max_epochs":
-            _check_longer(recorded, int(said))
+            _check_longer(folder, recorded, said)
         elif key.split(".")[0] not in _RESUMABLE and key not in _RESUMABLE:
             raise InputError(
                 f"{key}: {override.input_line} would change the result of {folder} (there it is {_short(was)}); leave "
@@ -137,18 +138,23 @@ def _went_on(environment: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_longer(recorded: dict[str, Any], epochs: int) -> None:
-    """Raise InputError where another number of epochs would have changed those that are done."""
+def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
+    """Raise InputError where another number of epochs would have changed those that are done, or nothing at all."""
+    begun = recorded["trainer"]["max_epochs"]
     schedule = str(recorded["scheduler"].get("_target_", "")).rsplit(".", 1)[-1]
     if schedule in ("OneCycleLR", "CosineAnnealingLR"):
         raise InputError(
             f"trainer.max_epochs: the learning rate of {schedule} spans the whole training, so one of another length "
             "is another run; leave it out, or start a new run with init_from"
         )
-    if epochs < recorded["trainer"]["max_epochs"]:
+    if not isinstance(epochs, int) or epochs < begun:
         raise InputError(
-            f"trainer.max_epochs: {epochs} is less than the {recorded['trainer']['max_epochs']} that the run began "
-            "with; give more, or leave it out"
+            f"trainer.max_epochs: {epochs} is less than the {begun} that the run began with; give more, or leave it out"
+        )
+    if RunFolder(folder).status == "ok" and (trained := RunFolder(folder).epochs) < begun:
+        raise InputError(
+            f"trainer.max_epochs: {folder} ended after {trained} of {begun} epochs, by early_stopping, max_steps "
+            "or max_time, so that more epochs change nothing; start a new run with init_from"
         )
 
 
