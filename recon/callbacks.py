@@ -13,11 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from recon import interrupt
 from recon.checkpoint import BEST, LAST
 from recon.errors import Interrupted
-from recon.loggers import log_image
+from recon.loggers import log_image, log_results
 from recon.modules.base import Module
 from recon.records import grid, write_csv, write_image, write_json
 
@@ -66,6 +67,8 @@ class Checkpoints(Seldom, Checkpoint):
         self.steps = steps
         self.best: float | None = None
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
+        self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
+        self._rank, self._several = 0, False
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
 
@@ -73,15 +76,20 @@ class Checkpoints(Seldom, Checkpoint):
     # that checkpoints are written, and nowhere else.
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Write a checkpoint before this step when it is time, and stop when a signal asked for it."""
+        place = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        pl_module.reseed(self._rank, place)  # type: ignore[operator]
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        place = trainer.fit_loop.total_batch_idx
-        due = (place > 0 and batch_idx == 0) or (self.steps and place % self.steps == 0) or self._overdue()
-        due, stop = self._agreed(trainer, bool(due), interrupt.asked(), batch_idx)
+        due, stop = batch_idx == 0 or bool(self.steps and place % self.steps == 0), interrupt.asked()
+        if not self._several:
+            due |= self._overdue()
+        elif due or batch_idx % 10 == 0:  # the processes have clocks and signals of their own
+            due, stop = self._agreed(trainer, due or self._overdue(), stop)
+        else:
+            stop = 0
         if self._written is None:
             self._written = place  # what the training went on from
-            # Lightning would leave out the schedule of a metric in the epoch that a training goes on in.
-            trainer.fit_loop._restarting = False
+            self._restarted(trainer)
         if (due or stop) and self._written != place:
             self.write(trainer, place)
         if stop:
@@ -92,6 +100,7 @@ class Checkpoints(Seldom, Checkpoint):
         interrupt.take_back()
         trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
         self._written_at = time.monotonic()
+        self._rank, self._several = trainer.global_rank, trainer.world_size > 1
         trainer.callback_metrics.update(self._metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,7 +130,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the end of training, from which a longer one may go on."""
         self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
-        _, stop = self._agreed(trainer, False, interrupt.asked(), 0)
+        stop = interrupt.asked() if not self._several else self._agreed(trainer, False, interrupt.asked())[1]
         if stop:
             raise Interrupted(stop)
 
@@ -133,18 +142,21 @@ class Checkpoints(Seldom, Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         self._written, self._written_at = place, time.monotonic()
 
+    def _restarted(self, trainer: Trainer) -> None:
+        """End Lightning's restart at the first step: it would leave out an epoch's schedule, and has counted a turn."""
+        trainer.fit_loop._restarting = False
+        if self._stepped is not None:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
+
     def _write_best(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / BEST, weights_only=True)
 
     def _overdue(self) -> bool:
         return self.minutes is not None and time.monotonic() - self._written_at > 60 * self.minutes
 
-    def _agreed(self, trainer: Trainer, due: bool, stop: int, batch_idx: int) -> tuple[bool, int]:
-        """Agree with the other processes, which have clocks and signals of their own, every ten steps."""
-        if trainer.world_size == 1:
-            return due, stop
-        if batch_idx % 10 and not (self.steps and due):
-            return False, 0
+    @staticmethod
+    def _agreed(trainer: Trainer, due: bool, stop: int) -> tuple[bool, int]:
+        """Do what any of the processes wishes."""
         wishes = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
         return bool(wishes[0]), int(wishes[1])
@@ -165,6 +177,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the metrics out again."""
         self._metrics = checkpoint["metrics"]
+        self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
 def between_steps(loop: dict[str, Any]) -> None:
@@ -310,16 +323,21 @@ class Pictures(Seldom):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test images."""
-        self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        """Draw the first test images, and show the table of all with them."""
+        columns = self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Module)
+        for logger in trainer.loggers:
+            log_results(logger, pl_module.results, columns, trainer.global_step)
 
-    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> None:
+    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> dict[str, Tensor]:
         assert isinstance(module, Module)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            picture = grid(module.pictures(loader.preview(self.count)))
+            columns = module.pictures(loader.preview(self.count))
+        picture = grid(columns)
         write_image(self.folder / "images" / f"{name}.png", picture)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
+        return columns
 
 
 class ProgressBar(Seldom, RichProgressBar):

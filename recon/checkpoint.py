@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import zipfile
@@ -32,17 +31,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save `checkpoint` at `path`; raises InputError when the disk is full, what was there is kept."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        try:
-            path = Path(path)
-            write_bytes(path, buffer.getbuffer(), path.with_name(PREVIOUS) if path.name == LAST else None)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            size = buffer.getbuffer().nbytes >> 20
-            raise InputError(
-                f"hydra.run.dir: the disk is full: writing {path} needs {size} MB; free some space or choose another "
-                f"folder (checkpoints written before are kept)"
-            ) from error
+        path = Path(path)
+        write_bytes(path, buffer.getbuffer(), path.with_name(PREVIOUS) if path.name == LAST else None)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint as tensors and plain values; anything else in it is refused."""

@@ -1,26 +1,50 @@
-"""Where the numbers and images are mirrored: W&B, TensorBoard, CSV or nowhere. The run folder is the truth."""
+"""Where the numbers and images are mirrored: W&B, TensorBoard, CSV or nowhere. The run folder is the truth.
+
+Nothing a dashboard does reaches the run: every call is handed to a thread of its own, in which it may fail or hang.
+The first that does ends the logging with one line; the run goes on.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from recon import dashboards, records
 from recon.console import say
+from recon.dashboards import About, Dashboard
 from recon.errors import InputError
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
     from PIL.Image import Image
+    from torch import Tensor
+
+_KINDS: dict[str, tuple[str, type[dashboards.WandB | dashboards.TensorBoard | dashboards.CSV]]] = {
+    "wandb": ("W&B", dashboards.WandB),
+    "tensorboard": ("TensorBoard", dashboards.TensorBoard),
+    "csv": ("CSV", dashboards.CSV),
+}
 
 
 def make(
-    kind: str, folder: Path, config: dict[str, Any], project: str, group: str | None, name: str | None, tags: list[str]
-) -> Logger | None:
-    """Make the logger that the user chose.
+    kind: str,
+    folder: Path,
+    config: Mapping[str, Any],
+    project: str,
+    group: str | None,
+    name: str | None,
+    tags: list[str],
+) -> Mirror | None:
+    """Make the logger that the user chose; on the folder of an earlier run it goes on with what that one logged.
 
     Args:
         kind: "auto" (W&B when logged in or WANDB_MODE is set, otherwise none; a line says which), "wandb",
@@ -31,83 +55,165 @@ def make(
         group: the W&B group, or None.
         name: the W&B run's name, or None for that of the folder.
         tags: the W&B run's tags.
+
+    Raises:
+        InputError: what the logger needs is not installed.
     """
     if kind == "auto":
-        kind = "wandb" if os.environ.get("WANDB_MODE") or _logged_in() else "none"
+        kind = "wandb" if os.environ.get("WANDB_MODE") or dashboards.logged_in() else "none"
         say(f"logger: {kind} (logger=wandb|tensorboard|csv|none chooses)")
-    if kind == "wandb":
-        return _wandb(folder, config, project)
-    if kind == "tensorboard":
-        return _tensorboard(folder)
-    if kind == "csv":
-        return _csv(folder)
-    return None
+    if kind == "none":
+        return None
+    title, dashboard = _KINDS[kind]
+    if kind != "csv" and find_spec(kind) is None:
+        package = {"wandb": "wandb", "tensorboard": "'recon[tensorboard]'"}[kind]
+        raise InputError(f"logger: {title} is not installed; pip install {package}, or choose logger=csv|none")
+    about = About(folder, config, project, group, name, list(tags))
+    return Mirror(title, folder, lambda: dashboard(about), dashboard.abandon)
 
 
-def _csv(folder: Path) -> Logger:
-    from lightning.pytorch.loggers import CSVLogger
+class Mirror(Logger):
+    """Lightning's face of a dashboard: it takes everything at once, and a thread passes it on.
 
-    return CSVLogger(folder, name="csv", version="")
+    The thread starts with the first call, so that a run that is refused leaves nothing behind. Only the first process
+    of a run logs.
 
+    Args:
+        title: the dashboard's name, for messages.
+        folder: the run folder.
+        opens: makes the dashboard; called in the thread, as it may wait for a server.
+        abandon: lets go of it, also while it is being made.
+    """
 
-def _tensorboard(folder: Path) -> Logger:
-    from lightning.pytorch.loggers import TensorBoardLogger
+    patience = 60.0  # seconds that one call may take
+    last_patience = 40.0  # seconds that the end of a run waits for the last calls; W&B itself gives up after 30
 
-    try:
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise InputError("logger: TensorBoard is not installed; pip install 'recon[tensorboard]'") from error
+    def __init__(self, title: str, folder: Path, opens: Callable[[], Dashboard], abandon: Callable[[], None]) -> None:
+        super().__init__()
+        self.title = title
+        self.folder = folder
+        self._opens = opens
+        self._abandon = abandon
+        self._dashboard: Dashboard | None = None
+        self._calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._began: float | None = None  # when the call that the thread is at began
+        self._off = False
+        self._step = 0
 
+    # What Lightning asks for ---------------------------------------------------------------------------------------
 
-def _wandb(folder: Path, config: dict[str, Any], project: str) -> Logger:
-    """Log as WANDB_MODE says, else online with a key and offline without."""
-    from lightning.pytorch.loggers import WandbLogger
-    from wandb import Settings
+    @property
+    def name(self) -> str:
+        """No folder of its own."""
+        return ""
 
-    offline = (os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")) == "offline"
-    if offline:
-        say(f"logger: W&B is offline; upload later with: wandb sync {folder}/wandb/offline-run-*")
-    # Without the bound a machine without network waits 100 s for the first answer.
-    settings = Settings(init_timeout=15, silent=True, x_disable_stats=offline)
-    return WandbLogger(
-        project=project, name=folder.name, save_dir=folder, offline=offline, config=config, settings=settings
-    )
+    @property
+    def version(self) -> str:
+        """No folder of its own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.folder)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The dashboard has the configuration already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Show numbers."""
+        self.send("scalars", dict(metrics), self._at(step))
+
+    def finalize(self, status: str) -> None:
+        """Lightning says this after each of fit, validate and test; `finish` is the end."""
+
+    # What recon asks for -------------------------------------------------------------------------------------------
+
+    @rank_zero_only
+    def send(self, method: str, *arguments: Any) -> None:
+        """Have the thread call a method of the dashboard; this never fails and never waits."""
+        if self._off:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"{self.title} logger", daemon=True)
+            self._began = time.monotonic()
+            self._thread.start()
+        if self._began is not None and time.monotonic() - self._began > self.patience:
+            self._give_up(f"no answer for {self.patience:.0f} s")
+            return
+        self._calls.put((method, arguments))
+
+    def close(self, metrics: Mapping[str, float], status: str) -> None:
+        """Wait a while for the last calls, then end."""
+        self.send("close", dict(metrics), status)
+        self._calls.put(None)
+        if self._thread is None:
+            return
+        try:
+            self._thread.join(2)
+            if self._thread.is_alive() and not self._off:
+                worth_it = self._dashboard is None or self._dashboard.answers()
+                patience = self.last_patience if worth_it else 3.0
+                say(f"logger: {self.title} is being given the last of it, for {patience:.0f} s at most")
+                self._thread.join(patience)
+        finally:
+            if self._thread.is_alive():
+                self._give_up("it did not take the last of it in time")
+
+    def _at(self, step: int | None) -> int:
+        """The training step to log at: Lightning's own steps are one behind recon's, and dashboards go forward only."""
+        self._step = max(self._step, step or 0)
+        return self._step
+
+    def _work(self) -> None:
+        try:
+            self._dashboard = self._opens()
+            self._began = None
+            while (call := self._calls.get()) is not None and not self._off:
+                method, arguments = call
+                self._began = time.monotonic()
+                getattr(self._dashboard, method)(*arguments)
+                self._began = None
+        except BaseException as error:  # whatever it is, it ends in this thread
+            self._give_up(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".: "))
+
+    def _give_up(self, reason: str) -> None:
+        if self._off:
+            return
+        self._off = True
+        say(f"logger: {self.title} failed ({reason}); the run goes on without it; everything is in {self.folder}")
+        letting_go = threading.Thread(target=self._let_go, daemon=True)
+        letting_go.start()
+        letting_go.join(2)
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(BaseException):  # wandb ends its process with SystemExit
+            self._abandon()
 
 
 def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
-    """Show an image in a logger that can."""
-    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+    """Show a picture."""
+    if isinstance(logger, Mirror):
+        logger.send("image", name, image, logger._at(step))
 
-    if isinstance(logger, WandbLogger):
-        logger.log_image(name, [image], step=step)
-    elif isinstance(logger, TensorBoardLogger):
-        import numpy
 
-        logger.experiment.add_image(name, numpy.asarray(image), step, dataformats="HWC")
+def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[str, Tensor], step: int) -> None:
+    """Show the table of a test.
+
+    Args:
+        logger: of the run.
+        columns: (N,) each, a value for each test image.
+        samples: (B,C,H,W) each in [0,1], pictures of the first B of them.
+        step: the training step.
+    """
+    if isinstance(logger, Mirror):
+        pictures = {name: records.pixels(images).numpy() for name, images in samples.items()}
+        logger.send("results", dict(columns), pictures, logger._at(step))
 
 
 @rank_zero_only
-def finish(logger: Logger | None, metrics: Mapping[str, float], failed: bool) -> None:
-    """Close a logger with the run's metrics; a W&B run ends with the exit code of the run."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    if isinstance(logger, WandbLogger):
-        logger.experiment.summary.update(dict(metrics))
-        logger.experiment.finish(exit_code=int(failed))
-    elif logger is not None:
-        logger.finalize("failed" if failed else "success")
-
-
-def _logged_in() -> bool:
-    """Is there a W&B key in the environment or in the file that `wandb login` writes?"""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import netrc
-    from urllib.parse import urlparse
-
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        known = netrc.netrc(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return host in known or "api.wandb.ai" in known or "api.forge.coreweave.com" in known
+def finish(logger: Logger | None, metrics: Mapping[str, float], status: str) -> None:
+    """Close a logger with the run's metrics and "ok", "failed" or "interrupted"; W&B makes an exit code of it."""
+    if isinstance(logger, Mirror):
+        logger.close(metrics, status)

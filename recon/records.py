@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from recon.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +29,9 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
         path: the file.
         data: its content.
         former: where the file that was there goes, or None.
+
+    Raises:
+        InputError: the disk is full; what was there is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
@@ -37,6 +43,13 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
         if former is not None and path.exists():
             os.replace(path, former)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"hydra.run.dir: the disk is full: writing {path} needs {len(data) / (1 << 20):.3g} MB; free some space "
+            "and go on with resume=<run folder>, or choose another folder (what was written before is kept)"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -81,7 +94,6 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     Args:
         columns: (B,C,H,W) each, C = 1 or 3 (others show their first channel), values in [0,1] (clamped).
     """
-    import torch
     from PIL import Image, ImageDraw
 
     sample = next(iter(columns.values()))
@@ -94,12 +106,19 @@ def grid(columns: Mapping[str, Tensor]) -> Image:
     for column, (name, images) in enumerate(columns.items()):
         left = gap + column * cell_width
         draw.text((left, 1), name, fill="black")
-        shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-        pixels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
-        for row, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        for row, image in enumerate(pixels(images).numpy()):
             enlarged = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, header + row * cell_height))
     return sheet
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Turn images (B,C,H,W) into (B,H,W,3) uint8 on the CPU; C = 1 or 3, of others the first channel is shown."""
+    import torch
+
+    shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    levels = shown.detach().float().cpu().nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1)
 
 
 def heatmap(table: Tensor) -> Image:

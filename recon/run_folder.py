@@ -35,7 +35,7 @@ def recorded(
     Raises:
         InputError: another process is at work in the folder, or it holds a run that this one does not go on with.
     """
-    with _held(folder, bool(config["resume"])):
+    with _held(folder, bool(config.get("resume"))):
         record = _Record(folder, config, about)
         results: dict[str, float] = {}
         try:
@@ -43,8 +43,9 @@ def recorded(
         except BaseException as error:
             # Lightning makes an exit of Ctrl-C.
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
-            record.end("interrupted" if interrupted else "failed", error=f"{type(error).__name__}: {error}")
-            loggers.finish(logger, results, failed=True)
+            status = "interrupted" if interrupted else "failed"
+            record.end(status, error=f"{type(error).__name__}: {error}")
+            loggers.finish(logger, results, status)
             if interrupted:
                 say(f"go on with: python run.py resume={folder}")
             if isinstance(error, SystemExit):
@@ -53,7 +54,7 @@ def recorded(
         # The record comes first: it must not hang on what a logger's server does.
         record.metrics(results)
         record.end("ok")
-    loggers.finish(logger, results, failed=False)
+    loggers.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")
 

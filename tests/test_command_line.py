@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -127,19 +126,6 @@ def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:
     metrics = json.loads((folder_of(output) / "metrics.json").read_text())
     assert 0 <= metrics["test/recognised"] <= 1
     assert 1 <= metrics["test/classes"] <= 10
-
-
-@pytest.mark.parametrize("logger", ["csv", "tensorboard"])
-def test_loggers_mirror_the_numbers(logger: str, typed: Typed) -> None:
-    if logger == "tensorboard":
-        pytest.importorskip("tensorboard")
-    status, output, errors = typed(*[word for word in QUICK if "logger" not in word], f"logger={logger}")
-    assert status == 0, errors
-    files = [path for path in (folder_of(output) / logger).rglob("*") if path.is_file()]
-    assert files
-    content = b"".join(path.read_bytes() for path in files)
-    assert b"val/psnr" in content
-    assert logger == "csv" or b"images/validation" in content
 
 
 RESTORE = ["model=restoration"]
@@ -296,47 +282,3 @@ def test_early_stopping_ends_a_run_that_does_not_improve(typed: Typed) -> None:
     )  # fmt: skip
     assert status == 0
     assert len((folder_of(output) / "metrics.csv").read_text().splitlines()) == 1 + 3
-
-
-def exit_code_of(path: Path) -> int:
-    """Read the exit code that an offline W&B run will be uploaded with from its log (LevelDB's log format)."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, place, message, codes = path.read_bytes(), 7, b"", []
-    while place + 7 <= len(data):
-        if 32768 - place % 32768 < 7:  # what is left of a block is padding
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        message += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = Record.FromString(message)
-            message = b""
-            if record.WhichOneof("record_type") == "exit":
-                codes.append(record.exit.exit_code)
-    (code,) = codes
-    return int(code)
-
-
-def test_wandb_runs_offline_and_ends_with_the_right_exit_code(tmp_path: Path) -> None:
-    quick = [word for word in QUICK if "logger" not in word]
-    home = {"WANDB_MODE": "offline", "HOME": str(tmp_path), "WANDB_API_KEY": ""}
-    good = type_in("logger=auto", f"hydra.run.dir={tmp_path}/good", *quick, **home)
-    assert good.returncode == 0, good.stderr
-    assert "logger: wandb" in good.stdout
-    assert "wandb sync" in good.stdout
-    assert good.stdout.strip().splitlines()[-1] == f"run: {tmp_path}/good"
-    (record,) = (tmp_path / "good" / "wandb").glob("offline-run-*/*.wandb")
-    content = record.read_bytes()
-    for name in (b"train/loss", b"test/psnr", b"images/validation"):
-        assert name in content, name
-    assert exit_code_of(record) == 0
-
-    bad = type_in(
-        "logger=wandb", f"hydra.run.dir={tmp_path}/bad", "model=restoration", "optimizer=sgd", "optimizer.lr=1e20",
-        *[word for word in quick if "max_steps" not in word], **home,
-    )  # fmt: skip
-    assert bad.returncode == 2
-    (record,) = (tmp_path / "bad" / "wandb").glob("offline-run-*/*.wandb")
-    assert exit_code_of(record) == 1

@@ -87,6 +87,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     table = list(csv.DictReader((folder / "metrics.csv").open()))
     return {
         **{part: digest(last[part]) for part in ("state_dict", "optimizer_states", "lr_schedulers", "losses")},
+        "axis": last["loops"]["fit_loop"]["epoch_loop.state_dict"],
         "best": digest(load(folder / "checkpoints" / "best.ckpt")["state_dict"]),
         "metrics": {k: v for k, v in json.loads((folder / "metrics.json").read_text()).items() if k not in timed},
         "table": [{k: v for k, v in row.items() if k != "seconds"} for row in table],
@@ -269,7 +270,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("recon.checkpoint.write_bytes", full)
+        patch.setattr("recon.records.os.fsync", full)
         with pytest.raises(InputError, match="the disk is full"):
             train(config, folder, {})
     assert digest(load(folder / "checkpoints" / "last.ckpt")) == before

@@ -13,6 +13,10 @@ from recon.runs import RunFolder, code_version
 
 # Groups whose choice on the command line replaces that of an evaluated run.
 _REPLACEABLE = ("task", "degradation")
+# What is the trained model's, in a configuration; the rest is this machine's and this command's.
+_OF_THE_RUN = (
+    "seed", "early_stopping", "task", "degradation", "augment", "optimizer", "scheduler", "model", "trainer",
+)  # fmt: skip
 # What may be said anew of a run that goes on, as it cannot change the result; a longer training is looked at further.
 _RESUMABLE = ("resume", "runs", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar")
 
@@ -56,7 +60,7 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if not config["run"]:
         raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
     recorded = read_config(Path(config["run"]))
-    here = {key: config[key] for key in ("action", "run", "resume", "init_from", "data", "logger", "accelerator")}
+    here = {key: value for key, value in config.items() if key not in _OF_THE_RUN}
     merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
     merged.trainer.precision = recorded["trainer"]["precision"]
     parsed = OverridesParser.create().parse_overrides(overrides)

@@ -59,6 +59,7 @@ class Module(LightningModule):
     mode: str = "min"
 
     # Lightning skips a hook that is not callable; an empty one costs time at every training step.
+    on_train_batch_start: Any = None
     on_before_zero_grad: Any = None
     on_before_backward: Any = None
     on_after_backward: Any = None
@@ -140,10 +141,9 @@ class Module(LightningModule):
             return keyed.keys(self.seed, name, self.current_epoch, pair.index)
         return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
 
-    def on_train_batch_start(self, batch: Pair, batch_idx: int) -> None:
-        """Let what the net itself draws, as dropout does, hang on (seed, rank, batch): no state is needed to go on."""
-        place = self.trainer.fit_loop.total_batch_idx
-        word = keyed.word(self.seed, "net", self.global_rank, place)
+    def reseed(self, rank: int, step: int) -> None:
+        """Let what the net itself draws, as dropout does, hang on (seed, rank, step): no state is needed to go on."""
+        word = keyed.word(self.seed, "net", rank, step)
         torch.default_generator.manual_seed(word)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(word)
@@ -290,7 +290,8 @@ class Module(LightningModule):
         self.table.reset()
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
-        self.log_dict(self.summary, sync_dist=True)
+        # The best weights, validated once more after training, are no point of the learning curve.
+        self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
 
     def require_finite(self) -> dict[str, Tensor]:
         """Stack the scalars kept since the last look, (steps,) each; raises InputError at one that is not finite."""

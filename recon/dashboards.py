@@ -1,0 +1,345 @@
+"""What each dashboard does with numbers, images and the table of results. `recon.loggers` keeps their faults away."""
+
+from __future__ import annotations
+
+import csv
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recon.console import say
+from recon.records import write_csv, write_text
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class About:
+    """What a dashboard shows of a run besides its numbers.
+
+    Attributes:
+        folder: the run folder, where dashboards keep their files too.
+        config: the resolved configuration.
+        project: the W&B project.
+        group: the W&B group, or None.
+        name: the W&B run's name, or None for that of the folder.
+        tags: the W&B run's tags.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    project: str
+    group: str | None
+    name: str | None
+    tags: list[str]
+
+
+class Dashboard(Protocol):
+    """What a dashboard can be told; steps never go down."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show numbers of a training step."""
+
+    def image(self, name: str, image: Image, step: int) -> None:
+        """Show a picture."""
+
+    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+        """Show the table of a test.
+
+        Args:
+            columns: (N,) each, a value for each test image.
+            samples: (B,H,W,3) uint8 each, pictures of the first B of them.
+            step: the training step.
+        """
+
+    def close(self, metrics: Mapping[str, float], status: str) -> None:
+        """End with the run's metrics and "ok", "failed" or "interrupted"."""
+
+    @staticmethod
+    def abandon() -> None:
+        """Let go without waiting for anything: a call has failed or hangs, be it the one that makes the dashboard."""
+
+    def answers(self) -> bool:
+        """Is it worth waiting for the last of it?"""
+
+
+class CSV:
+    """All that was logged, one row a call, in `csv/metrics.csv`; a run that is resumed goes on with the same table."""
+
+    seconds_between_writes = 10.0
+
+    def __init__(self, about: About) -> None:
+        self.path = about.folder / "csv" / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+        self._first = True
+        self._written = time.monotonic()
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a row."""
+        if self._first and self.path.exists():
+            # What an earlier process did after the checkpoint that this one goes on from is done again.
+            with open(self.path, newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+        self._first = False
+        self.rows.append({"step": step, **values})
+        if time.monotonic() - self._written > self.seconds_between_writes:
+            self._write()
+
+    def image(self, name: str, image: Image, step: int) -> None:
+        """A table has no place for pictures."""
+
+    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+        """`per_image.csv` has them."""
+
+    def close(self, metrics: Mapping[str, float], status: str) -> None:
+        """Write what is left."""
+        if self.rows:
+            self._write()
+
+    @staticmethod
+    def abandon() -> None:
+        """Nothing is held."""
+
+    def answers(self) -> bool:
+        """A disk does, or raises."""
+        return True
+
+    def _write(self) -> None:
+        write_csv(self.path, self.rows)
+        self._written = time.monotonic()
+
+
+class TensorBoard:
+    """Event files in `tensorboard/`."""
+
+    def __init__(self, about: About) -> None:
+        self.folder = about.folder / "tensorboard"
+        self._writer: Any = None
+
+    def _open(self, step: int) -> Any:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # TensorBoard forgets what an earlier process did after the checkpoint that this one goes on from.
+            earlier = any(self.folder.glob("events.*"))
+            self._writer = SummaryWriter(str(self.folder), purge_step=step if earlier else None, flush_secs=10)
+        return self._writer
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a point to each curve."""
+        for name, value in values.items():
+            self._open(step).add_scalar(name, value, step)
+
+    def image(self, name: str, image: Image, step: int) -> None:
+        """Add a picture."""
+        import numpy
+
+        self._open(step).add_image(name, numpy.asarray(image), step, dataformats="HWC")
+
+    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+        """TensorBoard has no tables; `per_image.csv` has them."""
+
+    def close(self, metrics: Mapping[str, float], status: str) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @staticmethod
+    def abandon() -> None:
+        """The writer's thread ends with the process."""
+
+    def answers(self) -> bool:
+        """A disk does, or raises."""
+        return True
+
+
+class WandB:
+    """A W&B run: as WANDB_MODE says, else online with a key and a server that answers, else offline.
+
+    An offline run holds all that an online one does; `wandb sync` uploads it. A run folder is one W&B run, however
+    often it is resumed: its id lies in `wandb/id`. What an earlier process logged after the checkpoint that this one
+    goes on from comes again with the same steps and the same values, as only so nothing is lost that a kill kept from
+    the disk; the server takes each step once.
+    """
+
+    most_rows = 2000  # of the table of test images, which costs W&B 0.1 s for 1 000; `per_image.csv` has all
+
+    def __init__(self, about: About) -> None:
+        # W&B's reports of its own faults would wait, and complain, where its server does not answer.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        self.folder = about.folder
+        mode = os.environ.get("WANDB_MODE")
+        if mode is None:
+            reason = "there is no key" if not logged_in() else unreachable(_base_url())
+            mode = "offline" if reason else "online"
+            if reason:
+                self._say_offline(reason)
+        elif mode in ("offline", "dryrun"):
+            self._say_offline(f"WANDB_MODE={mode} says so")
+        try:
+            self.run = self._start(about, mode)
+        except Exception as error:
+            if mode in ("offline", "dryrun", "disabled"):
+                raise
+            self._say_offline(" ".join(str(error).split("{")[0].split()).rstrip(".: ")[:200])
+            wandb.teardown()  # the service still holds the run's id
+            mode = "offline"
+            self.run = self._start(about, mode)
+        self.online = mode not in ("offline", "dryrun", "disabled")
+
+    def _say_offline(self, reason: str) -> None:
+        say(f"logger: W&B is offline, as {reason}; upload later with: wandb sync {self.folder}/wandb/offline-run-*")
+
+    def _start(self, about: About, mode: Any) -> Any:
+        import wandb
+
+        # W&B Launch's inputs: recon has none, and to look for them imports what takes 1 s.
+        wandb.Run._detect_and_apply_job_inputs = lambda run: None  # type: ignore[method-assign,assignment]
+        settings = wandb.Settings(
+            init_timeout=15,
+            finish_timeout=30,
+            silent=True,
+            console="off",  # a service that dies must not take print() along
+            x_disable_stats=mode != "online",
+            x_save_requirements=False,  # environment.json says what is installed
+            x_transaction_log_flush_interval=1,  # seconds that a kill may lose
+        )
+        return wandb.init(
+            project=about.project,
+            group=about.group,
+            name=about.name or about.folder.name,
+            tags=about.tags or None,
+            job_type=about.config.get("action"),
+            config=dict(about.config),
+            allow_val_change=True,
+            dir=about.folder,
+            id=run_id(about.folder),
+            resume="allow",
+            mode=mode,
+            settings=settings,
+        )
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a point to each curve; what has the same step becomes one row."""
+        self.run.log(dict(values), step=step)
+
+    def image(self, name: str, image: Image, step: int) -> None:
+        """Add a picture."""
+        import wandb
+
+        self.run.log({name: wandb.Image(image)}, step=step)
+
+    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+        """Add the table of test images, the first ones with their pictures, and the chart of the confusion matrix."""
+        import wandb
+
+        lists = {name: column.tolist() for name, column in columns.items()}
+        for name in ("prediction", "label"):
+            if name in lists:
+                lists[name] = [int(value) for value in lists[name]]
+        count = min(len(lists["index"]), self.most_rows)
+        pictures = {
+            name: [*map(wandb.Image, images[:count]), *[None] * (count - len(images))]
+            for name, images in samples.items()
+        }
+        cells = [values[:count] for values in lists.values()]
+        rows = list(map(list, zip(*cells, *pictures.values(), strict=True)))
+        # The types of the columns are those of the first rows: W&B would look at every cell.
+        first = 1 + max(map(len, samples.values()), default=0)
+        table = wandb.Table(columns=[*lists, *pictures], data=rows[:first])
+        table.data += rows[first:]
+        shown: dict[str, Any] = {"test/per_image": table}
+        if "prediction" in lists:
+            classes = range(1 + max(*lists["label"], *lists["prediction"]))
+            shown["test/confusion"] = wandb.plot.confusion_matrix(
+                y_true=lists["label"], preds=lists["prediction"], class_names=[str(name) for name in classes]
+            )
+        with self._staged_in_the_folder():
+            self.run.log(shown, step=step)
+
+    @contextmanager
+    def _staged_in_the_folder(self) -> Iterator[None]:
+        """Keep the pictures of tables in the run folder until they are uploaded; W&B would in the home folder."""
+        if os.environ.get("WANDB_DATA_DIR"):
+            yield
+            return
+        os.environ["WANDB_DATA_DIR"] = str(self.folder / "wandb" / "staging")
+        try:
+            yield
+        finally:
+            del os.environ["WANDB_DATA_DIR"]
+
+    def close(self, metrics: Mapping[str, float], status: str) -> None:
+        """End with the run's metrics as the summary and its exit code."""
+        import wandb
+
+        self.run.summary.update({**metrics, "status": status})
+        self.run.finish(exit_code=int(status != "ok"))
+        wandb.teardown()
+
+    @staticmethod
+    def abandon() -> None:
+        """End W&B's service process, for which wandb would wait at the end without limit."""
+        import wandb
+        from wandb.sdk.lib import module
+
+        service: Any = wandb.setup().assert_service()
+        service._cleanup()  # takes back what wandb would do at exit
+        service._proc._process.kill()
+        module.unset_globals()  # type: ignore[no-untyped-call]
+        wandb.teardown()  # fails, the service being gone, but forgets it first
+
+    def answers(self) -> bool:
+        """Is this offline, or is the server there?"""
+        return not self.online or unreachable(_base_url()) is None
+
+
+def run_id(folder: Path) -> str:
+    """Give the id of a run folder's W&B run: the same for ever."""
+    path = folder / "wandb" / "id"
+    if not path.exists():
+        write_text(path, secrets.token_hex(4))
+    return path.read_text().strip()
+
+
+def unreachable(url: str, seconds: float = 3) -> str | None:
+    """Say why a server gives no answer; None when it gives any, be it an error."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    try:
+        urlopen(url, timeout=seconds).close()
+    except HTTPError as error:
+        error.close()
+    except (OSError, URLError, ValueError) as error:
+        return f"{url} does not answer ({getattr(error, 'reason', error)})"
+    return None
+
+
+def logged_in() -> bool:
+    """Is there a W&B key in the environment or in the file that `wandb login` writes?"""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import netrc
+    from urllib.parse import urlparse
+
+    host = urlparse(_base_url()).hostname or ""
+    try:
+        known = netrc.netrc(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return host in known or "api.wandb.ai" in known or "api.forge.coreweave.com" in known
+
+
+def _base_url() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
