@@ -38,24 +38,33 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
     Raises:
         InputError: something cannot be right; nothing was begun.
     """
+    state = State(collected.folder, arguments)
+    try:
+        with state.held():
+            return _run(collected, program, state)
+    except InputError:
+        state.tidy()
+        raise
+
+
+def _run(collected: Collected, program: str, state: State) -> int:
+    """Run the jobs of a sweep whose folder is this process's alone."""
     sweep = collected.sweep
     _check(sweep)
-    state = State(collected.folder, arguments)
-    with state.held():
-        search = make_search(collected, state) if "sampler" in sweep else None
-        source = search or Listed(collected, state)
-        launcher, where = make_launcher(collected, program)
-        _introduce(state, search, where)
-        if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
-            return write_scripts(launcher, source, state)
-        with Display(state.jobs) as display:
-            pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
-            stopped = pool.run(source)
-        state.write(ended=not stopped)
-        if search:
-            search.show_best()
-        show_failed(state.jobs)
-        write_report(state)
+    search = make_search(collected, state) if "sampler" in sweep else None
+    source = search or Listed(collected, state)
+    launcher, where = make_launcher(collected, program)
+    _introduce(state, search, where)
+    if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
+        return write_scripts(launcher, source, state)
+    with Display(state.jobs) as display:
+        pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
+        stopped = pool.run(source)
+    state.write(ended=not stopped)
+    if search:
+        search.show_best()
+    show_failed(state.jobs)
+    write_report(state)
     print(f"sweep: {state.folder}", flush=True)
     if stopped:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr, flush=True)

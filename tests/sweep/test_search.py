@@ -3,6 +3,8 @@
 import json
 import shlex
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +176,34 @@ def test_a_search_that_cannot_be_is_refused_before_anything_runs(
     (sentence,) = [line for line in done.errors.splitlines() if line.startswith("error: ")]
     for word in named:
         assert word in sentence
-    assert not list(tmp_path.glob("outputs/*/*/*/environment.json"))
+    assert not list(tmp_path.glob("outputs/*")), "a sweep that was not begun left something"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("optuna", ["sweep=optuna", *SMALL, LR], "recon[optuna]"),
+        ("submitit", ["hydra/launcher=submitit", "seed=1,2", *SMALL], "recon[slurm]"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    package: str, arguments: list[str], extra: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"optuna": "recon.sweep.search", "submitit": "recon.sweep.slurm"}
+    monkeypatch.delitem(sys.modules, modules[package], raising=False)
+    monkeypatch.delattr(modules[package], raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    done = sweep(*arguments)
+    assert done.status == 2
+    assert f"pip install '{extra}'" in done.errors
+
+
+def test_a_search_needs_a_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, str(ROOT / "run.py"), "sweep=random", *SMALL, LR]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == "error: sweep=random: a search runs many jobs; add -m"
 
 
 @pytest.mark.parametrize(
