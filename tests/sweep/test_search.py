@@ -32,10 +32,10 @@ def overrides(folder: Path) -> list[list[str]]:
     return [job["varied"] for job in sorted(jobs, key=lambda job: job["number"])]
 
 
-def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) -> None:
     chosen = ("sweep=random", *SMALL[:2], *QUICK, "sweep.jobs=2")
     space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4]}"
-    done = sweep(*chosen, space, "sweep.trials=3", f"hydra.sweep.dir={tmp_path}/search")
+    done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
     trials = study(done.folder).trials
@@ -49,11 +49,11 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep, 
     best = study(done.folder).best_trial
     assert all(f"{key}={value}" in shlex.split(again) for key, value in best.user_attrs["overrides"].items())
 
-    more = sweep(*chosen, space, "sweep.trials=4", f"hydra.sweep.dir={tmp_path}/search")
+    more = sweep(*chosen, space, "sweep.trials=4", "hydra.sweep.dir=outputs/day/search")
     assert more.status == 0
     assert overrides(more.folder)[:3] == overrides(done.folder)[:3]
     assert [trial.number for trial in study(more.folder).trials] == [0, 1, 2, 3]
-    at_once = sweep(*chosen, space, "sweep.trials=4", f"hydra.sweep.dir={tmp_path}/at_once")
+    at_once = sweep(*chosen, space, "sweep.trials=4", "hydra.sweep.dir=outputs/day/at_once")
     assert overrides(at_once.folder) == overrides(more.folder)
 
 
