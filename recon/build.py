@@ -30,6 +30,7 @@ from torch import channels_last, nn
 from recon import loggers
 from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures, Progress, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
+from recon.cost import Cost
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
@@ -62,12 +63,13 @@ _TOP_LEVEL: dict[str, Any] = {
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(
-        ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
+        ("data", "list", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
         dict[str, Any],
     ),
     **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
+_LIST: dict[str, Any] = {"sort": str, "filter": str | list[str] | None}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
 _SWEEP: dict[str, Any] = {
     "jobs": int | None,
@@ -218,6 +220,7 @@ def check_config(config: Config) -> None:
     check_node(config, _TOP_LEVEL, "")
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
+    check_node(config["list"], _LIST, "list")
     check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
     check_node(config["sweep"], _SWEEP, "sweep")
     check_node(config["sweep"].get("slurm", {}), _SLURM, "sweep.slurm")
@@ -417,7 +420,7 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
             "scheduler: this one follows a metric of the validation, which trainer.limit_val_batches=0 turns off; "
             "choose scheduler=constant|cosine|one_cycle|step"
         )
-    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints]
+    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints, Cost()]
     if os.environ.get("RECON_PROGRESS"):
         callbacks.append(Progress(folder, monitor, module.mode))
     if config["trainer"]["enable_progress_bar"]:

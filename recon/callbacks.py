@@ -13,14 +13,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
+from PIL.Image import Image
 from torch import Tensor
 
 from recon import interrupt
 from recon.checkpoint import BEST, LAST
+from recon.data.loader import PairLoader
 from recon.errors import Interrupted
 from recon.loggers import log_image, log_results
 from recon.modules.base import Module
-from recon.records import grid, write_csv, write_image, write_json
+from recon.pair import Pair
+from recon.records import grid, pixels, write_arrays, write_csv, write_image, write_json
 
 
 class NoProfiler(PassThroughProfiler):
@@ -323,21 +326,38 @@ class Pictures(Seldom):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test images, and show the table of all with them."""
-        columns = self._draw(trainer, pl_module, trainer.datamodule.test_dataloader(), "test")  # type: ignore[attr-defined]
+        """Draw the first test images and the worst, and show the table of all with the first."""
         assert isinstance(pl_module, Module)
+        loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
+        columns = self._draw(trainer, pl_module, loader, "test", "samples")
         for logger in trainer.loggers:
             log_results(logger, pl_module.results, columns, trainer.global_step)
+        worst = pl_module.worst(self.count)
+        # Shards are read in order: to find some images again would be to read all of them again.
+        if len(worst) and isinstance(loader, PairLoader):
+            self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
 
-    def _draw(self, trainer: Trainer, module: LightningModule, loader: Any, name: str) -> dict[str, Tensor]:
+    def _draw(
+        self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = ""
+    ) -> dict[str, Tensor]:
         assert isinstance(module, Module)
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            columns = module.pictures(loader.preview(self.count))
-        picture = grid(columns)
-        write_image(self.folder / "images" / f"{name}.png", picture)
+        picture, columns = self._keep(trainer, module, loader.preview(self.count), name, arrays)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
         return columns
+
+    def _keep(
+        self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str
+    ) -> tuple[Image, dict[str, Tensor]]:
+        """Draw `<name>.png`, and write the same images as numbers in `<arrays>.npz`, for the report."""
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            columns = module.pictures(pair)
+        picture = grid(columns)
+        write_image(self.folder / "images" / f"{name}.png", picture)
+        if arrays:
+            kept = {n: pixels(images)[..., : 3 if images.shape[1] == 3 else 1].numpy() for n, images in columns.items()}
+            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **kept})
+        return picture, columns
 
 
 class ProgressBar(Seldom, RichProgressBar):

@@ -11,6 +11,8 @@ recon trains, tests and records neural networks on images: model × task × degr
   python run.py model=restoration degradation=blur degradation.sigma=2 trainer.max_epochs=3 seed=3
   python run.py -m model=inpainting,restoration seed=1,2          one run for each combination
   python run.py action=evaluate run=outputs/<day>/<run>           test a finished run again
+  python run.py action=list list.sort=test/psnr                   the runs so far, the best first
+  python run.py action=report runs='outputs/**'                   one page that compares them, outputs/report.html
   python run.py experiment=mnist_cnn                              a classic system with its expected number
   python run.py --cfg job                                         the whole configuration, every key with its value
   eval "$(python run.py -sc install=bash)"                        tab completion for this shell

@@ -39,6 +39,11 @@ CONVENTION: dict[str, str] = {
     "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
     "without labels",
     "f1": "macro F1: unweighted mean over the classes of each class's F1",
+    "parameters": "trainable weights of the net that restores, recognises or generates; no discriminator",
+    "latency_ms": "median time in ms of one forward of the first test image alone, on the run's device and precision, "
+    "after a warm-up; a generator makes one image",
+    "megapixels_per_second": "pixels of clean images (height x width) that the net works on in a second, median over "
+    "forwards of one batch of the first test images cut to one size, on the run's device and precision",
 }
 
 

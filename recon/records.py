@@ -81,6 +81,15 @@ def write_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
     write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)))
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write NumPy arrays by name as a compressed .npz, whole or not at all; `allow_pickle=False` reads them."""
+    import numpy
+
+    buffer = io.BytesIO()
+    numpy.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getbuffer())
+
+
 def write_image(path: Path, image: Image) -> None:
     """Write a PNG whole or not at all."""
     buffer = io.BytesIO()

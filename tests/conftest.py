@@ -107,3 +107,29 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = Image.fromarray((image * 255 / 16).round().astype("uint8")).resize((16, 16))
             picture.save(folder / f"digit_{label}" / f"{place:04d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short runs of all kinds, made once; the processes of one test session share them."""
+    import fcntl
+
+    from report_runs import make
+
+    base = tmp_path_factory.getbasetemp()
+    top = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "report_runs"
+    with open(top.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (top / "made").exists():
+            make(top)
+            (top / "made").touch()
+    return top
+
+
+@pytest.fixture
+def some(made: Path, tmp_path: Path) -> Path:
+    """A copy of the restoration runs among them, to be changed."""
+    import shutil
+
+    shutil.copytree(made / "sweep", tmp_path / "sweep", ignore=shutil.ignore_patterns("report.*"))
+    return tmp_path / "sweep"

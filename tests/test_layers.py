@@ -11,11 +11,11 @@ from conftest import ROOT
 # From what everything may import to what nothing may import.
 LAYERS = [
     "errors", "memory", "pair", "keyed", "losses", "metrics", "nets", "degradations",
-    "records", "runs", "help", "console", "interrupt", "dashboards", "loggers",
+    "records", "runs", "report", "actions.report", "help", "console", "interrupt", "dashboards", "loggers",
     "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
-    "modules.base", "modules", "checkpoint", "callbacks", "run_folder", "build", "actions.finished", "actions.evaluate",
-    "actions.train",
+    "modules.base", "modules", "checkpoint", "callbacks", "cost", "run_folder", "build",
+    "actions.finished", "actions.evaluate", "actions.train",
     "actions", "sweep", "gallery",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a run does: `action=train`, `action=evaluate`."""
+"""What a run does: `action=train`, `action=evaluate`, `action=report`, `action=list`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ def act(config: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     overrides = [override for override in hydra.overrides.task if override in sys.argv]
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
-    _quiet()
-    keep_freed_memory()
     from omegaconf import OmegaConf
 
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if resolved["action"] in ("report", "list"):
+        _only_read(resolved, folder)
+        return
+    _quiet()
+    keep_freed_memory()
     from recon import interrupt
 
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
         with interrupt.handled():
@@ -39,6 +42,16 @@ def act(config: DictConfig) -> None:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
+
+
+def _only_read(config: dict[str, Any], folder: Path) -> None:
+    """Carry out an action on runs that are there already: it needs no torch and leaves no run folder of its own."""
+    from recon.actions.report import report, show
+
+    for empty in (folder, folder.parent):  # Hydra has made them
+        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
+            empty.rmdir()
+    (report if config["action"] == "report" else show)(config)
 
 
 def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides: list[str]) -> None:
@@ -55,7 +68,9 @@ def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides:
 
         evaluate(config if config["resume"] else of_run(config, overrides), folder, about)
     else:
-        raise InputError(f"action={config['action']}: there is no such action; choose action=train|evaluate")
+        raise InputError(
+            f"action={config['action']}: there is no such action; choose action=train|evaluate|report|list"
+        )
 
 
 def _quiet() -> None:

@@ -152,7 +152,10 @@ class PairLoader:
 
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""
-        index = torch.arange(min(count, len(self.store)))
+        return self.look_at(torch.arange(min(count, len(self.store))), largest)
+
+    def look_at(self, index: Tensor, largest: int = 128) -> Pair:
+        """Make the pair of some samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
         if self.crop is not None or (self.store.uniform and max(self.store.sizes[0]) <= largest):
             return self.pair(index)
         side = min(largest, int(self.store.sizes[index].min()))

@@ -154,6 +154,10 @@ class GANModule(AdversarialModule):
             terms |= {"recognised": (seen == pair.label).float(), "recognised_as": seen}
         return Outcome(self.adversarial.generator(fake_logit), terms=terms)
 
+    def predict(self, pair: Pair) -> Tensor:
+        """Generate an image of each label."""
+        return self.generate(self.keys(pair, "sample"), pair.label)
+
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Count, beside the means, how many classes the judge saw among the generated images."""
         summary = super().summarise(columns)

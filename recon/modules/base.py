@@ -124,6 +124,11 @@ class Module(LightningModule):
         degraded = resize(pair.degraded, image.shape[2:], "nearest")
         return {"degraded": degraded, "restored": image, "clean": pair.clean, "error": error}
 
+    def predict(self, pair: Pair) -> Tensor:
+        """Do what the model is for, without the loss: restore (B,C,H,W), score (B,K), or generate (B,C,H,W)."""
+        predicted: Tensor = self(pair.degraded)
+        return predicted
+
     # What the base does --------------------------------------------------------------------------------------------
 
     @property
@@ -279,6 +284,23 @@ class Module(LightningModule):
         if "prediction" in columns:
             means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
         return {name: value for name, value in means.items() if not math.isnan(value) or name == "loss"}
+
+    def worst(self, count: int) -> Tensor:
+        """Give the places (K,) int64 of the images of the latest evaluation that came out worst, the worst first.
+
+        Worst is by the monitored metric; for classes, those told wrong with the highest loss. K is `count` or less:
+        only images told wrong, only those that the metric is defined for, none for a model without such a metric.
+        """
+        table, name = self.results, (self.monitor or "/").split("/")[1]
+        if "prediction" in table:
+            badness = table["loss"].where(table["prediction"] != table["label"], math.nan)
+        elif name in table:
+            badness = table[name] if self.mode == "min" else -table[name]
+        else:
+            return torch.empty(0, dtype=torch.int64)
+        known = ~badness.isnan()
+        order = badness[known].argsort(descending=True, stable=True)
+        return table["index"][known][order[:count]]
 
     @property
     def num_classes(self) -> int:

@@ -68,6 +68,11 @@ class InpaintingModule(AdversarialModule):
         loss = losses.hole_weighted(self.pixel_loss(painted, pair.clean), pair.mask, self.hole_weight)
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
 
+    def predict(self, pair: Pair) -> Tensor:
+        """Fill the holes."""
+        filled: Tensor = self(pair.degraded, pair.mask)
+        return filled
+
     def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
         """Take a plain step, or one of each player."""
         if self.discriminator is None:

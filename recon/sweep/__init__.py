@@ -152,6 +152,10 @@ def write_scripts(launcher: Launcher, source: Listed, state: State) -> int:
 
 def write_report(state: State) -> None:
     """Leave the page that compares the runs beside them."""
+    from recon.report import write
+
+    folders = [job.folder for job in state.jobs if (job.folder / "environment.json").is_file()]
+    print(f"report: {write(folders, state.folder / 'report.html', state.folder)}", flush=True)
 
 
 def _check(sweep: dict[str, Any]) -> None:

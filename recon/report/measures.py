@@ -1,0 +1,109 @@
+"""The measures that runs record: what they are called, which way is better, how their numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How to read and write one metric.
+
+    Attributes:
+        name: its key without the split, such as "psnr".
+        label: its name in a heading.
+        better: 1 where higher is better, -1 where lower is, 0 where neither.
+        unit: "dB", "%" and so on, or "".
+        decimals: digits after the point, or None for three significant digits.
+        factor: what the number is multiplied by to be written.
+        lowest, highest: what it can be at all.
+    """
+
+    name: str
+    label: str
+    better: int
+    unit: str = ""
+    decimals: int | None = None
+    factor: float = 1.0
+    lowest: float = -math.inf
+    highest: float = math.inf
+
+    def text(self, value: float, unit: bool = False, like: float | None = None) -> str:
+        """Write a value, with as many decimals as `like` has if given; a dash where there is none."""
+        if not math.isfinite(value):
+            return "not finite" if math.isinf(value) else DASH
+        digits = self._digits(value if like is None else like)
+        value *= self.factor
+        written = f"{value:,.{digits}f}" if digits < 8 and abs(value) < 1e12 else f"{value:.2e}"
+        if float(written.replace(",", "")) == 0:
+            written = written.lstrip("-")
+        written = written.replace("-", "−")
+        return f"{written} {self.unit}" if unit and self.unit else written
+
+    @property
+    def heading(self) -> str:
+        """Its name with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def points(self) -> str:
+        """What a difference is counted in."""
+        return "percentage points" if self.unit == "%" else self.unit or self.label
+
+    def interval(self, low: float, high: float) -> str:
+        """Write an interval of what can be: a share of more than all is none."""
+        return f"{self.text(self.clip(low))} to {self.text(self.clip(high))}"
+
+    def clip(self, value: float) -> float:
+        """Take a value back into what can be."""
+        return min(max(value, self.lowest), self.highest)
+
+    def _digits(self, value: float) -> int:
+        if self.decimals is not None:
+            return self.decimals
+        return max(0, 2 - math.floor(math.log10(abs(value * self.factor)))) if value and math.isfinite(value) else 2
+
+
+def _percent(name: str, label: str) -> Measure:
+    return Measure(name, label, 1, "%", 2, 100.0, 0.0, 1.0)
+
+
+_KNOWN = {
+    measure.name: measure
+    for measure in (
+        Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2),
+        Measure("psnr", "PSNR", 1, "dB", 2),
+        Measure("ssim", "SSIM", 1, "", 4, highest=1.0),
+        _percent("accuracy", "accuracy"),
+        _percent("recognised", "recognised"),
+        _percent("f1", "F1"),
+        _percent("precision", "precision"),
+        _percent("recall", "recall"),
+        Measure("classes", "classes seen", 1, "", 1),
+        Measure("mse", "MSE", -1, lowest=0.0),
+        Measure("loss", "loss", -1),
+        Measure("psnr_degraded", "PSNR before", 0, "dB", 2),
+        Measure("ssim_degraded", "SSIM before", 0, "", 4),
+        Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2),
+        Measure("parameters", "weights", -1, "", 0),
+        Measure("latency_ms", "time for one image", -1, "ms"),
+        Measure("megapixels_per_second", "throughput", 1, "megapixels/s"),
+        Measure("seconds", "training time", -1, "s", 1),
+    )
+}
+ORDER = list(_KNOWN)
+# Measures of quality that models can be told apart by, the first that all runs of a problem have counts.
+MAIN = ("psnr_hole", "psnr", "accuracy", "recognised")
+
+
+def measure(name: str) -> Measure:
+    """Look a measure up; one that is not known is written plainly and not judged."""
+    return _KNOWN.get(name) or Measure(name, name.replace("_", " "), 0)
+
+
+def in_order(names: set[str]) -> list[str]:
+    """Sort names of measures: the known ones first, in their order."""
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in _KNOWN else len(ORDER), name))

@@ -1,0 +1,76 @@
+"""`action=list`: the runs on the terminal."""
+
+from pathlib import Path
+
+import pytest
+from report_runs import carry_out, change_json
+
+from recon.errors import InputError
+from recon.report.listing import print_runs
+
+
+def listed(
+    capsys: pytest.CaptureFixture[str], pattern: Path, sort: str = "folder", filter: str | list[str] | None = None
+) -> list[list[str]]:
+    print_runs(str(pattern), sort, filter)
+    _, *rows, last = capsys.readouterr().out.splitlines()
+    assert last.startswith(f"{len(rows)} of ")
+    return [row.split() for row in rows]
+
+
+def test_every_run_has_a_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = listed(capsys, made)
+    assert len(rows) == 11
+    (gan,) = [row for row in rows if row[0].endswith("gan")]
+    assert gan[1:7] == ["ok", "gan", "dcgan", "digits", "none", "test/recognised"]
+    assert gan[8] == "1"
+    (failing,) = [row for row in rows if row[0].endswith("failing")]
+    assert failing[1] == "failed"
+
+
+def test_runs_are_sorted(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = [float(row[7]) for row in listed(capsys, made, "test/psnr", "model:restoration") if row[1] == "ok"]
+    assert len(values) == 6
+    assert values == sorted(values, reverse=True)
+    values = [float(row[7]) for row in listed(capsys, made, "-test/psnr", "model:restoration") if row[1] == "ok"]
+    assert values == sorted(values)
+    rates = [row[-1] for row in listed(capsys, made / "sweep", "optimizer.lr")]
+    assert rates == ["0.001"] * 4 + ["1e+20"]
+    names = [row[0] for row in listed(capsys, made / "sweep", "-folder")]
+    assert names == sorted(names, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [("model:gan", 1), ("model=gan", 1), ("status:failed", 1), (["model/net:unet", "seed:1"], 3),
+     ("optimizer.lr:1e-3", 4), ("folder:sweep", 5), ("nothing:1", 0)],
+)  # fmt: skip
+def test_runs_are_filtered(
+    condition: str | list[str], count: int, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = listed(capsys, made, filter=condition)
+    if condition == "optimizer.lr:1e-3":
+        count = sum("failing" not in row[0] and "gan" not in row[0] for row in listed(capsys, made))
+    assert len(found) == count
+
+
+def test_a_condition_that_is_none_is_told(made: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.filter: gan is no condition"):
+        print_runs(str(made), "folder", "gan")
+
+
+def test_what_a_run_says_of_itself_cannot_command_the_terminal(some: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;owned\x07[bold]unet[/bold]\x1b[2J"
+    change_json(
+        some / "unet-1" / "environment.json", lambda c: c.update(choices={"model": evil, "task": 3}, seconds="x")
+    )
+    print_runs(str(some), "folder", None)
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "[bold]unet[/bold]" in output
+
+
+def test_it_is_typed(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("action=list", f"runs={made}", "list.sort=test/psnr", "list.filter=[model:restoration,status:ok]")
+    assert carry_out(tmp_path / "x", *words) == 0
+    assert "6 of 11 runs" in capsys.readouterr().out
