@@ -17,7 +17,7 @@ from recon.sweep.job import CONF, Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool, fresh
 from recon.sweep.process import Here, Launcher, look_over
-from recon.sweep.state import State
+from recon.sweep.state import State, read
 from recon.sweep.table import Display, show_failed
 
 if TYPE_CHECKING:
@@ -154,7 +154,11 @@ def write_report(state: State) -> None:
     """Leave the page that compares the runs beside them."""
     from recon.report import write
 
-    folders = [job.folder for job in state.jobs if (job.folder / "environment.json").is_file()]
+    # Of all jobs, those of a search among them that ended before it was gone on with.
+    folders = [state.folder / row["folder"] for row in read(state.folder)["jobs"]]
+    folders = [folder for folder in folders if (folder / "environment.json").is_file()]
+    if not folders:
+        return
     print(f"report: {write(folders, state.folder / 'report.html', state.folder)}", flush=True)
 
 
