@@ -71,6 +71,27 @@ _TOP_LEVEL: dict[str, Any] = {
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _LIST: dict[str, Any] = {"sort": str, "filter": str | list[str] | None}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
+_SWEEP: dict[str, Any] = {
+    "jobs": int | None,
+    "retry": int,
+    "slurm": dict[str, Any],
+    "sampler": Literal["tpe", "random"],
+    "trials": int,
+    "space": dict[str, Any] | None,
+    "objective": str | list[str] | None,
+    "directions": str | list[str] | None,
+    "prune": bool,
+    "seed": int,
+}
+_SLURM: dict[str, Any] = {
+    "cluster": Literal["slurm", "local"],
+    "dry_run": bool,
+    **dict.fromkeys(("partition", "account"), str | None),
+    "time": int,
+    "mem_gb": float | None,
+    "cpus_per_task": int | None,
+    "additional_parameters": dict[str, Any] | None,
+}
 _CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
 _LOGGER: dict[str, Any] = {
     "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
@@ -201,6 +222,8 @@ def check_config(config: Config) -> None:
     check_node(config["data"], _DATA, "data")
     check_node(config["list"], _LIST, "list")
     check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
+    check_node(config["sweep"], _SWEEP, "sweep")
+    check_node(config["sweep"].get("slurm", {}), _SLURM, "sweep.slurm")
     check_node(config["accelerator"], _ACCELERATOR, "accelerator")
     check_node(config["logger"], _LOGGER, "logger")
 

@@ -42,7 +42,8 @@ def _summary(path: Path) -> str:
 
 def _defaults(path: Path) -> dict[str, str]:
     """The group choices that stand as `- group: choice` in the defaults list."""
-    pairs = (line.strip()[2:].split(": ", 1) for line in path.read_text().splitlines() if line.startswith("  - "))
+    lines = (line.strip() for line in path.read_text().splitlines() if line.startswith("  - "))
+    pairs = (line.removeprefix("- ").removeprefix("override ").split(": ", 1) for line in lines)
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 

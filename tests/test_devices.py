@@ -1,9 +1,12 @@
 """Several processes: the command of the README, the same numbers as on one device, jobs of a sweep."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_command_line import folder_of, type_in
 
 QUICK = ("trainer.limit_val_batches=2", "trainer.enable_progress_bar=false", "logger=none", "trainer.accelerator=cpu")
@@ -37,20 +40,47 @@ def test_two_devices_train_and_report_what_one_device_does(model: str, tmp_path:
     assert [len(table) for table in rows] == [361, 361, 361]
 
 
-def test_a_sweep_runs_each_job_in_a_process_and_folder_of_its_own(tmp_path: Path) -> None:
-    done = type_in(
-        "-m", "seed=1,2", "model=classifier", "trainer.max_steps=2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK
-    )  # fmt: skip
+def sweep_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Type a sweep in a folder that holds no runs yet."""
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *arguments, *QUICK]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_a_sweep_over_devices_gives_each_job_its_processes(tmp_path: Path) -> None:
+    done = sweep_in(tmp_path, "trainer.devices=1,2", "model=classifier", "trainer.max_steps=2")
     assert done.returncode == 0, done.stderr
-    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert [folder.name for folder in folders] == ["0_seed-1", "1_seed-2"]
-    assert metrics(folders[0])["test/loss"] != metrics(folders[1])["test/loss"]
-    assert "devices: 1" in (folders[0] / "config.yaml").read_text()
+    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
+    folders = sorted(path for path in sweep.iterdir() if path.is_dir())
+    assert [folder.name for folder in folders] == ["0_trainer.devices-1", "1_trainer.devices-2"]
+    for folder, count in zip(folders, (1, 2), strict=True):
+        assert f"on {count} × cpu" in (folder / "output.log").read_text()
+        assert len((folder / "per_image.csv").read_text().splitlines()) == 361
+    assert len(list(tmp_path.rglob("sweep.json"))) == 1, "no process began the sweep again"
+    assert len(list(tmp_path.rglob("environment.json"))) == 2
 
 
-def test_a_job_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
-    done = type_in("-m", "task.batch_size=0,64", "trainer.max_steps=2", f"hydra.sweep.dir={tmp_path}/sweep", *QUICK)
-    assert done.returncode == 1
-    assert "task.batch_size=0" in done.stderr
-    folders = [path for path in (tmp_path / "sweep").iterdir() if (path / "metrics.json").exists()]
-    assert [folder.name for folder in folders] == ["1_task.batch_size-64"]
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_process_that_fails_ends_its_job_and_no_other(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "accidents.py").write_text(
+        "import os\nfrom recon.degradations.noise import GaussianNoise\n"
+        "class OneFails(GaussianNoise):\n"
+        "    calls = 0\n"
+        "    def degrade(self, clean, keys):\n"
+        "        self.calls += 1\n"
+        f"        if os.environ.get('LOCAL_RANK') == '{rank}' and self.calls > 2:\n"
+        "            raise RuntimeError('this process fails')\n"
+        "        return super().degrade(clean, keys)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("RECON_TRUST", "accidents")
+    done = sweep_in(
+        tmp_path, "degradation._target_=accidents.OneFails", "degradation=noise", "model=restoration",
+        "model/net=dncnn", "model.net.depth=3", "trainer.devices=2,1", "trainer.max_steps=5", "sweep.retry=0",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 jobs failed" in done.stderr
+    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
+    jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
+    assert [job["status"] == "ok" for job in jobs] == [False, True]

@@ -17,7 +17,7 @@ from recon.sweep.job import CONF, Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool, fresh
 from recon.sweep.process import Here, Launcher, look_over
-from recon.sweep.state import State
+from recon.sweep.state import State, read
 from recon.sweep.table import Display, show_failed
 
 if TYPE_CHECKING:
@@ -38,24 +38,33 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
     Raises:
         InputError: something cannot be right; nothing was begun.
     """
+    state = State(collected.folder, arguments)
+    try:
+        with state.held():
+            return _run(collected, program, state)
+    except InputError:
+        state.tidy()
+        raise
+
+
+def _run(collected: Collected, program: str, state: State) -> int:
+    """Run the jobs of a sweep whose folder is this process's alone."""
     sweep = collected.sweep
     _check(sweep)
-    state = State(collected.folder, arguments)
-    with state.held():
-        search = make_search(collected, state) if "sampler" in sweep else None
-        source = search or Listed(collected, state)
-        launcher, where = make_launcher(collected, program)
-        _introduce(state, search, where)
-        if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
-            return write_scripts(launcher, source, state)
-        with Display(state.jobs) as display:
-            pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
-            stopped = pool.run(source)
-        state.write(ended=not stopped)
-        if search:
-            search.show_best()
-        show_failed(state.jobs)
-        write_report(state)
+    search = make_search(collected, state) if "sampler" in sweep else None
+    source = search or Listed(collected, state)
+    launcher, where = make_launcher(collected, program)
+    _introduce(state, search, where)
+    if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
+        return write_scripts(launcher, source, state)
+    with Display(state.jobs) as display:
+        pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
+        stopped = pool.run(source)
+    state.write(ended=not stopped)
+    if search:
+        search.show_best()
+    show_failed(state.jobs)
+    write_report(state)
     print(f"sweep: {state.folder}", flush=True)
     if stopped:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr, flush=True)
@@ -145,7 +154,11 @@ def write_report(state: State) -> None:
     """Leave the page that compares the runs beside them."""
     from recon.report import write
 
-    folders = [job.folder for job in state.jobs if (job.folder / "environment.json").is_file()]
+    # Of all jobs, those of a search among them that ended before it was gone on with.
+    folders = [state.folder / row["folder"] for row in read(state.folder)["jobs"]]
+    folders = [folder for folder in folders if (folder / "environment.json").is_file()]
+    if not folders:
+        return
     print(f"report: {write(folders, state.folder / 'report.html', state.folder)}", flush=True)
 
 

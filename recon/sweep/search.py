@@ -124,6 +124,7 @@ class Search:
     def show_best(self) -> None:
         """Print the best trial, or those that none beats in all objectives, and how to make them again."""
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         if not self.found_any():
@@ -134,7 +135,7 @@ class Search:
         table = Table("trial", *self.objectives, "overrides", title=title, title_justify="left")
         for trial in best:
             words = " ".join(f"{key}={value}" for key, value in trial.user_attrs["overrides"].items())
-            table.add_row(str(trial.number), *(f"{value:.5g}" for value in trial.values), words)
+            table.add_row(str(trial.number), *(f"{value:.5g}" for value in trial.values), escape(words))
         Console(width=None if Console().is_terminal else 160).print(table)
         for trial in best[: 1 if not several else None]:
             again = [*self.base, *(f"{key}={value}" for key, value in trial.user_attrs["overrides"].items())]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -47,6 +48,11 @@ class Cluster:
         self.program = program
         self.settings: dict[str, Any] = sweep["slurm"]
         self.room = sweep["jobs"] or sys.maxsize
+        if self.settings["cluster"] == "slurm" and not self.settings["dry_run"] and shutil.which("srun") is None:
+            raise InputError(
+                "hydra/launcher=submitit: there is no srun here; start it where SLURM is, or write the scripts only by "
+                "sweep.slurm.dry_run=true"
+            )
 
     def start(self, job: Job, arguments: list[str], log: Path) -> Submitted:
         """Submit a job."""

@@ -72,6 +72,15 @@ class State:
         with runs.locked(self.folder):
             yield
 
+    def tidy(self) -> None:
+        """Take away what Hydra noted of a sweep that was not begun, and the folders that are empty then."""
+        if (self.folder / "sweep.json").exists():
+            return
+        (self.folder / "multirun.yaml").unlink(missing_ok=True)
+        for folder in (self.folder, self.folder.parent):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
     def greeting(self) -> str | None:
         """Say in a line that a sweep is gone on with, or why one that was begun is not."""
         if self.before:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from recon.sweep.job import Job
@@ -67,7 +68,7 @@ def table(jobs: Sequence[Job]) -> Table:
         value = now.get("best")
         style = "bold" if best is not None and value == best else None
         shown.add_row(
-            job.label, _status(job), _share(now) if job.status == "running" else "", _left(job, now),
+            escape(job.label), _status(job), _share(now) if job.status == "running" else "", _left(job, now),
             _latest(now), f"{value:.4g}" if isinstance(value, int | float) else "", style=style,
         )  # fmt: skip
     return shown
@@ -136,7 +137,7 @@ def show_failed(jobs: Sequence[Job]) -> None:
         "job", "status", "reason", "tried", title=f"{len(failed)} of {len(jobs)} jobs failed", title_justify="left"
     )
     for job in failed:
-        shown.add_row(f"{job.number} {job.label}", job.status, job.error or "", f"{job.attempts}×")
+        shown.add_row(f"{job.number} {escape(job.label)}", job.status, escape(job.error or ""), f"{job.attempts}×")
     console.print(shown)
     for job in failed:
         print(f"output: {job.folder / 'output.log'}", file=sys.stderr)

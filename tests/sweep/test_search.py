@@ -3,6 +3,8 @@
 import json
 import shlex
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,10 @@ def overrides(folder: Path) -> list[list[str]]:
     return [job["varied"] for job in sorted(jobs, key=lambda job: job["number"])]
 
 
-def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) -> None:
     chosen = ("sweep=random", *SMALL[:2], *QUICK, "sweep.jobs=2")
     space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4]}"
-    done = sweep(*chosen, space, "sweep.trials=3", f"hydra.sweep.dir={tmp_path}/search")
+    done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
     trials = study(done.folder).trials
@@ -47,11 +49,11 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep, 
     best = study(done.folder).best_trial
     assert all(f"{key}={value}" in shlex.split(again) for key, value in best.user_attrs["overrides"].items())
 
-    more = sweep(*chosen, space, "sweep.trials=4", f"hydra.sweep.dir={tmp_path}/search")
+    more = sweep(*chosen, space, "sweep.trials=4", "hydra.sweep.dir=outputs/day/search")
     assert more.status == 0
     assert overrides(more.folder)[:3] == overrides(done.folder)[:3]
     assert [trial.number for trial in study(more.folder).trials] == [0, 1, 2, 3]
-    at_once = sweep(*chosen, space, "sweep.trials=4", f"hydra.sweep.dir={tmp_path}/at_once")
+    at_once = sweep(*chosen, space, "sweep.trials=4", "hydra.sweep.dir=outputs/day/at_once")
     assert overrides(at_once.folder) == overrides(more.folder)
 
 
@@ -174,7 +176,34 @@ def test_a_search_that_cannot_be_is_refused_before_anything_runs(
     (sentence,) = [line for line in done.errors.splitlines() if line.startswith("error: ")]
     for word in named:
         assert word in sentence
-    assert not list(tmp_path.glob("outputs/*/*/*/environment.json"))
+    assert not list(tmp_path.glob("outputs/*")), "a sweep that was not begun left something"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("optuna", ["sweep=optuna", *SMALL, LR], "recon[optuna]"),
+        ("submitit", ["hydra/launcher=submitit", "seed=1,2", *SMALL], "recon[slurm]"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    package: str, arguments: list[str], extra: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"optuna": "recon.sweep.search", "submitit": "recon.sweep.slurm"}
+    monkeypatch.delitem(sys.modules, modules[package], raising=False)
+    monkeypatch.delattr(modules[package], raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    done = sweep(*arguments)
+    assert done.status == 2
+    assert f"pip install '{extra}'" in done.errors
+
+
+def test_a_search_needs_a_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, str(ROOT / "run.py"), "sweep=random", *SMALL, LR]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == "error: sweep=random: a search runs many jobs; add -m"
 
 
 @pytest.mark.parametrize(

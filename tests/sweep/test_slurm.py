@@ -88,6 +88,7 @@ def test_each_job_is_a_command_with_a_task_for_each_device(sweep: Sweep, cluster
     assert len(list(cluster.glob("*.pid"))) == 2, "what is done is not submitted again"
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_submitted_again_and_goes_on(sweep: Sweep, cluster: Path, tmp_path: Path) -> None:
     unlucky = ("degradation=noise", "degradation._target_=accidents.Accident", "model=restoration", "model/net=dncnn")
     once = (f"+degradation.once={tmp_path}/once", "model.net.depth=3", "checkpoint.steps=1", "trainer.max_steps=6")
@@ -116,7 +117,7 @@ ASKED = (
 )  # fmt: skip
 
 
-def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep) -> None:
     several = ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=1,2")
     done = sweep(*SLURM, *several, *ASKED)
     assert done.status == 0, done.errors
@@ -140,19 +141,18 @@ def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep, monkeypatch: p
     told = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": options["job-name"], "SLURM_NNODES": options["nodes"],
             "SLURM_NTASKS_PER_NODE": options["ntasks-per-node"], "SLURM_NTASKS": "8", "SLURM_PROCID": "5",
             "SLURM_LOCALID": "1", "SLURM_NODEID": "1", "SLURM_NODELIST": "node[3-4]"}  # fmt: skip
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.plugins.environments import SLURMEnvironment
-
-    assert SLURMEnvironment.detect()
-    trainer = Trainer(accelerator="cpu", devices=4, num_nodes=2, strategy="ddp", logger=False)
-    assert trainer.world_size == 8
-    assert trainer.global_rank == 5
-    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
-    assert isinstance(environment, SLURMEnvironment)
-    assert environment.creates_processes_externally
-    assert environment.main_address == "node3"
+    # In a process of its own: it would take itself for one of eight ever after.
+    code = (
+        "from lightning.pytorch import Trainer\n"
+        "from lightning.pytorch.plugins.environments import SLURMEnvironment\n"
+        "assert SLURMEnvironment.detect()\n"
+        "trainer = Trainer(accelerator='cpu', devices=4, num_nodes=2, strategy='ddp', logger=False)\n"
+        "assert (trainer.world_size, trainer.global_rank, trainer.local_rank) == (8, 5, 1)\n"
+        "environment = trainer.strategy.cluster_environment\n"
+        "assert isinstance(environment, SLURMEnvironment) and environment.creates_processes_externally\n"
+        "assert environment.main_address == 'node3'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **told}, check=True)
 
 
 class Forgetful:
@@ -195,7 +195,7 @@ def test_a_job_still_in_the_queue_is_not_submitted_twice(tmp_path: Path, cluster
     from recon.sweep.job import Job
     from recon.sweep.slurm import Cluster
 
-    settings = {"cluster": "slurm", "partition": None, "account": None, "time": 1, "mem_gb": None}
+    settings = {"cluster": "slurm", "dry_run": False, "partition": None, "account": None, "time": 1, "mem_gb": None}
     launcher = Cluster("run.py", {"jobs": None, "slurm": settings})
     job = Job(0, [], [], {}, tmp_path / "0_job")
     job.folder.mkdir()

@@ -166,7 +166,9 @@ def test_a_mistake_is_told_before_anything_runs(
     (sentence,) = [line for line in done.errors.splitlines() if line.startswith("error: ")]
     for word in named:
         assert word in sentence
-    assert not list(tmp_path.glob("outputs/*/*/*/environment.json"))
+    # Hydra itself notes what a sweep was asked for, and is not held up when it runs the jobs itself.
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["multirun.yaml"] * ("hydra/launcher=basic" in arguments)
 
 
 # What ends a sweep -------------------------------------------------------------------------------------------------
@@ -221,7 +223,9 @@ def test_a_killed_sweep_goes_on_to_what_an_undisturbed_one_gives(sweep: Sweep, t
         assert numbers(again.run(number)) == numbers(other.run(number))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_jobs_and_keeps_the_state(
     number: signal.Signals, status: int, sweep: Sweep, tmp_path: Path
 ) -> None:
