@@ -263,6 +263,7 @@ class Progress(Seldom):
         self.monitor = monitor
         self.mode = mode
         self.values: list[float] = []
+        self._before = 0.0  # seconds before this start
         self._started = time.monotonic()
         self._written = 0.0
 
@@ -288,7 +289,7 @@ class Progress(Seldom):
             "max_epochs": trainer.max_epochs,
             "step": trainer.global_step,
             "total_steps": trainer.estimated_stepping_batches,
-            "seconds": round(self._written - self._started, 3),
+            "seconds": round(self._seconds(), 3),
             "monitor": self.monitor,
             "mode": self.mode,
             "values": self.values,
@@ -297,12 +298,15 @@ class Progress(Seldom):
         write_json(self.folder / "progress.json", progress)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the values with the checkpoint."""
-        return {"values": self.values}
+        """Keep the values and the seconds with the checkpoint."""
+        return {"values": self.values, "seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the values of a checkpoint."""
-        self.values = state_dict["values"]
+        """Go on with those of a checkpoint."""
+        self.values, self._before = state_dict["values"], state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
 
 
 class Pictures(Seldom):

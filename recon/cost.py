@@ -44,11 +44,11 @@ class Cost(Seldom):
         }
 
 
-def median_seconds(work: Callable[[], Tensor], seconds: float = _SECONDS) -> float:
+def median_seconds(work: Callable[[], Tensor], seconds: float | None = None) -> float:
     """Time some work: the median over at least three repetitions and about `seconds`, after a warm-up."""
     taken: list[float] = []
     _finished(work())
-    until = time.perf_counter() + seconds
+    until = time.perf_counter() + (_SECONDS if seconds is None else seconds)
     while len(taken) < 3 or time.perf_counter() < until:
         started = time.perf_counter()
         _finished(work())

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -143,12 +144,15 @@ def locked(folder: Path) -> Iterator[None]:
         InputError: another process is at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "run.lock"
+    path, patience = folder / "run.lock", time.monotonic() + 0.2
     while True:
         with open(path, "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
+                if time.monotonic() < patience:  # someone may only have looked whether it is free
+                    time.sleep(0.01)
+                    continue
                 raise InputError(
                     f"resume: {folder} is being worked on by another process; wait for it or end it"
                 ) from error

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,27 @@ class Typed:
         return sentence
 
 
+@pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """Give each test the same environment variables: Lightning writes addresses and seeds into them."""
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
     return Typed(monkeypatch, capfd, tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cost_in_no_time() -> None:
+    """Let tests measure what a net costs by three repetitions, not for a tenth of a second."""
+    from recon import cost
+
+    cost._SECONDS = 0.0
 
 
 @pytest.fixture

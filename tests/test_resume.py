@@ -31,13 +31,16 @@ QUICK = (
     "logger=none",
     "task.batch_size=16",
 )
+GAN = (
+    "model=gan", "model.net.base=16", "model.net.generator_widths=[16,8]", "model.net.discriminator_widths=[8,16]",
+)  # fmt: skip
 CASES = {
     "dropout, batch norm": ["model=classifier", "model/net=cnn"],
     "schedule by step": ["model=restoration", "scheduler=one_cycle", "model/net=dncnn", "model.net.depth=3"],
     "schedule by epoch": ["model=autoencoder", "scheduler=step", "scheduler.step_size=1", "optimizer=momentum"],
     "schedule by metric": ["model=autoencoder", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.1"],
-    "two optimisers, average": ["model=gan", "model.net.dropout=0.2", "scheduler=cosine"],
-    "gradient penalty": ["model=gan", "model.gradient_penalty=10", "model.net.norm=none", "scheduler=step"],
+    "two optimisers, average": [*GAN, "model.net.dropout=0.2", "scheduler=cosine"],
+    "gradient penalty": [*GAN, "model.gradient_penalty=10", "model.net.norm=none", "scheduler=step"],
     "plateau by hand": ["model=inpainting", "model.adversarial=0.01", "scheduler=plateau", "model.net.widths=[8,16]"],
     "average, drawn codes": ["model=vae", "model.ema=0.9"],
     "bfloat16": ["model=restoration", "accelerator=cpu_bf16", "model.net.widths=[8,16]", "augment=crop_flip"],
@@ -45,7 +48,7 @@ CASES = {
     "validation within the epoch": ["model=autoencoder", "trainer.val_check_interval=2"],
     "validation every other epoch": ["model=autoencoder", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
     "without validation": ["model=autoencoder", "trainer.limit_val_batches=0"],
-    "steps": ["model=gan", "trainer.max_epochs=100", "trainer.max_steps=15"],
+    "steps": [*GAN, "trainer.max_epochs=100", "trainer.max_steps=15"],
     "early stopping": ["model=classifier", "early_stopping=1", "optimizer.lr=1e-7"],
 }
 
@@ -100,8 +103,8 @@ def test_a_stopped_run_goes_on_exactly(case: str, compose: Compose, stop: Stop, 
     config = compose(*QUICK, *CASES[case])
     train(config, tmp_path / "whole", {})
     expected = outcome(tmp_path / "whole")
-    # In the midst of an epoch, before its last step, before the first of the next; then once more.
-    for place in (1, 2, 3) if case == "accumulation" else (3, 5, 6, 8):
+    # Before the last step of an epoch, before the first of the next; then once more, in the midst of one.
+    for place in (1, 3) if case == "accumulation" else (5, 6):
         folder = tmp_path / str(place)
         stop.after = place
         with pytest.raises(Interrupted):

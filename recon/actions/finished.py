@@ -30,13 +30,25 @@ def words_for(arguments: list[str]) -> list[str]:
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if "resume" in given:
-        folder = Path(given["resume"]).absolute()
-        quoted = str(folder).replace("'", "\\'")
-        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir='{quoted}'"]
+        folder = Path(_unquoted(given["resume"])).absolute()
+        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(str(folder))}"]
         return [*_choices(folder, given), *place]
     if given.get("action", "train") == "train" or "run" not in given:
         return []
-    return _choices(Path(given["run"]), given)
+    return _choices(Path(_unquoted(given["run"])), given)
+
+
+def quoted(value: str) -> str:
+    """Write a value so that Hydra reads it as it is."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return value
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _unquoted(word: str) -> str:
+    """Read a value as Hydra does."""
+    return word[1:-1].replace("\\'", "'") if len(word) > 1 and word[0] == word[-1] == "'" else word
 
 
 def _choices(folder: Path, given: dict[str, str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import runs
+from recon.actions.finished import quoted
 from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark
@@ -114,7 +114,7 @@ class Pool:
         record = job.folder / "environment.json"
         if job.config["action"] != "train":  # what only reads is done again from its start
             record.unlink(missing_ok=True)
-        arguments = [f"resume={job.folder}"] if record.exists() else fresh(job, self.state.folder.name)
+        arguments = [f"resume={quoted(str(job.folder))}"] if record.exists() else fresh(job, self.state.folder.name)
         log_start = log.stat().st_size if log.exists() else 0
         if (process := self.launcher.start(job, arguments, log)) is None:
             return False
@@ -192,16 +192,8 @@ def fresh(job: Job, group: str) -> list[str]:
     """What would be typed behind run.py to run a job from its start."""
     given = {override.split("=", 1)[0].lstrip("+") for override in job.overrides}
     named = {"logger.group": group, "logger.name": job.name}
-    names = [f"{key}={_quoted(value)}" for key, value in named.items() if key not in given]
-    return [*job.overrides, *names, f"hydra.run.dir={_quoted(str(job.folder))}", "hydra.mode=RUN"]
-
-
-def _quoted(value: str) -> str:
-    """A value as Hydra reads it."""
-    if re.fullmatch(r"[\w./-]+", value):
-        return value
-    escaped = value.replace("'", "\\'")
-    return f"'{escaped}'"
+    names = [f"{key}={quoted(value)}" for key, value in named.items() if key not in given]
+    return [*job.overrides, *names, f"hydra.run.dir={quoted(str(job.folder))}", "hydra.mode=RUN"]
 
 
 def has_advanced(started: Started) -> bool:
