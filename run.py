@@ -16,10 +16,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from recon.actions.finished import words_for
+from recon.actions.finished import with_words_of_the_run
 from recon.errors import InputError, Interrupted
 from recon.help import help_text, hydra_sentence
-from recon.sweep.child import belong_to_sweep
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
@@ -57,13 +56,12 @@ def main() -> int:
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", cache(lambda: folder_for(_typed[1:])), replace=True)
     OmegaConf.register_new_resolver("job_folder", in_process_folder, replace=True)
-    belong_to_sweep()
     # On a busy machine GNU OpenMP's threads wait for each other in long loops that take each other's turn: an epoch of
     # a small net took 21 s for 0.5 s. With short loops it takes 2.5 s, and still 0.5 s on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [_typed[0], *words_for(_typed[1:]), *_typed[1:]]
+    sys.argv = [_typed[0], *with_words_of_the_run(_typed[1:])]
     try:
         compose_and_act()
         if _collected is not None:

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,39 @@ def copies(source: Path, target: Path, seeds: int, rates: int, shift: Callable[[
             mean = float(np.mean([float(row["psnr"]) for row in rows]))
             change_json(place / "metrics.json", lambda content, mean=mean: content.update({"test/psnr": mean}))
             yield place
+
+
+class Text(HTMLParser):
+    """The text of a page, without what its elements of class "time" hold; and its tags."""
+
+    def __init__(self, page: str, timed: bool = True) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.timed, self.depth, self.silent = timed, 0, 0
+        self.feed(page)
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((name, dict(attributes)))
+        if name in ("meta", "img", "input", "br"):
+            return
+        self.depth += 1
+        classes = (dict(attributes).get("class") or "").split()
+        if not self.silent and (("time" in classes and not self.timed) or name in ("style", "script")):
+            self.silent = self.depth
+
+    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((name, dict(attributes)))
+
+    def handle_endtag(self, name: str) -> None:
+        if self.silent == self.depth:
+            self.silent = 0
+        self.depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))

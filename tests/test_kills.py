@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, type_in
+from conftest import ROOT
 from test_resume import outcome
 
 from recon import records
 from recon.checkpoint import load
 from recon.runs import RunFolder
+from recon.sweep.machine import Place, cores
+from recon.sweep.process import Group
 
 # About three seconds of training, a checkpoint every third step.
 LIFE = (
@@ -55,7 +57,7 @@ def live(arguments: list[str], log: Path) -> None:
 @pytest.fixture(scope="module")
 def processes() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recon.actions.train", "hydra", "torchmetrics"])
+    context.set_forkserver_preload(["recon.sweep.server"])
     return context
 
 
@@ -100,38 +102,36 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
     assert outcome(killed) == outcome(whole)
 
 
-def typed_in_a_group(*arguments: str) -> subprocess.Popen[str]:
-    """Type a command whose processes can be killed together."""
-    command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+def forked(folder: Path, *arguments: str) -> Group:
+    """Begin a run on two CPU processes, as a sweep does."""
+    return Group(str(ROOT / "run.py"), list(arguments), folder.with_suffix(".txt"), Place([], cores()), 2)
 
 
-def wait_for(path: Path, child: subprocess.Popen[str], since: float = 0) -> None:
-    while child.poll() is None and not (path.exists() and path.stat().st_mtime > since):
-        time.sleep(0.005)
+def ended(group: Group) -> int:
+    while (status := group.status()) is None:
+        time.sleep(0.01)
+    return status
 
 
-@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_two_processes_stop_together_and_go_on_exactly(killed: bool, tmp_path: Path) -> None:
+def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path) -> None:
     words = [*LIFE, "model=gan", "model.net.dropout=0.2", "trainer.devices=2", "task.batch_size=16"]
-    whole = type_in(*words, f"hydra.run.dir={tmp_path}/whole")
-    assert whole.returncode == 0, whole.stderr
-    folder = tmp_path / "run"
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert ended(forked(whole, *words, f"hydra.run.dir={whole}")) == 0, whole.with_suffix(".txt").read_text()
     last = folder / "checkpoints" / "last.ckpt"
-    with typed_in_a_group(*words, f"hydra.run.dir={folder}") as child:
-        wait_for(last, child)
+    command = [sys.executable, str(ROOT / "run.py"), *words, f"hydra.run.dir={folder}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        while child.poll() is None and not last.exists():
+            time.sleep(0.005)
         child.send_signal(signal.SIGTERM)  # to the first process alone
         output = child.communicate()[0]
     assert child.returncode == 143, output
     assert "go on with: python run.py resume=" in output
-    if killed:
-        with typed_in_a_group(f"resume={folder}") as child:
-            wait_for(last, child, last.stat().st_mtime)
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-        assert RunFolder(folder).status == "lost"
-    again = type_in(f"resume={folder}")
-    assert again.returncode == 0, again.stderr
-    assert outcome(folder) == outcome(tmp_path / "whole")
+
+    group, written = forked(folder, f"resume={folder}"), last.stat().st_mtime
+    while group.status() is None and not (last.exists() and last.stat().st_mtime > written):
+        time.sleep(0.005)
+    group.send(signal.SIGKILL)
+    assert ended(group) == -signal.SIGKILL
+    assert RunFolder(folder).status == "lost"
+    assert ended(forked(folder, f"resume={folder}")) == 0, folder.with_suffix(".txt").read_text()
+    assert outcome(folder) == outcome(whole)

@@ -70,7 +70,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path)
         "    AtomicCheckpointIO().save_checkpoint({'state_dict': {'a': torch.ones(1 << 22)}}, sys.argv[1])\n"
         "    print('saved', flush=True)\n"
     )
-    for place in range(4):
+    for place in (1, 3):
         path = tmp_path / f"{place}.ckpt"
         child = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
         assert child.stdout is not None

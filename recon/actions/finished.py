@@ -21,14 +21,20 @@ _OF_THE_RUN = (
 _RESUMABLE = ("resume", "runs", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar")
 
 
-def words_for(arguments: list[str]) -> list[str]:
-    """Tell what else must be said to Hydra where the arguments name a run to work on, as overrides.
+def with_words_of_the_run(arguments: list[str]) -> list[str]:
+    """Add to a command line what else must be said to Hydra where it names a run to work on, as overrides.
 
     With the group choices of that run Hydra composes a configuration in which the run's own keys exist, so that
     `degradation.sigma=0.3` can be said of a run without repeating `degradation=noise`. A run that goes on does so in
     its own folder.
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    place = next((n for n, word in enumerate(arguments) if word.startswith(("run=", "resume="))), 0)
+    # Beside the other overrides: Hydra takes none from the other side of a flag such as -m.
+    return [*arguments[:place], *_words_for(given), *arguments[place:]]
+
+
+def _words_for(given: dict[str, str]) -> list[str]:
     if "resume" in given:
         folder = Path(_unquoted(given["resume"])).absolute()
         place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(str(folder))}"]

@@ -154,7 +154,8 @@ def _seconds(run: Run) -> str:
 
 
 def _words(run: Run) -> list[str]:
-    return [str(word) for word in _list(run.environment("overrides"))]
+    # A sweep names its jobs for dashboards; a name with the time of the sweep is no choice.
+    return [str(word) for word in _list(run.environment("overrides")) if not str(word).startswith("logger.")]
 
 
 def _list(what: Any) -> list[Any]:

@@ -125,6 +125,8 @@ def make_launcher(collected: Collected, program: str) -> tuple[Launcher, str]:
     """Make what starts the jobs, and say where; raises InputError where that cannot be."""
     sweep = collected.sweep
     if collected.launcher != "submitit":
+        if any(config["trainer"]["num_nodes"] > 1 for config in collected.configs):
+            raise InputError("trainer.num_nodes: this machine is one node; add hydra/launcher=submitit for a cluster")
         machine = Machine(sweep["jobs"], gpus(), cores())
         have = f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
         return Here(program, machine), f"{machine.room} at a time on {have}"

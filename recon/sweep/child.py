@@ -20,8 +20,6 @@ from recon.errors import InputError
 
 # The mistake in a configuration, and the metric that its model monitors with "min" or "max".
 Seen = tuple[str | None, tuple[str, str] | None]
-# Set for a `python run.py` that is a job of a sweep on this machine.
-SWEEP = "RECON_SWEEP"
 _GRACE = 60.0  # seconds that a run has to save and end, before it is killed
 
 
@@ -35,7 +33,8 @@ class Order:
         log: the file that takes all output.
         directory: the working directory.
         environment: all environment variables.
-        cores: the CPU cores to run on; as many threads.
+        cores: the CPU cores to run on.
+        threads: how many threads torch takes.
     """
 
     program: str
@@ -44,6 +43,7 @@ class Order:
     directory: Path
     environment: dict[str, str]
     cores: list[int]
+    threads: int
 
 
 def work(order: Order) -> None:
@@ -60,7 +60,8 @@ def work(order: Order) -> None:
         os.sched_setaffinity(0, order.cores)
     import torch
 
-    torch.set_num_threads(len(order.cores))
+    torch.set_num_threads(order.threads)
+    _take_rank()
     parent = multiprocessing.parent_process()
     assert parent is not None
     end_with(parent.is_alive)
@@ -72,6 +73,15 @@ def work(order: Order) -> None:
     # multiprocessing leaves out what a command does at its end, such as closing W&B.
     atexit._run_exitfuncs()
     sys.exit(status)
+
+
+def _take_rank() -> None:
+    """Tell Lightning, which was imported before this process had one, its rank."""
+    from lightning.fabric.utilities import rank_zero as fabric
+    from lightning.pytorch.utilities import rank_zero as pytorch
+
+    for module in (fabric, pytorch):
+        module.rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channel: Connection) -> None:
@@ -100,13 +110,6 @@ def _load(program: str) -> Any:
     sys.modules["run"] = module
     spec.loader.exec_module(module)
     return module
-
-
-def belong_to_sweep() -> None:
-    """End this process, if a sweep started it, when the one that started it is gone, however that ended."""
-    if SWEEP in os.environ:
-        parent = os.getppid()
-        end_with(lambda: os.getppid() == parent)
 
 
 def end_with(alive: Callable[[], bool]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import runs
+from recon.actions.finished import with_words_of_the_run
 from recon.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
         if "sampler" in resolved["sweep"]:
             raise InputError(f"sweep={hydra.runtime.choices['sweep']}: a search runs many jobs; add -m")
         return None
+    if resolved["resume"]:
+        raise InputError("resume: it goes on with one run; leave out -m (a sweep goes on when it is typed again)")
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:
         if devices(resolved["trainer"], 1) > 1 or resolved["trainer"]["num_nodes"] > 1:
@@ -107,7 +111,10 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
             )
         return None
     collected = before or Collected(launcher, Path(hydra.sweep.dir).absolute(), resolved["sweep"])
-    collected.overrides.append([word for word in hydra.overrides.task if not _is_of_the_sweep(word)])
+    # What only lets Hydra compose an evaluated run is said by the job's own command again.
+    added = set(with_words_of_the_run(sys.argv[1:])) - set(sys.argv[1:])
+    words = [word for word in hydra.overrides.task if word not in added and not _is_of_the_sweep(word)]
+    collected.overrides.append(words)
     collected.configs.append(resolved)
     return collected
 

@@ -1,4 +1,4 @@
-"""Starting the process of a job: forked from a server that has imported everything, or as a fresh command."""
+"""Starting the processes of a job: forked from a server that has imported everything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import socket
+import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import recon
 from recon.sweep import child
-from recon.sweep.child import SWEEP, Order, Seen
+from recon.sweep.child import Order, Seen
 from recon.sweep.job import Job, devices
 from recon.sweep.machine import Machine, Place
 
@@ -74,15 +74,15 @@ class Here:
         self._places: dict[Process, Place] = {}
 
     def start(self, job: Job, arguments: list[str], log: Path) -> Process | None:
-        """Fork a job on one device from the server; one on several is a fresh command."""
+        """Fork a job from the server, once for each of its devices."""
         trainer = job.config["trainer"]
         if (place := self.machine.take(trainer)) is None:
             return None
-        count = devices(trainer, len(place.gpus)) * trainer["num_nodes"]
+        count = devices(trainer, len(place.gpus))
         process: Process = (
-            Command(self.program, arguments, log, place, count)
+            Group(self.program, arguments, log, place, count)
             if count > 1
-            else Forked(self.program, arguments, log, place)
+            else Forked(self.program, arguments, log, place, len(place.cores), {})
         )
         self._places[process] = place
         return process
@@ -99,9 +99,11 @@ class Here:
 class Forked:
     """A process forked from the server: it starts within a fraction of a second."""
 
-    def __init__(self, program: str, arguments: list[str], log: Path, place: Place) -> None:
-        environment = _environment(place)
-        order = Order(program, arguments, log, Path.cwd(), environment, place.cores)
+    def __init__(
+        self, program: str, arguments: list[str], log: Path, place: Place, threads: int, more: dict[str, str]
+    ) -> None:
+        environment = _environment(place) | more
+        order = Order(program, arguments, log, Path.cwd(), environment, place.cores, threads)
         self._process = _server().Process(target=child.work, args=(order,))
         with _server_environment():
             self._process.start()
@@ -116,30 +118,44 @@ class Forked:
         _send(self._process.pid, signal_number)
 
 
-class Command:
-    """A fresh `python run.py …`: Lightning starts it again for each further device."""
+class Group:
+    """A job on several devices: a process for each, forked with the variables by which Lightning knows its rank.
 
-    def __init__(self, program: str, arguments: list[str], log: Path, place: Place, devices: int) -> None:
-        environment = {
-            "OMP_NUM_THREADS": str(max(1, len(place.cores) // devices)),
-            **_environment(place),
-            SWEEP: "1",
-        }
-        with open(log, "ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", program, *arguments],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True,
-            )  # fmt: skip
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self._process.pid, place.cores)
+    Left to itself, Lightning starts a fresh command for each further device when the first has imported everything.
+    """
+
+    grace = 10.0  # seconds that the others may take to see that one has failed
+
+    def __init__(self, program: str, arguments: list[str], log: Path, place: Place, count: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+        threads = max(1, len(place.cores) // count)
+        self._ranks = [
+            Forked(program, arguments, log, place, threads, {**shared, "LOCAL_RANK": str(rank)})
+            for rank in range(count)
+        ]
+        self._failed: int | None = None  # the status of the first that failed
+        self._killed_at = 0.0
 
     def status(self) -> int | None:
-        """Its exit status."""
-        return self._process.poll()
+        """The exit status of the first that failed, or 0; None while one runs."""
+        found = [rank.status() for rank in self._ranks]
+        failed = next((status for status in found if status), None)
+        if self._failed is None and failed is not None:
+            self._failed, self._killed_at = failed, time.monotonic() + self.grace
+        if None not in found:
+            return self._failed or 0
+        if self._failed is not None and time.monotonic() > self._killed_at:
+            self.send(signal.SIGKILL)
+        return None
 
     def send(self, signal_number: int) -> None:
-        """Send a signal to its process group."""
-        _send(self._process.pid, signal_number)
+        """Send a signal to the groups of all its processes."""
+        for rank in self._ranks:
+            if rank.status() is None:
+                rank.send(signal_number)
 
 
 def look_over(configs: list[dict[str, Any]]) -> list[Seen]:

@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 from conftest import ROOT
-from report_runs import change_json, copies
+from report_runs import Text, change_json, copies
 
 from recon import report
 from recon.errors import InputError
@@ -23,42 +22,6 @@ from recon.report.effects import marginal
 from recon.report.gather import Run, problems
 from recon.report.html import Html, tag
 from recon.runs import RunFolder, find
-
-
-class Text(HTMLParser):
-    """The text of a page, without what its elements of class "time" hold; and its tags."""
-
-    def __init__(self, page: str, timed: bool = True) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.timed, self.depth, self.silent = timed, 0, 0
-        self.feed(page)
-
-    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((name, dict(attributes)))
-        if name in ("meta", "img", "input", "br"):
-            return
-        self.depth += 1
-        classes = (dict(attributes).get("class") or "").split()
-        if not self.silent and (("time" in classes and not self.timed) or name in ("style", "script")):
-            self.silent = self.depth
-
-    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((name, dict(attributes)))
-
-    def handle_endtag(self, name: str) -> None:
-        if self.silent == self.depth:
-            self.silent = 0
-        self.depth -= 1
-
-    def handle_data(self, data: str) -> None:
-        if not self.silent:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words))
 
 
 def page_of(what: str | list[Path], folder: Path, sweep: Path | None = None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from report_runs import Text
 from sweeping import QUICK, Sweep, alive, fixture, processes_below  # noqa: F401  the fixture
 
 CLASSIFIER = ("model=classifier", *QUICK)
@@ -221,6 +222,12 @@ def test_a_killed_sweep_goes_on_to_what_an_undisturbed_one_gives(sweep: Sweep, t
     assert other.status == 0
     for number in range(4):
         assert numbers(again.run(number)) == numbers(other.run(number))
+    one, two = (Text((done.folder / "report.html").read_text(), timed=False) for done in (again, other))
+    assert one.text == two.text
+    assert "4 finished runs" in one.text
+    pictures = [[tag[1]["src"] for tag in page.tags if tag[0] == "img"] for page in (one, two)]
+    assert pictures[0] == pictures[1]
+    assert pictures[0]
 
 
 @pytest.mark.parametrize(
