@@ -16,7 +16,7 @@ run: setup
 
 # Two processes of one thread each use two cores better than one of two threads.
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
