@@ -35,6 +35,10 @@ def compose_and_act(config: DictConfig) -> None:
     sys.argv = _typed
     try:
         if (collected := collect(_collected, config, HydraConfig.get())) is not None:
+            if _collected is None:  # the first: the server's imports take as long as composing the others
+                from recon.sweep.process import start_server
+
+                start_server()
             _collected = collected
             return
         from recon.actions import act

@@ -190,6 +190,15 @@ def _environment(place: Place) -> dict[str, str]:
     return environment
 
 
+def start_server() -> None:
+    """Begin to import what the jobs need, while others go on with something else."""
+    from multiprocessing.forkserver import ensure_running
+
+    _server()
+    with _server_environment():
+        ensure_running()
+
+
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recon.sweep.server"])

@@ -18,8 +18,7 @@ from recon.sweep.process import Forked
 JOBS = 12
 # A few seconds of training each.
 RUNS = (
-    "model=restoration", "degradation=noise", "model/net=dncnn", "model.net.depth=5", "model.net.width=32",
-    "trainer.max_epochs=3", "trainer.enable_progress_bar=false", "accelerator=cpu", "logger=none",
+    "model=classifier", "trainer.max_epochs=20", "trainer.enable_progress_bar=false", "accelerator=cpu", "logger=none",
 )  # fmt: skip
 
 
@@ -81,7 +80,9 @@ def test_a_later_job_starts_in_half_a_second(tmp_path: Path, monkeypatch: pytest
         program = folder / "program.py"
         program.write_text(_PROGRAM.format(run=str(ROOT / "run.py"), folder=folder))
         started = time.time()
-        forked = Forked(str(program), [*RUNS, "trainer.max_steps=2"], folder / "log", Place([], cores()))
+        forked = Forked(
+            str(program), [*RUNS, "trainer.max_steps=2"], folder / "log", Place([], cores()), len(cores()), {}
+        )
         while (status := forked.status()) is None:
             time.sleep(0.005)
         assert status == 0, (folder / "log").read_text()
