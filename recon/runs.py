@@ -32,7 +32,7 @@ class RunFolder:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """What `environment.json` says."""
-        return _read_json(self.path / "environment.json")
+        return read_json(self.path / "environment.json")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -51,12 +51,12 @@ class RunFolder:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The final numbers, such as "test/psnr"."""
-        return {name: value for name, value in _read_json(self.path / "metrics.json").items() if name != "convention"}
+        return {name: value for name, value in read_json(self.path / "metrics.json").items() if name != "convention"}
 
     @cached_property
     def convention(self) -> dict[str, str]:
         """How each metric is computed, by its name without the split."""
-        found: dict[str, str] = _read_json(self.path / "metrics.json").get("convention", {})
+        found: dict[str, str] = read_json(self.path / "metrics.json").get("convention", {})
         return found
 
     @property
@@ -178,7 +178,8 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; empty where the file is missing or damaged."""
     try:
         read = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):  # the last from a hostile file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -204,11 +203,7 @@ def has_advanced(started: Started) -> bool:
 
 def progress(folder: Path) -> dict[str, Any]:
     """How far the run in a folder is; empty where it does not tell."""
-    try:
-        told = json.loads((folder / "progress.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    return runs.read_json(folder / "progress.json")
 
 
 def reason(started: Started, status: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,11 +40,7 @@ def _essence(arguments: Sequence[str]) -> list[str]:
 
 def read(folder: Path) -> dict[str, Any]:
     """What `sweep.json` says; empty where there is none or it is damaged."""
-    try:
-        state = json.loads((folder / "sweep.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+    return runs.read_json(folder / "sweep.json")
 
 
 class State:
