@@ -18,6 +18,15 @@ torch.set_num_threads(1)
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 Compose = Callable[..., dict[str, Any]]
+# A run of two steps.
+QUICK = (
+    "trainer.max_steps=2",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.enable_progress_bar=false",
+    "accelerator=cpu",
+    "logger=none",
+)
 
 
 def choices(group: str) -> list[str]:

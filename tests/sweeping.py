@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from conftest import QUICK as QUICK
 
 import run
-
-QUICK = (
-    "trainer.max_steps=2",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
-    "trainer.enable_progress_bar=false",
-    "accelerator=cpu",
-    "logger=none",
-)
 
 
 class Done(NamedTuple):

@@ -9,18 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Typed, choices, type_in
+from conftest import QUICK, ROOT, Typed, choices, type_in
 from PIL import Image
 from sklearn.datasets import load_digits
-
-QUICK = (
-    "trainer.max_steps=2",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
-    "trainer.enable_progress_bar=false",
-    "accelerator=cpu",
-    "logger=none",
-)
 
 
 def folder_of(output: str) -> Path:
