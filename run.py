@@ -16,9 +16,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from recon.actions.finished import with_words_of_the_run
+from recon.config.help import help_text, hydra_sentence
+from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError, Interrupted
-from recon.help import help_text, hydra_sentence
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 

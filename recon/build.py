@@ -1,21 +1,11 @@
-"""The only place that makes objects of the configuration, and that says what cannot go together.
-
-A configuration may come from a stranger's run folder, so `_target_` names only classes of recon, torch.nn, torch.optim,
-torchmetrics and some of lightning, plus modules that the user trusts by the environment variable RECON_TRUST.
-"""
+"""Build what a run needs from its configuration, and refuse what cannot go together."""
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib
 import inspect
 import os
-import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -30,6 +20,8 @@ from torch import channels_last, nn
 from recon import loggers
 from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures, Progress, ProgressBar
 from recon.checkpoint import AtomicCheckpointIO
+from recon.config.check import Config, check_config
+from recon.config.construct import construct, find_class
 from recon.cost import Cost
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
@@ -43,189 +35,7 @@ from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
 from recon.pair import Pair
 
-Config = dict[str, Any]
 T = TypeVar("T")
-
-_ALLOWED = (
-    "recon.",
-    "torch.nn.",
-    "torch.optim.",
-    "torchmetrics.",
-    *(f"lightning.pytorch.{part}." for part in ("callbacks", "loggers", "strategies", "plugins")),
-)
-# What the nodes without a `_target_` may hold; those of a class hold what its signature says.
-_TOP_LEVEL: dict[str, Any] = {
-    "action": str,
-    "run": str | None,
-    "runs": str,
-    "resume": str | None,
-    "init_from": str | None,
-    "seed": int,
-    "early_stopping": int | None,
-    **dict.fromkeys(
-        ("data", "list", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
-        dict[str, Any],
-    ),
-    **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
-}
-_DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
-_LIST: dict[str, Any] = {"sort": str, "filter": str | list[str] | None}
-_ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
-_SWEEP: dict[str, Any] = {
-    "jobs": int | None,
-    "retry": int,
-    "slurm": dict[str, Any],
-    "sampler": Literal["tpe", "random"],
-    "trials": int,
-    "space": dict[str, Any] | None,
-    "objective": str | list[str] | None,
-    "directions": str | list[str] | None,
-    "prune": bool,
-    "seed": int,
-}
-_SLURM: dict[str, Any] = {
-    "cluster": Literal["slurm", "local"],
-    "dry_run": bool,
-    **dict.fromkeys(("partition", "account"), str | None),
-    "time": int,
-    "mem_gb": float | None,
-    "cpus_per_task": int | None,
-    "additional_parameters": dict[str, Any] | None,
-}
-_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
-_LOGGER: dict[str, Any] = {
-    "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
-    "project": str,
-    "group": str | None,
-    "name": str | None,
-    "tags": list[str],
-}
-
-
-def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
-    """Make what a node of the configuration describes.
-
-    Args:
-        node: plain values; a dictionary with `_target_` becomes an instance, with `_partial_: true` a
-            `functools.partial`; whatever lies inside is made first.
-        key: the node's place in the configuration, for messages.
-        facts: what is known besides, passed by name where the target's signature asks for it.
-
-    Raises:
-        InputError: a target that is not allowed, a key that the target does not take or lacks, or whatever the
-            target itself finds wrong.
-    """
-    if isinstance(node, list):
-        return [construct(item, f"{key}[{place}]", facts) for place, item in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    special = {"_target_", "_partial_"}
-    arguments = {name: construct(value, f"{key}.{name}", facts) for name, value in node.items() if name not in special}
-    if "_target_" not in node:
-        return arguments
-    target = find_class(node["_target_"], key)
-    parameters = inspect.signature(target).parameters
-    check_node(arguments, hints_of(target), key)
-    arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
-    if node.get("_partial_"):
-        return functools.partial(target, **arguments)
-    lacking = [
-        n for n, p in parameters.items() if p.default is p.empty and n not in arguments and p.kind != p.VAR_KEYWORD
-    ]
-    if lacking:
-        raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
-    try:
-        return target(**arguments)
-    except (InputError, TypeError, ValueError) as error:
-        message = str(error)
-        raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
-
-
-def find_class(path: str, key: str) -> type:
-    """Import the class that a `_target_` names; raises InputError when it is not allowed or not there."""
-    trusted = tuple(f"{name.rstrip('.')}." for name in os.environ.get("RECON_TRUST", "").split(",") if name)
-    allowed = (*_ALLOWED, *trusted)
-    refusal = InputError(
-        f"{key}._target_: {path} is refused, as only classes of {', '.join(name.rstrip('.') for name in allowed)} may "
-        f"be named; set the environment variable RECON_TRUST=<module> if you trust it"
-    )
-    if not path.startswith(allowed):
-        raise refusal
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{key}._target_: there is no {path} ({error}); correct the name") from error
-    # What a module merely imported, such as torch.nn.modules.module.torch.load, is not its own.
-    if not isinstance(found, type) or not f"{found.__module__}.".startswith(allowed):
-        raise refusal
-    return found
-
-
-def hints_of(target: type[Any]) -> dict[str, Any]:
-    """What each key of a class's signature may hold; `Any` where the annotation is only for type checkers."""
-    parameters = list(inspect.signature(target).parameters)
-    try:
-        hints = get_type_hints(target.__init__)
-    except (NameError, TypeError):
-        hints = {}
-    return {name: hints.get(name, Any) for name in parameters}
-
-
-def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> None:
-    """Reject the keys and values of a node that cannot be right.
-
-    Args:
-        given: the node.
-        known: the type hint of each key that there is.
-        key: the node's place in the configuration.
-
-    Raises:
-        InputError: a key that is not known, with the nearest that is, or a value plainly not of its type.
-    """
-    for name, value in given.items():
-        place = f"{key}.{name}".lstrip(".")
-        if value == "???":
-            raise InputError(f"{place}: it has no default; add {place}=<value>")
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1)
-            remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
-            raise InputError(f"{place}: there is no such key; {remedy}")
-        if not _fits(value, known[name]):
-            hint = known[name]
-            wanted = hint.__name__ if hint in (str, int, float, bool) else re.sub(r"(\w+\.)+", "", str(hint))
-            raise InputError(f"{place}: {value!r} does not fit; give a value of type {wanted}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Can a plain value of the configuration be what a type hint says? Only what is certain is refused."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, bool, NoneType):
-        return isinstance(value, hint)
-    if origin in (list, tuple, Sequence):
-        return isinstance(value, list | tuple)
-    return True
-
-
-def check_config(config: Config) -> None:
-    """Reject what Hydra lets through: the keys of `+key=value` and of experiment files, and values of another type."""
-    check_node(config, _TOP_LEVEL, "")
-    check_node(config["trainer"], hints_of(Trainer), "trainer")
-    check_node(config["data"], _DATA, "data")
-    check_node(config["list"], _LIST, "list")
-    check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
-    check_node(config["sweep"], _SWEEP, "sweep")
-    check_node(config["sweep"].get("slurm", {}), _SLURM, "sweep.slurm")
-    check_node(config["accelerator"], _ACCELERATOR, "accelerator")
-    check_node(config["logger"], _LOGGER, "logger")
 
 
 class Run(NamedTuple):
@@ -436,7 +246,8 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
 
 def _judge(folder: Path, task: Task) -> nn.Module:
     """Load the net of a finished classifier run on the same kind of images."""
-    from recon.checkpoint import best_or_last, load_weights, read_config
+    from recon.checkpoint import best_or_last, load_weights
+    from recon.config.recorded import read_config
 
     config = read_config(folder)
     judge = module(config, task, degradation(config, task))

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from recon.console import say
@@ -105,14 +104,3 @@ def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
             f"{key}: the weights in {path} do not fit the model of this run ({first}); "
             "choose a task with images like those it was trained on"
         ) from error
-
-
-def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
-    """Read the configuration of a run folder; raises InputError where there is none."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{key}: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
-    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    if not isinstance(config, dict):
-        raise InputError(f"{key}: {path} is no configuration; choose another run folder")
-    return {str(key): value for key, value in config.items()}

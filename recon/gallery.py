@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from recon import build, keyed
+from recon import keyed
+from recon.config.construct import construct
 from recon.data.images import read_image
 from recon.degradations.base import Degradation
 from recon.degradations.resample import resize
@@ -40,10 +41,10 @@ def three(node: dict[str, Any], clean: Tensor) -> list[Tensor]:
             otherwise, of several draws, those of the least, the median and the greatest severity are taken.
         clean: the image.
     """
-    operator: Degradation = build.construct(node, "degradation")
+    operator: Degradation = construct(node, "degradation")
     keys = keyed.keys(0, "gallery", 0, torch.arange(_DRAWS))
     for parameter, values in operator.examples.items():
-        examples = [build.construct({**node, parameter: value}, "degradation") for value in values]
+        examples = [construct({**node, parameter: value}, "degradation") for value in values]
         return [example(clean, keys[:1]).image[0] for example in examples]
     image, _, severity = operator(clean.expand(_DRAWS, -1, -1, -1), keys)
     order = severity.argsort(stable=True)

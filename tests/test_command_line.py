@@ -37,7 +37,7 @@ def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
 
 
 def test_help_lists_every_choice_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from recon.help import help_text
+    from recon.config.help import help_text
 
     text = help_text(ROOT / "conf")
     for path in (ROOT / "conf").rglob("*/*.yaml"):

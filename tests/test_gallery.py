@@ -4,7 +4,8 @@ import pytest
 from conftest import ROOT, choices
 from omegaconf import OmegaConf
 
-from recon import build, gallery
+from recon import gallery
+from recon.config.construct import find_class
 
 
 def test_every_degradation_is_in_the_picture() -> None:
@@ -27,7 +28,7 @@ def test_every_degradation_is_in_the_picture() -> None:
 def varied() -> list[str]:
     """What has a parameter from mild to strong; larger letters cover as much, and are only harder to fill."""
     nodes = {name: OmegaConf.load(gallery.CONF / f"{name}.yaml") for name in choices("degradation")}
-    classes = {name: build.find_class(node._target_, "degradation") for name, node in nodes.items()}
+    classes = {name: find_class(node._target_, "degradation") for name, node in nodes.items()}
     return [name for name, found in classes.items() if found.examples and name != "missing_text"]
 
 

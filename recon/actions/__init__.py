@@ -55,7 +55,7 @@ def _only_read(config: dict[str, Any], folder: Path) -> None:
 
 
 def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides: list[str]) -> None:
-    from recon.actions.finished import of_resumed, of_run
+    from recon.config.recorded import of_resumed, of_run
 
     if config["resume"]:
         config, about = of_resumed(config, overrides)

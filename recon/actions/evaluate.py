@@ -9,12 +9,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from recon import build, loggers, metrics, records
 from recon.checkpoint import best_or_last, load_weights
+from recon.config.check import Config
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
 from recon.run_folder import recorded
 
 
-def evaluate(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
     """Test the best weights of a run; leaves a run folder with the metrics, images and each image's values.
 
     Args:

@@ -10,13 +10,14 @@ from recon import build, interrupt
 from recon.actions.evaluate import test
 from recon.callbacks import EpochTable
 from recon.checkpoint import best_or_last, latest, load_weights, sweep_up
+from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
 from recon.run_folder import recorded
 
 
-def train(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
     """Train, validate and test as configured; leaves a whole run folder behind.
 
     Args:
@@ -42,7 +43,7 @@ def train(config: build.Config, folder: Path, about: Mapping[str, Any]) -> dict[
     return results
 
 
-def beginning(module: Module, config: build.Config, folder: Path) -> Path | None:
+def beginning(module: Module, config: Config, folder: Path) -> Path | None:
     """Put the weights into the module that training starts from, or tell the checkpoint that it goes on from."""
     if config["resume"]:
         sweep_up(folder)

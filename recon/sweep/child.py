@@ -88,13 +88,14 @@ def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channe
     """Check configurations as each job will, which needs torch; sends what it sees."""
     os.environ.clear()
     os.environ.update(environment)
-    from recon import build
+    from recon.config.check import check_config
+    from recon.config.construct import find_class
 
     found: list[Seen] = []
     for config in configs:
         try:
-            build.check_config(config)
-            model: Any = build.find_class(config["model"]["_target_"], "model")
+            check_config(config)
+            model: Any = find_class(config["model"]["_target_"], "model")
             monitor = getattr(model, "monitor", None)
             found.append((None, (monitor, model.mode) if monitor else None))
         except InputError as error:

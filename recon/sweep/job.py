@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import runs
-from recon.actions.finished import with_words_of_the_run
+from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
 
 if TYPE_CHECKING:

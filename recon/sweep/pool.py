@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import runs
-from recon.actions.finished import quoted
+from recon.config.recorded import quoted
 from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark

@@ -23,10 +23,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 import recon
 import recon.actions.evaluate
-import recon.actions.finished
 import recon.actions.train
 import recon.build
-import recon.help
+import recon.config.help
+import recon.config.recorded
 
 # Hydra looks for its plugins and its parser learns the grammar in the first composition.
 with initialize_config_dir(str(Path(recon.__file__).parents[1] / "conf"), version_base="1.3"):

@@ -21,7 +21,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from recon import build, keyed
+from recon import keyed
+from recon.config.construct import construct
 from recon.data.loader import PairLoader
 from recon.data.store import ImageStore
 from recon.degradations import Chain, Degradation, GaussianBlur, GaussianNoise, Identity, MissingBox, SaltPepper
@@ -256,7 +257,7 @@ def test_each_degradation(device: str, compiled: bool, compose: Compose, capsys:
     for name in choices("degradation"):
         config = compose("model=restoration", f"degradation={name}")["degradation"]
         if "???" not in str(config.values()):
-            rates[name] = throughput(build.construct(config, "degradation"), device, compiled)
+            rates[name] = throughput(construct(config, "degradation"), device, compiled)
     with capsys.disabled():
         print(f"\npairs a second on {device}{', compiled' if compiled else ''}, {BATCH}×3×32×32:")
         for name, found in rates.items():

@@ -65,6 +65,19 @@ def _choices(folder: Path, given: dict[str, str]) -> list[str]:
     return [f"{group}={choice}" for group, choice in named.items() if re.fullmatch(r"\w+", choice)]
 
 
+def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
+    """Read the configuration of a run folder; raises InputError where there is none."""
+    from omegaconf import OmegaConf
+
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{key}: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not isinstance(config, dict):
+        raise InputError(f"{key}: {path} is no configuration; choose another run folder")
+    return {str(key): value for key, value in config.items()}
+
+
 def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """Take the configuration of the run that `run=` names, with what the command line says otherwise.
 
@@ -73,8 +86,6 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
-
-    from recon.checkpoint import read_config
 
     if not config["run"]:
         raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
@@ -111,8 +122,6 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
     import torch
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
-
-    from recon.checkpoint import read_config
 
     folder = Path(config["resume"])
     recorded = read_config(folder, "resume")
