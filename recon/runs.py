@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
+from recon.reading import Unreadable, read_json, read_yaml
 
 # Keys of the configuration that cannot change what a run computes.
 WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "trainer.enable_progress_bar")
@@ -31,33 +32,29 @@ class RunFolder:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """What `environment.json` says."""
-        return read_json(self.path / "environment.json")
+        """What `environment.json` says; an entry of another type than recon writes reads as missing."""
+        read = read_json(self.path / "environment.json")
+        return {key: value for key, value in read.items() if _is_of_kind(key, value)}
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        import yaml
-
+        """The resolved configuration; what a stranger's still asks for, as of the environment, is not resolved."""
         try:
-            # It was resolved when it was written: what a stranger's still asks for, as of the environment, is not told.
-            # The loader in C takes a tenth of the time, where there is one.
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            read = yaml.load((self.path / "config.yaml").read_text(), Loader=loader)
-        except Exception:  # YAML has a dozen ways to be damaged
+            return read_yaml(self.path / "config.yaml")
+        except (OSError, Unreadable):
             return {}
-        return {str(key): value for key, value in read.items()} if isinstance(read, dict) else {}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The final numbers, such as "test/psnr"."""
-        return {name: value for name, value in read_json(self.path / "metrics.json").items() if name != "convention"}
+        """The final numbers, such as "test/psnr"; NaN and infinities among them."""
+        read = read_json(self.path / "metrics.json").items()
+        return {name: float(value) for name, value in read if isinstance(value, int | float) and "/" in name}
 
     @cached_property
     def convention(self) -> dict[str, str]:
         """How each metric is computed, by its name without the split."""
-        found: dict[str, str] = read_json(self.path / "metrics.json").get("convention", {})
-        return found
+        read = read_json(self.path / "metrics.json").get("convention")
+        return {str(name): str(phrase) for name, phrase in read.items()} if isinstance(read, dict) else {}
 
     @property
     def status(self) -> str:
@@ -77,6 +74,27 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Is there a checkpoint to go on from?"""
         return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+
+
+# The types of the entries of `environment.json` that anything reads.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("status", "started", "fingerprint", "code", "error", "processor", "platform", "python"), str),
+    **dict.fromkeys(("overrides", "command", "resumed", "gpus"), list),
+    **dict.fromkeys(("choices", "packages"), dict),
+    "seconds": (int, float),
+    "cores": int,
+    "threads": int,
+}
+
+
+def _is_of_kind(key: str, value: Any) -> bool:
+    if key == "threads" and not (isinstance(value, int) and 1 <= value <= 4096):
+        return False
+    if key == "seconds" and not (isinstance(value, int | float) and 0 <= value < 1e12):
+        return False
+    if key == "choices" and isinstance(value, dict):
+        return all(isinstance(choice, str | None) for choice in value.values())
+    return isinstance(value, _KINDS.get(key, object)) and not isinstance(value, bool)
 
 
 def find(pattern: str) -> list[RunFolder]:
@@ -176,12 +194,3 @@ def is_alive(folder: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of JSON; empty where the file is missing or damaged."""
-    try:
-        read = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):  # the last from a hostile file
-        return {}
-    return read if isinstance(read, dict) else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
+from recon.reading import Unreadable, read_yaml
 from recon.runs import RunFolder, code_version
 
 # Groups whose choice on the command line replaces that of an evaluated run.
@@ -67,15 +68,15 @@ def _choices(folder: Path, given: dict[str, str]) -> list[str]:
 
 def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
     """Read the configuration of a run folder; raises InputError where there is none."""
-    from omegaconf import OmegaConf
-
     path = folder / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{key}: {folder} is no run folder, as it holds no config.yaml; give one below outputs/")
-    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    if not isinstance(config, dict):
-        raise InputError(f"{key}: {path} is no configuration; choose another run folder")
-    return {str(key): value for key, value in config.items()}
+    try:
+        return read_yaml(path)
+    except OSError as error:
+        raise InputError(
+            f"{key}: {folder} is no run folder, as it holds no readable config.yaml; give one below outputs/"
+        ) from error
+    except Unreadable as error:
+        raise InputError(f"{key}: {path} is no configuration, as {error}; choose another run folder") from error
 
 
 def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

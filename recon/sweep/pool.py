@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from recon import runs
 from recon.config.recorded import quoted
+from recon.reading import read_json
 from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark
@@ -203,7 +204,7 @@ def has_advanced(started: Started) -> bool:
 
 def progress(folder: Path) -> dict[str, Any]:
     """How far the run in a folder is; empty where it does not tell."""
-    return runs.read_json(folder / "progress.json")
+    return read_json(folder / "progress.json")
 
 
 def reason(started: Started, status: int) -> str:

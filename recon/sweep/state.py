@@ -13,6 +13,7 @@ from typing import Any
 
 from recon import runs
 from recon.errors import InputError
+from recon.reading import read_json
 from recon.records import write_json
 from recon.sweep.job import Job
 
@@ -40,7 +41,7 @@ def _essence(arguments: Sequence[str]) -> list[str]:
 
 def read(folder: Path) -> dict[str, Any]:
     """What `sweep.json` says; empty where there is none or it is damaged."""
-    return runs.read_json(folder / "sweep.json")
+    return read_json(folder / "sweep.json")
 
 
 class State:

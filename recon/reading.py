@@ -1,0 +1,83 @@
+"""Reading the small files of run folders, which may be damaged or a stranger's.
+
+Only regular files of a bounded size are opened, always as UTF-8; YAML is plain (no tags, no aliases, no interpolation).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+LIMIT = 64 << 20  # bytes, more than any record that recon writes of a million images
+
+
+class Unreadable(ValueError):
+    """A file that is no record: of another kind, too large, or not what its format says; the reason as a clause."""
+
+
+def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
+    """Read a regular file of at most `limit` bytes; a FIFO or device is refused without waiting for it.
+
+    Raises:
+        OSError: the file is missing or may not be read.
+        Unreadable: it is no regular file, or a larger one.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unreadable("it is no regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Unreadable(f"it is larger than {limit >> 20} MB")
+    return data
+
+
+def read_text(path: Path, limit: int = LIMIT) -> str:
+    """Read a regular UTF-8 file; raises as `read_bytes`."""
+    try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable("it is no UTF-8 text") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; empty where the file is missing or damaged. Integers beyond 64 bits become floats."""
+    try:
+        read = json.loads(read_text(path), parse_int=_integer)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def read_yaml(path: Path, limit: int = 1 << 20) -> dict[str, Any]:
+    """Read a mapping of plain YAML.
+
+    Raises:
+        OSError: the file is missing or may not be read.
+        Unreadable: it is damaged, larger than `limit`, or holds what recon never writes: tags, or aliases, which may
+            unpack to fill the memory.
+    """
+    import yaml
+
+    text = read_text(path, limit)
+    # The loader in C takes a tenth of the time, where there is one.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
+            raise Unreadable("it holds YAML aliases")
+        read = yaml.load(text, Loader=loader)
+    except Unreadable:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise Unreadable("it is no plain YAML") from error
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise Unreadable("it is no mapping of keys")
+    return read
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
