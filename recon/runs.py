@@ -34,6 +34,9 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """What `environment.json` says; an entry of another type than recon writes reads as missing."""
         read = read_json(self.path / "environment.json")
+        choices = read.get("choices")
+        if isinstance(choices, dict):
+            read["choices"] = {group: choice for group, choice in choices.items() if isinstance(choice, str)}
         return {key: value for key, value in read.items() if _is_of_kind(key, value)}
 
     @cached_property
@@ -92,8 +95,6 @@ def _is_of_kind(key: str, value: Any) -> bool:
         return False
     if key == "seconds" and not (isinstance(value, int | float) and 0 <= value < 1e12):
         return False
-    if key == "choices" and isinstance(value, dict):
-        return all(isinstance(choice, str | None) for choice in value.values())
     return isinstance(value, _KINDS.get(key, object)) and not isinstance(value, bool)
 
 
