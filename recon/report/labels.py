@@ -22,6 +22,7 @@ _CHOICES = (
     "accelerator",
 )
 _AT_MOST = 4  # further keys in a label
+_LONGEST = 80  # letters of a value
 
 
 def part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -42,13 +43,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def choice(folder: RunFolder, group: str) -> str:
     """What was chosen of a group, by the word that was typed, else by the class that it stands for."""
     choices = folder.environment.get("choices")
-    if isinstance(choices, dict) and isinstance(choices.get(group), str):
-        return str(choices[group])
+    if isinstance(choices, dict) and choices.get(group):
+        return cut(choices[group], _LONGEST)
     node: Any = folder.config
     for name in group.split("/"):
         node = node.get(name) if isinstance(node, dict) else None
     target = node.get("_target_") if isinstance(node, dict) else None
-    return str(target).rsplit(".", 1)[-1] if target else ""
+    return cut(str(target).rsplit(".", 1)[-1], _LONGEST) if target else ""
 
 
 def degradation(folder: RunFolder) -> str:
@@ -64,15 +65,20 @@ def degradation(folder: RunFolder) -> str:
 
 def value(what: Any) -> str:
     """Write a value as one would say it: a range of two numbers "0.1 to 0.5"."""
-    if isinstance(what, list) and len(what) == 2 and all(isinstance(n, int | float) for n in what):
-        return f"{what[0]:g} to {what[1]:g}"
+    if isinstance(what, list) and len(what) == 2 and all(type(n) in (int, float) for n in what):
+        return f"{value(what[0])} to {value(what[1])}"
     if isinstance(what, float):
         return f"{what:g}"
     if isinstance(what, list):
-        return "[" + ", ".join(map(value, what)) + "]"
+        return cut("[" + ", ".join(map(value, what[:_LONGEST])) + "]", _LONGEST)
     if what is None or isinstance(what, bool):
         return {True: "on", False: "off", None: "none"}[what]
-    return str(what)
+    return cut(str(what), _LONGEST)
+
+
+def cut(text: str, longest: int) -> str:
+    """Leave out the end of a text that is longer than anybody reads."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def give(configurations: Sequence[Configuration]) -> None:
