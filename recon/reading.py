@@ -26,7 +26,10 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         Unreadable: it is no regular file, or a larger one.
     """
     # Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL, or half a character
+        raise Unreadable("no file can have such a name") from error
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable("it is no regular file")

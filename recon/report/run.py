@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -122,10 +123,11 @@ class Run:
 
     def _read(self, how: Callable[[Path], dict[str, NDArray[Any]]], name: str) -> dict[str, NDArray[Any]]:
         """Read arrays of a file; none where it is missing, or damaged, which is noted."""
-        try:
-            return how(self.folder.path / name)
-        except FileNotFoundError:
+        path = self.folder.path / name
+        if not os.path.lexists(path):
             return {}
+        try:
+            return how(path)
         except (OSError, Unreadable) as error:
             self._damaged[name] = reason(error)
             return {}
