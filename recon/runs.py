@@ -193,7 +193,7 @@ def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, set[str]]]:
     A link to a folder above is not followed, as it would leave what was asked for.
     """
     seen: set[tuple[int, int]] = set()
-    waiting, links = list(roots), list[Path]()
+    waiting, links = [root for root in roots if os.path.lexists(root)], list[Path]()
     above = {parent for root in waiting for parent in Path(os.path.realpath(root)).parents}
     while waiting or links:
         place = waiting.pop() if waiting else links.pop()

@@ -98,7 +98,7 @@ class Run:
         count = float(np.logical_or.reduce(lines).sum()) if told is None and lines else told
         if count != 0 and count is not None:
             of = f" of {len(self.images['index']):,}" if self.images else ""
-            return f"{measure('not_finite').text(count)}{of} test images have values that are not finite"
+            return f"its values are not finite on {measure('not_finite').text(count)}{of} test images"
         wrong = [name for name, value in self.tested.items() if not math.isfinite(value) and not measure(name).partial]
         return f"test/{wrong[0]} is not finite" if wrong else None
 
