@@ -22,7 +22,7 @@ _SHOWN = 8  # configurations in a chart: as many as there are colours
 def curves(problem: Problem) -> Html | None:
     """Learning curves: the validation of the main measure after each epoch, and the training loss where comparable."""
     charts = []
-    losses = {(f.flat.get("model._target_"), f.flat.get("model.loss")) for f in problem.configurations}
+    losses = {str([f.flat.get(f"model.{key}") for key in ("_target_", "loss")]) for f in problem.configurations}
     wanted = [f"val/{problem.main}"] if problem.main else ["val/loss"]
     for column in wanted + (["train/loss"] if len(losses) == 1 else []):
         how = measure(column.split("/")[1])

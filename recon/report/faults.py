@@ -21,7 +21,7 @@ def faults(folder: RunFolder) -> dict[str, str]:
         path = folder.path / name
         # A run that did not end has no numbers.
         if not content and (os.path.lexists(path) or name == "config.yaml" or folder.status == "ok"):
-            found[name] = _why(path)
+            found[name] = why_unreadable(path) or "nothing in it is what recon writes"
     return found
 
 
@@ -37,9 +37,10 @@ def reason(error: OSError | Unreadable) -> str:
     return str(error.strerror or "it may not be read").lower() if isinstance(error, OSError) else str(error)
 
 
-def _why(path: Path) -> str:
+def why_unreadable(path: Path) -> str:
+    """Say in a clause why a record cannot be read; "" where it can."""
     try:
         (read_yaml if path.suffix == ".yaml" else read_object)(path)
     except (OSError, Unreadable) as error:
         return reason(error)
-    return "nothing in it is what recon writes"
+    return ""

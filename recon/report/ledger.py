@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.reading import read_json
+from recon.report.faults import sentences, why_unreadable
 from recon.report.gather import Configuration, Problem
 from recon.report.html import Child, Html, tag, timed
 from recon.report.labels import cut
@@ -93,9 +94,12 @@ def pruned_section(found: Sequence[Loss]) -> Html | None:
     return _table(found, "Given up early", "pruned") if found else None
 
 
-def damage_section(runs: Sequence[Run]) -> Html | None:
-    """What of the records could not be read, a line for each run that has such files."""
+def damage_section(runs: Sequence[Run], sweeps: Sequence[Path]) -> Html | None:
+    """What of the records could not be read, a line for each run or sweep that has such files."""
     lines = [tag("li", named(run.name), ": ", "; ".join(run.faults), ".") for run in runs if run.faults]
+    for sweep in sweeps:
+        if why := why_unreadable(sweep / "sweep.json"):
+            lines.append(tag("li", named(sweep.name), ": ", *sentences({"sweep.json": why}), "."))
     return tag("section", tag("h2", "Damaged records"), tag("ul", lines), id="damaged") if lines else None
 
 

@@ -50,9 +50,9 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     names = common_names(folders)
     found = [Run(folder, names[folder.path]) for folder in folders]
     sweeps = sorted({run.folder.path.parent for run in found} | ({sweep} if sweep else set()))
-    page, sorted_problems = build(
-        found, [place for place in sweeps if os.path.isfile(place / "sweep.json")], target.stem
-    )
+    sweeps = [place for place in sweeps if os.path.lexists(place / "sweep.json")]
+    with np.errstate(over="ignore", invalid="ignore"):  # a damaged record may hold any number
+        page, sorted_problems = build(found, sweeps, target.stem)
     texts = {".md": export.markdown(sorted_problems), ".tex": export.latex(sorted_problems), target.suffix: page}
     for suffix, text in texts.items():
         # What a run says of itself may hold half a character, which no file can.
@@ -74,7 +74,7 @@ def build(found: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str,
         _header(found, sorted_problems, lost, pruned, stem),
         _contents(sorted_problems, lost, pruned) if several or lost or pruned else None,
         # What cannot be read is known only when all the rest is.
-        tag("main", sections, ended, ledger.damage_section(found), ledger.runs_section(found, sorted_problems)),
+        tag("main", sections, ended, ledger.damage_section(found, sweeps), ledger.runs_section(found, sorted_problems)),
         _footer(found, album),
     ]
     return _document(_title(sorted_problems), body), sorted_problems

@@ -10,17 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import Text, change_json, copies
+from report_runs import change_json, copies, text_of
 
-from recon import report
 from recon.report.gather import Problem, Run, problems
 from recon.runs import RunFolder
 
 Rows = list[dict[str, str]]
-
-
-def page_of(what: Path | list[Path], folder: Path) -> str:
-    return Text(report.write(str(what) if isinstance(what, Path) else what, folder / "report.html").read_text()).text
 
 
 def change_rows(run: Path, change: Callable[[Rows], Any]) -> None:
@@ -107,7 +102,7 @@ def test_results_that_are_not_finite_are_never_ranked(
     best = rates[2]
     spoil(best)
     change_json(best / "environment.json", lambda content: content.update(status=status))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert f"Not ranked, as results are not finite: unet · lr 0.002, seed 0: {reason}." in text
     assert "3 finished runs of 2 configurations. 1 gave results that are not finite." in text
     assert re.search(r"unet · lr 0.001 with PSNR [\d.]+ dB", text)
@@ -120,11 +115,11 @@ def test_results_that_are_not_finite_are_never_ranked(
 
 def test_a_configuration_is_named_even_where_nothing_is_left_to_rank(rates: list[Path], tmp_path: Path) -> None:
     change_rows(rates[2], broken)
-    text = page_of(rates[2:], tmp_path)
+    text = text_of(rates[2:], tmp_path)
     assert "No configuration can be ranked." in text
     assert "Not ranked, as results are not finite: unet, seed 0: its values are not finite on 83 of 360" in text
     # Alone, it is no problem to compare in at all.
-    alone = page_of(rates[2:3], tmp_path)
+    alone = text_of(rates[2:3], tmp_path)
     assert "No finished run" in alone
     assert "not finiteits values are not finite on 83 of 360 test images" in alone
 
@@ -146,7 +141,7 @@ def test_seeds_that_failed_are_said(rates: list[Path], tmp_path: Path) -> None:
     for name in ("metrics.json", "per_image.csv"):
         (rates[3] / name).unlink()
     change_json(rates[3] / "environment.json", lambda content: content.update(status="failed", error="diverged"))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "unet · lr 0.002: seed 1 failed, and so the mean is of the others alone." in text
     assert "lr 0.001: seed" not in text
     assert "1 did not finish" in text
@@ -162,7 +157,7 @@ def test_other_images_by_their_digest_are_another_problem(rates: list[Path], tmp
     assert (len(first.runs), len(second.runs)) == (3, 1)
     assert (first.elsewhere, second.elsewhere) == (1, 3)
     assert first.title.endswith(", 360 images, set 1")
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "Compared apart from these: 1 run of the same task and damage, tested on other images." in text
     assert [len(found.runs) for found in first.configurations] == [1, 2], "seeds on other images are not averaged"
 
@@ -175,7 +170,7 @@ def test_without_a_digest_what_is_known_of_each_image_must_agree(name: str, made
     without_digest(*runs)
     (problem,) = sorted_of(*runs)
     assert not problem.same_images, "neither labels nor order tell what is on an image"
-    text = page_of(runs, tmp_path)
+    text = text_of(runs, tmp_path)
     assert "Not all of these runs record which images they were tested on: not known to be the same images." in text
     column = RunFolder(runs[0])
     values = Run(column, "").images[name].copy()
@@ -196,16 +191,16 @@ def test_what_is_not_known_to_be_the_same_is_not_claimed(made: Path, tmp_path: P
         set_column(runs[-1], "prediction", np.where(np.arange(360) < right, labels, (labels + 1) % 10).astype(int))
         change_json(runs[-1] / "metrics.json", lambda c, right=right: c.update({"test/accuracy": right / 360}))
     without_digest(*runs)
-    text = page_of(runs, tmp_path)
+    text = text_of(runs, tmp_path)
     assert "on 360 images, not known to be the same," in text
     assert "if they are the same, this is no accident of the images." in text
     for run in runs:
         digest(run, "ab")
-    text = page_of(runs, tmp_path)
+    text = text_of(runs, tmp_path)
     assert "by 88.89 percentage points on the same 360 images" in text
     assert "p < 0.001): this is no accident of the images; with one seed nothing tells" in text
     digest(runs[0], "cd")
-    assert "is better than" not in page_of(runs, tmp_path)
+    assert "is better than" not in text_of(runs, tmp_path)
 
 
 def test_degraded_quality_tells_images_of_old_runs_apart(rates: list[Path]) -> None:
@@ -236,7 +231,7 @@ def test_only_images_with_a_value_count_and_the_others_are_said(rates: list[Path
                 row["psnr_hole"] = str(value)
 
         change_rows(run, add)
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "on 340 of 360 test images" in text
     assert "PSNR in the hole" in text
     assert "on the same 340 of 360 images" in text
@@ -248,7 +243,7 @@ def test_images_without_a_label_are_no_mistakes(made: Path, tmp_path: Path) -> N
     images = Run(RunFolder(run), "").images
     set_column(run, "label", np.where(np.arange(360) < 60, -1, images["label"]).astype(int))
     assert np.isnan(Run(RunFolder(run), "").images["accuracy"]).sum() == 60
-    assert "on 300 of 360 test images" in page_of([run], tmp_path)
+    assert "on 300 of 360 test images" in text_of([run], tmp_path)
 
 
 # Claims ------------------------------------------------------------------------------------------------------------
@@ -262,7 +257,7 @@ def test_where_most_images_go_the_other_way_it_is_said(rates: list[Path], tmp_pa
             values += np.where(np.arange(360) < 324, 0.1, -3)
         set_column(run, "psnr", values)
         change_json(run / "metrics.json", lambda c, values=values: c.update({"test/psnr": float(values.mean())}))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert re.search(
         r"1 unet · lr 0.001 is better than 2 unet · lr 0.002 by 0.21 dB on the same 360 images \(95 % interval [^)]*"
         r"p < 0.001\), although the other is the better one of 90 % of them: this is no accident of the images",
@@ -274,7 +269,7 @@ def test_seeds_without_spread_make_no_claim(rates: list[Path], tmp_path: Path) -
     for run in rates:
         value = 22.0 if "rate-1" in run.name else 20.0
         change_json(run / "metrics.json", lambda c, value=value: c.update({"test/psnr": value}))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "with PSNR 22.00 dB (2 seeds that agree in all digits, so without an interval)" in text
     assert "with seeds that agree in all digits nothing tells whether another training would agree" in text
 
@@ -294,7 +289,7 @@ def test_machines_differ_by_what_they_have_not_by_threads(
     for rate, run in enumerate(rates):
         change_json(run / "metrics.json", lambda c, rate=rate: c.update({"train/seconds": 1.0 + rate}))
     change_json(rates[0] / "environment.json", lambda content: content.update(changes))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "What quality costs" in text
     assert (said in text) if said else ("The times were taken" not in text)
 
@@ -302,7 +297,7 @@ def test_machines_differ_by_what_they_have_not_by_threads(
 def test_trials_that_a_search_gave_up_are_no_failures(rates: list[Path], tmp_path: Path) -> None:
     (rates[3] / "metrics.json").unlink()
     change_json(rates[3] / "environment.json", lambda content: content.update(status="pruned"))
-    text = page_of(tmp_path / "runs", tmp_path)
+    text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "3 finished runs of 2 configurations. 1 given up early by the search." in text
     assert "Failed and missing" not in text
     assert "Given up earlyrunstatusreasonasked forrate-1_seed-1pruned" in text

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import Text, change_json
+from report_runs import Text, change_json, page_of
 
 from recon import report
 from recon.report.listing import print_runs
@@ -123,6 +123,7 @@ ANY: dict[str, Damage] = {
 JSON: dict[str, Damage] = {
     "torn": torn, "list": text("[[1, 2], null]"), "null": text("null"), "deep": text(DEEP), "word": text('"x"'),
 }  # fmt: skip
+LISTED = ("environment.json", "metrics.json", "config.yaml")  # what the list reads
 # What costs a line, for each file.
 UNREADABLE: dict[str, dict[str, Damage]] = {
     "environment.json": ANY | JSON,
@@ -144,6 +145,9 @@ UNREADABLE: dict[str, dict[str, Damage]] = {
         "floats": arrays(index=np.arange(2.0), clean=PIXELS), "no index": arrays(clean=PIXELS),
         "count": arrays(index=np.arange(3), clean=PIXELS), "type": arrays(index=np.arange(2), clean=PIXELS / 2),
         "sides": arrays(index=np.arange(2), clean=PIXELS[:, :0], restored=np.zeros((2, 5000, 1, 1), np.uint8)),
+    },
+    "../sweep.json": {
+        "list": text("[1]"), "deep": text(DEEP), "FIFO": fifo, "device": link("/dev/zero"), "link to itself": link(""),
     },
 }  # fmt: skip
 # What can be read and is odd: it counts as far as it makes sense.
@@ -180,8 +184,7 @@ ODD: dict[str, dict[str, Damage]] = {
     "run.lock": {"FIFO": fifo, "folder": folder, "link to itself": link(""), "device": link("/dev/zero")},
     "progress.json": {"words": text('{"epoch": "x", "max_epochs": []}'), "FIFO": fifo, "deep": text(DEEP)},
     "../sweep.json": {
-        "words": text('{"jobs": "x"}'), "list": text("[1]"), "deep": text(DEEP), "FIFO": fifo,
-        "device": link("/dev/zero"), "jobs": text(json.dumps({"jobs": JOBS})),
+        "words": text('{"jobs": "x"}'), "jobs": text(json.dumps({"jobs": JOBS})),
     },
 }  # fmt: skip
 
@@ -230,10 +233,10 @@ def test_a_file_that_cannot_be_read_costs_a_line(
 ) -> None:
     UNREADABLE[name][kind](copied / "unet-1" / name)
     listed, page = shown(copied, capsys)
-    assert page.count(f"unet-1: {name} cannot be read: ") == 1
+    whose = "runs" if name.startswith("..") else "unet-1"
+    assert page.count(f"{whose}: {Path(name).name if whose == 'runs' else name} cannot be read: ") == 1
     lines = [line for line in listed.splitlines() if "cannot be read" in line]
-    # The list looks at no tables and no pictures.
-    assert [f"unet-1: {name} cannot be read: " in line for line in lines] == [True] * name.endswith((".json", ".yaml"))
+    assert [f"unet-1: {name} cannot be read: " in line for line in lines] == [True] * (name in LISTED)
 
 
 @pytest.mark.timeout(30)
@@ -246,3 +249,41 @@ def test_what_is_odd_in_a_file_counts_as_not_said(
         change_json(copied / "unet-1" / "environment.json", lambda content: content.update(status="running"))
     listed, page = shown(copied, capsys)
     assert "cannot be read: " not in listed + page
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", "empty", "torn", "binary", "other type", "deep", "not finite", "pickled"],
+)
+def test_a_damaged_run_folder_never_breaks_the_page(damage: str, some: Path, tmp_path: Path) -> None:
+    place = some / "unet-1"
+    files = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".png"]
+    assert len(files) >= 7
+    for path in files:
+        if damage == "missing":
+            if path.name != "environment.json":  # without it nothing is a run folder
+                path.unlink()
+        elif damage == "not finite":
+            if path.name == "metrics.json":
+                change_json(
+                    path, lambda c: c.update({"test/psnr": float("nan"), "test/ssim": float("inf"), "test/mse": 1e308})
+                )
+            elif path.suffix == ".csv":
+                path.write_text(re.sub(r"\d+\.\d+", "nan", path.read_text()))
+        elif damage == "pickled":
+            if path.suffix == ".npz":
+                np.savez(path, index=np.array([object()]), degraded=np.array([{}], dtype=object))
+        else:
+            content = path.read_bytes()
+            replaced = {"empty": b"", "torn": content[: len(content) // 2], "binary": bytes(range(256)) * 9,
+                        "other type": b"[[1, 2], null]", "deep": b"[" * 100_000}  # fmt: skip
+            path.write_bytes(replaced[damage])
+    parsed = Text(page_of(str(some), tmp_path))
+    assert parsed.depth == 0
+    assert "cvanet" in parsed.text
+    if damage not in ("not finite", "pickled"):
+        assert "Failed and missing" in parsed.text or damage == "missing"
+    numbers = [
+        value for _, a in parsed.tags for key, value in a.items() if key in ("cx", "cy", "d", "x1", "x2", "x", "y")
+    ]
+    assert not any("nan" in value or "inf" in value for value in numbers if value)
