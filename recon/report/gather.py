@@ -117,7 +117,7 @@ def problems(runs: Iterable[Run]) -> list[Problem]:
         if run.is_sound:
             _place(run, groups.setdefault(_problem_key(run), []))
     flawed = [run for run in runs if run.kind and run.flaw]
-    failed = [run for run in runs if not run.kind and run.folder.status in ("failed", "killed", "lost")]
+    failed = [run for run in runs if not run.flaw and run.folder.status in ("failed", "killed", "lost")]
     found = []
     for group in groups.values():
         for same in group:

@@ -53,7 +53,7 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     sweeps = [place for place in sweeps if os.path.lexists(place / "sweep.json")]
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged record may hold any number
         page, sorted_problems = build(found, sweeps, target.stem)
-    texts = {".md": export.markdown(sorted_problems), ".tex": export.latex(sorted_problems), target.suffix: page}
+        texts = {".md": export.markdown(sorted_problems), ".tex": export.latex(sorted_problems), target.suffix: page}
     for suffix, text in texts.items():
         # What a run says of itself may hold half a character, which no file can.
         records.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))

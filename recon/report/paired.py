@@ -15,14 +15,10 @@ from recon.report.statistics import Comparison, compare, welch
 _AMONG = 6  # of these every pair is compared, of the rest the best with each
 _IN_WORDS = 8  # so many comparisons are told in sentences
 _RIGHT_OR_WRONG = ("accuracy", "recognised")
-_MEAN = (
-    "The interval of the mean difference is the wider of Student's and Hall's, which allows for skewness; p is of the "
-    "test by flipping signs, exact up to 14 images and Student's t-test above."
-)
+_FLIPS = "test by flipping signs, exact where up to 14 images differ and Student's t-test above."
 _METHODS = {
-    False: _MEAN,
-    True: "Of one seed each, the interval is Agresti and Min's and p McNemar's, exact. Of several: "
-    f"{_MEAN[0].lower()}{_MEAN[1:]}",
+    False: f"The interval is the wider of Student's and Hall's, which allows for skewness; p is of the {_FLIPS}",
+    True: f"The interval is Agresti and Min's; p is McNemar's, exact, where each has one seed, else of the {_FLIPS}",
 }
 
 
@@ -33,8 +29,9 @@ def comparisons(problem: Problem) -> list[Comparison]:
         count = len(indices)
         pairs = [(a, b) for a in range(min(count, _AMONG)) for b in range(a + 1, min(count, _AMONG))]
         pairs += [(0, b) for b in range(_AMONG, count)]
+        compared = compare(table, pairs, shares=problem.main in _RIGHT_OR_WRONG)
         problem.comparisons = [
-            replace(each, first=indices[each.first], second=indices[each.second]) for each in compare(table, pairs)
+            replace(each, first=indices[each.first], second=indices[each.second]) for each in compared
         ]
     return problem.comparisons
 

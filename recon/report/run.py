@@ -89,14 +89,14 @@ class Run:
     @cached_property
     def flaw(self) -> str | None:
         """Why its results are no results: how many images, or which number, is not finite; None where all are."""
-        told = self.tested.get("not_finite")
-        lines = [
+        wrong_in = [
             ~np.isfinite(column) & ~(np.isnan(column) & measure(name).partial)
             for name, column in self.images.items()
             if name not in _ABOUT_AN_IMAGE
         ]
-        count = float(np.logical_or.reduce(lines).sum()) if told is None and lines else told
-        if count != 0 and count is not None:
+        counted = float(np.logical_or.reduce(wrong_in).sum()) if wrong_in else 0.0
+        count = self.tested.get("not_finite", counted)
+        if count:
             of = f" of {len(self.images['index']):,}" if self.images else ""
             return f"its values are not finite on {measure('not_finite').text(count)}{of} test images"
         wrong = [name for name, value in self.tested.items() if not math.isfinite(value) and not measure(name).partial]

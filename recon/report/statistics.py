@@ -107,41 +107,39 @@ def share_interval(differences: Array) -> tuple[Array, Array]:
     with Student's quantile, so that it holds for few images too.
 
     Args:
-        differences: (images,) or (images, columns), each -1, 0 or 1.
+        differences: (images,) or (images, columns), each -1, 0 or 1, or between them if averaged over runs.
 
     Returns:
         The lower and the upper bound, () or (columns,).
     """
     from scipy.special import stdtrit
 
-    count, total, changed = len(differences) + 2, differences.sum(0), np.abs(differences).sum(0) + 1
-    half = float(stdtrit(len(differences) - 1, (1 + LEVEL) / 2)) * np.sqrt(changed - total**2 / count) / count
+    count, total, squares = len(differences) + 2, differences.sum(0), (differences**2).sum(0) + 1
+    half = float(stdtrit(len(differences) - 1, (1 + LEVEL) / 2)) * np.sqrt(squares - total**2 / count) / count
     return np.maximum(total / count - half, -1.0), np.minimum(total / count + half, 1.0)
 
 
-def sign_flip(differences: Array) -> Array:
+def sign_flip(differences: Array) -> float:
     """The two-sided p that values lie around a mean of zero, by flipping their signs.
 
-    Every flip is counted for up to 14 images (Fisher 1935); for more, Student's t-test comes to the same.
+    Every flip is counted where up to 14 are not zero (Fisher 1935). For more, Student's t-test of these comes to the
+    same, once the sum is taken back by half a step where it goes in steps, as that of right and wrong answers does.
 
     Args:
-        differences: (images,) or (images, columns), at least two images.
-
-    Returns:
-        () or (columns,).
+        differences: (images,).
     """
-    count = len(differences)
+    changed = np.abs(differences[differences != 0])
+    count, total = len(changed), abs(float(differences.sum()))
     if count <= _EXACT:
         signs = 1.0 - 2.0 * (np.arange(1 << count)[:, None] >> np.arange(count) & 1)
-        counted: Array = (np.abs(signs @ differences) >= np.abs(differences.sum(0)) * (1 - 1e-9)).mean(0)
-        return counted
+        return float((np.abs(signs @ changed) >= total * (1 - 1e-9)).mean())
     from scipy.special import stdtr
 
-    mean, error = differences.mean(0), differences.std(0, ddof=1) / count**0.5
-    statistic = np.abs(mean) / np.where(error > 0, error, 1e-300)
-    # Of equal values, only flips of all signs are as far from zero.
-    p: Array = np.maximum(2 * stdtr(count - 1, -statistic), 2.0 ** (1 - count))
-    return p
+    steps = changed / changed.min()
+    half_step = float(changed.min()) if np.allclose(steps, np.rint(steps), rtol=0, atol=1e-6) else 0.0
+    score = max(0.0, total - half_step) / float((changed**2).sum()) ** 0.5
+    statistic = score * ((count - 1) / (count - score**2)) ** 0.5
+    return max(2 * float(stdtr(count - 1, -statistic)), 2.0 ** (1 - count))  # no fewer flips are as far from zero
 
 
 def mcnemar(differences: Array) -> float:
@@ -197,30 +195,29 @@ class Comparison:
         return by_interval if by_interval == by_test else None
 
 
-def compare(table: Array, pairs: Sequence[tuple[int, int]]) -> list[Comparison]:
+def compare(table: Array, pairs: Sequence[tuple[int, int]], shares: bool = False) -> list[Comparison]:
     """Compare pairs of models on the images that both have a value of; a pair with fewer than two such is left out.
 
     Args:
         table: (images, models), NaN where there is no value.
         pairs: columns of the models to compare.
+        shares: a value is 1 where a model is right and 0 where it is wrong, or their average over runs.
     """
     found = []
     for first, second in pairs:
         difference = table[:, first] - table[:, second]
         difference = difference[np.isfinite(difference)]
         if len(difference) > 1:
-            found.append(_compared(first, second, difference))
+            found.append(_compared(first, second, difference, shares))
     corrected = holm([each.p for each in found])
     return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
 
 
-def _compared(first: int, second: int, difference: Array) -> Comparison:
+def _compared(first: int, second: int, difference: Array, shares: bool) -> Comparison:
     """Compare by differences (images,); p is not corrected yet."""
     mean = float(difference.mean())
-    if np.isin(difference, (-1.0, 0.0, 1.0)).all():  # right or wrong
-        (low, high), p = share_interval(difference), mcnemar(difference)
-    else:
-        (low, high), p = mean_interval(difference), float(sign_flip(difference))
+    low, high = (share_interval if shares else mean_interval)(difference)
+    p = mcnemar(difference) if shares and np.isin(difference, (-1.0, 0.0, 1.0)).all() else sign_flip(difference)
     opposed = float((np.sign(difference) == -np.sign(mean)).mean()) if mean else 0.0
     return Comparison(first, second, mean, float(low), float(high), p, len(difference), opposed)
 

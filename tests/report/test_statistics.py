@@ -79,11 +79,14 @@ def test_the_interval_over_images_holds_the_truth_as_often_as_it_says(shape: str
     assert 0.93 <= ((low <= truth) & (truth <= high)).mean() < 0.985
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("count", [5, 12, 40, 360])
 @pytest.mark.parametrize(("gained", "lost"), [(0.1, 0.1), (0.05, 0.01), (0.2, 0.05), (0.01, 0.0005), (0.3, 0.1)])
-def test_the_interval_of_shares_holds_the_truth_as_often_as_it_says(gained: float, lost: float, count: int) -> None:
-    chance = np.random.default_rng(count).random((count, 6000))
-    differences = (chance < gained) * 1.0 - ((chance >= gained) & (chance < gained + lost))
+def test_the_interval_of_shares_holds_the_truth_as_often_as_it_says(
+    gained: float, lost: float, count: int, seeds: int
+) -> None:
+    chance = np.random.default_rng(count).random((seeds, count, 5000))
+    differences = ((chance < gained) * 1.0 - ((chance >= gained) & (chance < gained + lost))).mean(0)
     low, high = share_interval(differences)
     assert ((low <= gained - lost) & (gained - lost <= high)).mean() >= 0.93
     assert (low >= -1).all()
@@ -103,7 +106,7 @@ def test_every_flip_of_the_signs_of_few_images_counts(count: int) -> None:
     values = np.random.default_rng(count).normal(0.5, 1, count)
     expected = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip(values) == pytest.approx(expected.pvalue)
-    assert sign_flip(np.stack([values, -values], axis=1)) == pytest.approx([expected.pvalue] * 2)
+    assert sign_flip(np.append(-values, np.zeros(50))) == sign_flip(values), "what does not differ has no sign"
 
 
 @pytest.mark.parametrize("count", [15, 30, 360])
@@ -112,6 +115,12 @@ def test_the_flips_of_many_images_are_counted_by_the_t_test(count: int) -> None:
     assert sign_flip(values) == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
     drawn = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=20_000, rng=0)
     assert sign_flip(values) == pytest.approx(drawn.pvalue, abs=0.015)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(12, 3), (15, 5), (14, 5), (20, 8), (40, 20), (300, 250)])
+def test_flips_of_equal_steps_are_those_of_mcnemar(gained: int, lost: int) -> None:
+    differences = np.repeat([0.5, -0.5, 0.0], [gained, lost, 500])
+    assert sign_flip(differences) == pytest.approx(mcnemar(2 * differences), abs=0.002)
 
 
 def test_the_test_of_equal_values_is_not_surer_than_their_number() -> None:
@@ -129,7 +138,7 @@ def test_right_and_wrong_are_compared_by_mcnemars_exact_test(gained: int, lost: 
     first = second.copy()
     first[:gained], second[gained : gained + lost] = 1, 1
     assert mcnemar(first - second) == pytest.approx(p, abs=5e-5)
-    (found,) = compare(np.stack([first, second], axis=1), [(0, 1)])
+    (found,) = compare(np.stack([first, second], axis=1), [(0, 1)], shares=True)
     assert found.p == mcnemar(first - second)
     assert found.certain in ((True, None) if p < 0.05 else (False, None))
     assert found.low <= found.mean <= found.high
