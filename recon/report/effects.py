@@ -39,7 +39,8 @@ def marginal(problem: Problem, key: str) -> tuple[list[tuple[str, Estimate]], in
     for place, group in groups.items():
         seeds.setdefault(place[0], []).append(group)
     whole = all(_connected(of_seed) == connected for of_seed in seeds.values())
-    fitted = [_fit(of_seed, values) for of_seed in (seeds.values() if whole else [list(groups.values())])]
+    designs = list(seeds.values()) if whole else [list(groups.values())]
+    fitted = [_fit(design, values) for design in designs if design]
     return [(told, estimate([means[told] for means in fitted])) for told in values], len(groups)
 
 
@@ -54,13 +55,15 @@ def _connected(groups: Sequence[Mapping[str, float]]) -> set[str]:
 
 def _fit(groups: Sequence[Mapping[str, float]], values: Sequence[str]) -> dict[str, float]:
     """Fit a number to each group and one to each value; gives what each value comes to in the mean group."""
-    cells = [(row, values.index(told), result) for row, group in enumerate(groups) for told, result in group.items()]
-    design = np.zeros((len(cells), len(groups) + len(values)))
-    for index, (row, column, _) in enumerate(cells):
-        design[index, [row, len(groups) + column]] = 1
-    solution = np.linalg.lstsq(design, np.array([result for *_, result in cells]), rcond=None)[0]
-    level = float(solution[: len(groups)].mean())
-    return {told: level + float(effect) for told, effect in zip(values, solution[len(groups) :], strict=True)}
+    design, differences = [], []  # from the mean of the group, so that only the values are left to fit
+    members = [np.array([told in group for told in values]) / len(group) for group in groups]
+    means = [sum(group.values()) / len(group) for group in groups]
+    for group, of_group, mean in zip(groups, members, means, strict=True):
+        design += [(np.array(values) == told) - of_group for told in group]
+        differences += [result - mean for result in group.values()]
+    fitted = np.linalg.lstsq(np.array(design), np.array(differences), rcond=None)[0]
+    level = float(np.mean([mean - of_group @ fitted for of_group, mean in zip(members, means, strict=True)]))
+    return {told: level + float(effect) for told, effect in zip(values, fitted, strict=True)}
 
 
 def effects(problem: Problem) -> Html | None:
@@ -75,15 +78,16 @@ def effects(problem: Problem) -> Html | None:
         if not groups:
             unfair.append(name)
             continue
+        rows = [(labels.cut(value) or "(default)", e) for value, e in rows]
         scaled = [
-            (value or "(default)", *(v if v is None else how.clip(v) * how.factor for v in (e.mean, e.low, e.high)))
+            (value, *(v if v is None else how.clip(v) * how.factor for v in (e.mean, e.low, e.high)))
             for value, e in rows
         ]
         title = f"{how.label} by {name}"
         others = len({found.values[key] for found in problem.configurations}) - len(rows)
         numbers = chart.table(
             [name, how.label, "95 % interval"],
-            [[value or "(default)", how.text(e.mean, unit=True), _interval(how, e)] for value, e in rows],
+            [[value, how.text(e.mean, unit=True), _interval(how, e)] for value, e in rows],
         )
         drawn = chart.intervals(title, scaled, how.heading)  # type: ignore[arg-type]
         charts.append(
@@ -98,7 +102,7 @@ def _spread(how: Measure, name: str, rows: Sequence[tuple[str, Estimate]], group
     ranked = sorted(rows, key=lambda row: how.better * row[1].mean)
     size = f"{how.text(abs(ranked[-1][1].mean - ranked[0][1].mean))} {how.points}"
     return (
-        f"From the worst value ({ranked[0][0] or 'default'}) to the best ({ranked[-1][0] or 'default'}): {size}, over "
+        f"From the worst value ({ranked[0][0]}) to the best ({ranked[-1][0]}): {size}, over "
         f"{groups} group{'s' if groups > 1 else ''} of runs that differ in {name} alone."
         + (f" {others} more value{'s' if others > 1 else ''} cannot be compared so." if others else "")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from recon.report.measures import measure
 from recon.report.run import Run
 
 _LONGEST = 600  # letters of an error; the rest lies in its run folder
+_LONGEST_COMMAND = 6000
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d-\d{3,}")
 _MEANING = {
     "failed": "it ended with an error",
@@ -58,7 +59,7 @@ def losses(runs: Sequence[Run], sweeps: Sequence[Path]) -> list[Loss]:
         status = run.folder.status
         if not run.is_sound:
             status = "not finite" if run.flaw and status in ("ok", "failed") else "none" if status == "ok" else status
-            reason = _reason(status, run.environment("error") or run.flaw)
+            reason = _reason(status, run.flaw if status == "not finite" else run.environment("error"))
             found[os.path.abspath(run.folder.path)] = Loss(run.name, status, reason, _words(run))
     done = {os.path.abspath(run.folder.path) for run in runs} - set(found)
     for sweep in sweeps:
@@ -138,9 +139,9 @@ def _run(run: Run, place: tuple[Problem, Configuration] | None) -> Html:
     badge = tag("span", status, class_=f"status {_class(status)}")
     summary = tag("summary", badge, tag("span", named(run.name), class_="name"), told, timed(_seconds(run)))
     environment = run.folder.environment
-    command = _list(environment.get("command"))
+    words = [shlex.quote(str(word)) for word in _list(environment.get("command"))]
     rows: list[tuple[str, Child]] = [
-        ("command", tag("code", timed(cut(shlex.join(["python", *map(str, command)]), _LONGEST))) if command else None),
+        ("command", tag("code", timed(_joined(["python", *words]))) if words else None),
         ("overrides", tag("code", _words(run) or "none")),
         ("error", cut(environment["error"], _LONGEST) if environment.get("error") else None),
         ("folder", tag("code", timed(str(run.folder.path)))),
@@ -174,8 +175,8 @@ def _words(run: Run) -> str:
     return _joined([word for word in _list(run.environment("overrides")) if not str(word).startswith("logger.")])
 
 
-def _joined(words: Sequence[Any]) -> str:
-    return cut(" ".join(map(str, words)), _LONGEST)
+def _joined(words: Iterable[Any]) -> str:
+    return cut(" ".join(map(str, words)), _LONGEST_COMMAND)
 
 
 def _list(what: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from recon.report.statistics import Comparison, compare, welch
 _AMONG = 6  # of these every pair is compared, of the rest the best with each
 _IN_WORDS = 8  # so many comparisons are told in sentences
 _RIGHT_OR_WRONG = ("accuracy", "recognised")
-_FLIPS = "test by flipping signs, exact where up to 14 images differ and Student's t-test above."
+_FLIPS = "test by flipping signs, exact where up to 20 images differ and Student's t-test above."
 _METHODS = {
     False: f"The interval is the wider of Student's and Hall's, which allows for skewness; p is of the {_FLIPS}",
     True: f"The interval is Agresti and Min's; p is McNemar's, exact, where each has one seed, else of the {_FLIPS}",
