@@ -71,6 +71,7 @@ class Checkpoints(Seldom, Checkpoint):
         self.best: float | None = None
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
         self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
+        self._stopping = False  # had something asked the training to end, when the checkpoint was written?
         self._rank, self._several = 0, False
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
@@ -97,6 +98,13 @@ class Checkpoints(Seldom, Checkpoint):
             self.write(trainer, place)
         if stop:
             raise Interrupted(stop)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End at once where the training of the checkpoint had ended; Lightning forgets early stopping and max_steps.
+
+        A time limit that was reached since is met again after the next step, so that the last weights are validated.
+        """
+        trainer.should_stop = self._stopping
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the batch and the metrics of the checkpoint, if there is one."""
@@ -175,11 +183,13 @@ class Checkpoints(Seldom, Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
         checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
+        checkpoint["stopping"] = trainer.should_stop
         between_steps(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the metrics out again."""
         self._metrics = checkpoint["metrics"]
+        self._stopping = bool(checkpoint.get("stopping"))
         self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 

@@ -4,15 +4,20 @@ import csv
 import errno
 import hashlib
 import json
+import pkgutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import ROOT, Compose, Typed
+from lightning.pytorch.callbacks import Timer
 
 from recon import interrupt, keyed
 from recon.actions.train import train
@@ -188,17 +193,75 @@ def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose,
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def test_a_run_killed_in_its_test_only_tests_again(
-    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# All that ends a training. The learning rate of 0 makes early stopping certain, and a longer training another table.
+EARLY = ("trainer.max_epochs=9", "early_stopping=1", "optimizer.lr=0")
+ENDINGS = {
+    "epochs": [],
+    "early stopping": EARLY,
+    "early stopping within the epoch": [*EARLY, "trainer.val_check_interval=2"],
+    "early stopping that has to wait": [*EARLY, "+trainer.min_epochs=4"],
+    "steps": ["trainer.max_epochs=9", "trainer.max_steps=9"],
+    "steps at the end of an epoch": ["trainer.max_epochs=9", "trainer.max_steps=12"],
+    "time": ["trainer.max_epochs=9", "trainer.max_time=00:00:00:09"],
+}
+# What may be cut off once a training is about to end, in order.
+PHASES = (
+    "recon.modules.base.Module.on_validation_epoch_end",
+    "recon.callbacks.EpochTable.on_train_epoch_end",
+    "recon.callbacks.Checkpoints.on_train_end",
+    "recon.actions.train.load_weights",
+    "recon.actions.train.test",
+    "recon.run_folder._Record.metrics",
+)
+
+
+class Killed(BaseException):
+    """Stands for what ends a process at once."""
+
+
+class Death:
+    """Let a process die at the n-th call of a function."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
+        self.calls: Counter[str] = Counter()
+        self.at: tuple[str, int] | None = None
+        for name in names:
+            monkeypatch.setattr(name, self._counted(name, pkgutil.resolve_name(name)))
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            self.calls[name] += 1
+            if self.at == (name, self.calls[name]):
+                raise Killed
+            return function(*arguments, **more)
+
+        return call
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_run_cut_off_when_its_training_had_ended_trains_no_further(
+    ending: str, compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = compose(*QUICK, "model=autoencoder")
-    train(config, tmp_path / "whole", {})
-    with monkeypatch.context() as patch:
-        patch.setattr("recon.actions.train.test", lambda *_: (_ for _ in ()).throw(Interrupted(signal.SIGTERM)))
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "run", {})
-    train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    config, whole, folder = compose(*QUICK, "model=autoencoder", *ENDINGS[ending]), tmp_path / "whole", tmp_path / "run"
+    clock, timed = SimpleNamespace(now=0.0), Timer.on_train_batch_end
+
+    def step(*arguments: Any) -> None:  # each takes a second
+        clock.now += 1
+        timed(*arguments)
+
+    monkeypatch.setattr(Timer, "on_train_batch_end", step)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: clock.now))
+    death = Death(monkeypatch, PHASES)
+    train(config, whole, {})
+    validations = death.calls[PHASES[0]]
+    for phase in PHASES:
+        # The last validation of the training, before that of the best weights; all else is met once more.
+        death.calls.clear()
+        death.at = (phase, validations - 1 if phase == PHASES[0] else 1)
+        with pytest.raises(Killed):
+            train({**config, "resume": str(folder) if folder.exists() else None}, folder, {})
+    train({**config, "resume": str(folder)}, folder, {})
+    assert outcome(folder) == outcome(whole)
 
 
 def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
