@@ -86,7 +86,7 @@ class CSV:
         """Add a row."""
         if self._first and self.path.exists():
             # What an earlier process did after the checkpoint that this one goes on from is done again.
-            with open(self.path, newline="") as file:
+            with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
         self._first = False
         self.rows.append({"step": step, **values})
@@ -309,7 +309,7 @@ def run_id(folder: Path) -> str:
     path = folder / "wandb" / "id"
     if not path.exists():
         write_text(path, secrets.token_hex(4))
-    return path.read_text().strip()
+    return path.read_text("utf-8").strip()
 
 
 def unreachable(url: str, seconds: float = 3) -> str | None:

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "memory", "reading", "config.check", "config.construct",
+    "errors", "streams", "memory", "reading", "config.check", "config.construct",
     "pair", "keyed", "losses", "metrics", "nets", "degradations",
     "records", "runs", "report", "actions.report", "config.help", "console", "interrupt", "dashboards", "loggers",
     "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",

@@ -178,10 +178,29 @@ def test_a_run_without_a_checkpoint_starts_again(compose: Compose, stop: Stop, t
         train(config, tmp_path / "run", {})
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / "last.ckpt.tmp.12").write_bytes(b"half")
+    (tmp_path / "run" / "notes").mkdir()
+    own = [tmp_path / "run" / "notes" / "thesis.tmp.docx", tmp_path / "run" / "thesis.tmp.2024"]
+    for path in own:
+        path.write_text("mine")
     train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
     assert "there is no checkpoint yet; starting from the beginning" in capfd.readouterr().out
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
-    assert not list(tmp_path.rglob("*.tmp.*"))
+    assert sorted(tmp_path.rglob("*.tmp.*")) == own
+
+
+def test_what_a_kill_left_before_the_first_record_is_removed(compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml.tmp.12").write_text("half")
+    train(compose(*QUICK, "trainer.max_epochs=1", "model=autoencoder"), tmp_path, {})
+    assert not list(tmp_path.glob("*.tmp.*"))
+
+
+def test_ctrl_c_before_anything_is_saved_says_so_and_leaves_nothing(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recon.data.datamodule.DataModule.load", lambda _: signal.raise_signal(signal.SIGINT))
+    status, _, errors = typed("model=autoencoder", *QUICK)
+    assert (status, errors) == (130, "error: interrupted; nothing was saved yet\n")
+    assert not list(typed.tmp_path.glob("outputs/*"))
 
 
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose, tmp_path: Path) -> None:
@@ -215,12 +234,8 @@ PHASES = (
 )
 
 
-class Killed(BaseException):
-    """Stands for what ends a process at once."""
-
-
-class Death:
-    """Let a process die at the n-th call of a function."""
+class Cut:
+    """Let Ctrl-C end the run at the n-th call of a function."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
         self.calls: Counter[str] = Counter()
@@ -232,7 +247,7 @@ class Death:
         def call(*arguments: Any, **more: Any) -> Any:
             self.calls[name] += 1
             if self.at == (name, self.calls[name]):
-                raise Killed
+                raise Interrupted(signal.SIGINT)
             return function(*arguments, **more)
 
         return call
@@ -251,15 +266,16 @@ def test_a_run_cut_off_when_its_training_had_ended_trains_no_further(
 
     monkeypatch.setattr(Timer, "on_train_batch_end", step)
     monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: clock.now))
-    death = Death(monkeypatch, PHASES)
+    cut = Cut(monkeypatch, PHASES)
     train(config, whole, {})
-    validations = death.calls[PHASES[0]]
+    validations = cut.calls[PHASES[0]]
     for phase in PHASES:
         # The last validation of the training, before that of the best weights; all else is met once more.
-        death.calls.clear()
-        death.at = (phase, validations - 1 if phase == PHASES[0] else 1)
-        with pytest.raises(Killed):
+        cut.calls.clear()
+        cut.at = (phase, validations - 1 if phase == PHASES[0] else 1)
+        with pytest.raises(Interrupted):
             train({**config, "resume": str(folder) if folder.exists() else None}, folder, {})
+        assert json.loads((folder / "environment.json").read_text())["status"] == "interrupted"
     train({**config, "resume": str(folder)}, folder, {})
     assert outcome(folder) == outcome(whole)
 
@@ -327,8 +343,10 @@ def test_two_processes_never_work_in_one_folder(stopped: tuple[dict[str, Any], P
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(InputError, match="is being worked on by another process"):
+        with pytest.raises(InputError, match="resume: another process is at work in"):
             train(config, folder, {})
+        with pytest.raises(InputError, match=r"hydra\.run\.dir: another process is at work in"):
+            train({**config, "resume": None}, folder, {})
         other.kill()
     train(config, folder, {})
 
@@ -344,7 +362,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr("recon.records.os.fsync", full)
-        with pytest.raises(InputError, match="the disk is full"):
+        with pytest.raises(InputError, match=f"the disk is full: .* resume the run with resume={folder}, "):
             train(config, folder, {})
     assert digest(load(folder / "checkpoints" / "last.ckpt")) == before
     train(config, folder, {})

@@ -37,20 +37,23 @@ def act(config: DictConfig) -> None:
     try:
         with interrupt.handled():
             _act(resolved, folder, about, overrides)
-    except InputError:
-        # Nothing was begun where nothing was written.
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    except BaseException:
+        remove_empty(folder)  # nothing was begun where nothing was written
         raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the run folder that Hydra has made, and that of the day, where they are empty."""
+    for empty in (folder, folder.parent):
+        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
+            empty.rmdir()
 
 
 def _only_read(config: dict[str, Any], folder: Path) -> None:
     """Carry out an action on runs that are there already: it needs no torch and leaves no run folder of its own."""
     from recon.actions.report import report, show
 
-    for empty in (folder, folder.parent):  # Hydra has made them
-        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
-            empty.rmdir()
+    remove_empty(folder)
     (report if config["action"] == "report" else show)(config)
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from recon import build, interrupt
 from recon.actions.evaluate import test
 from recon.callbacks import EpochTable
-from recon.checkpoint import best_or_last, latest, load_weights, sweep_up
+from recon.checkpoint import best_or_last, latest, load_weights
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
@@ -46,7 +46,6 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
 def beginning(module: Module, config: Config, folder: Path) -> Path | None:
     """Put the weights into the module that training starts from, or tell the checkpoint that it goes on from."""
     if config["resume"]:
-        sweep_up(folder)
         if (checkpoint := latest(folder)) is not None:
             say(f"resume: going on from {checkpoint}")
             return checkpoint

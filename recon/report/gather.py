@@ -285,7 +285,7 @@ def _columns(path: Path) -> dict[str, NDArray[np.float64]]:
 
 def _table(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])
             lines = file.readlines()
         try:

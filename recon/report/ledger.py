@@ -73,7 +73,7 @@ def losses(runs: Sequence[Run], sweeps: Sequence[Path]) -> list[Loss]:
 def jobs(sweep: Path) -> list[dict[str, Any]]:
     """The jobs that a sweep's own record names."""
     try:
-        read = json.loads((sweep / "sweep.json").read_text())
+        read = json.loads((sweep / "sweep.json").read_text("utf-8"))
     except (OSError, ValueError):
         return []
     return [job for job in _list(read.get("jobs")) if isinstance(job, dict)] if isinstance(read, dict) else []

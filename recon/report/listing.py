@@ -115,7 +115,7 @@ class Row:
     def _epochs(self) -> str:
         """How far it is or went: from the progress of a run at work, else the rows of its table."""
         try:
-            progress = json.loads((self.folder.path / "progress.json").read_text())
+            progress = json.loads((self.folder.path / "progress.json").read_text("utf-8"))
             if self.folder.status == "running":
                 return f"{progress['epoch']}/{progress['max_epochs']}"
         except (OSError, ValueError, KeyError, TypeError):

@@ -218,7 +218,7 @@ def reason(started: Started, status: int) -> str:
         error = runs.RunFolder(started.job.folder).environment.get("error")
         if error:
             return " ".join(str(error).split())
-    with open(started.job.folder / "output.log", errors="replace") as log:
+    with open(started.job.folder / "output.log", encoding="utf-8", errors="replace") as log:
         log.seek(started.log_start)
         lines = [line.strip() for line in log if line.strip()]
     told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
