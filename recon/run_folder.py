@@ -53,12 +53,11 @@ def recorded(
             status = "interrupted" if interrupted else "failed"
             record.end(status, error=f"{type(error).__name__}: {error}")
             loggers.finish(logger, results, status)
-            if not interrupted:
-                raise
-            say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
-            interruption = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-            interruption.saved = runs.RunFolder(folder).has_checkpoint
-            raise interruption from None
+            if interrupted:
+                say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
+            if isinstance(error, SystemExit):
+                raise Interrupted(signal.SIGINT) from error
+            raise
     loggers.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")

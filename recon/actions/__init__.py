@@ -8,8 +8,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.errors import InputError
+from recon import interrupt
+from recon.errors import InputError, Interrupted
 from recon.memory import keep_freed_memory
+from recon.runs import RunFolder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,16 +31,16 @@ def act(config: DictConfig) -> None:
     if resolved["action"] in ("report", "list"):
         _only_read(resolved, folder)
         return
-    _quiet()
-    keep_freed_memory()
-    from recon import interrupt
-
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
+        _quiet()
+        keep_freed_memory()
         with interrupt.handled():
             _act(resolved, folder, about, overrides)
-    except BaseException:
+    except BaseException as error:
         remove_empty(folder)  # nothing was begun where nothing was written
+        if isinstance(error, Interrupted):
+            error.saved = RunFolder(folder).has_checkpoint
         raise
 
 
