@@ -52,10 +52,13 @@ CASES = {
     "accumulation": ["model=autoencoder", "trainer.accumulate_grad_batches=2"],
     "validation within the epoch": ["model=autoencoder", "trainer.val_check_interval=2"],
     "validation every other epoch": ["model=autoencoder", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
+    "validation counted over epochs": [
+        "model=autoencoder", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=4",
+    ],
     "without validation": ["model=autoencoder", "trainer.limit_val_batches=0"],
     "steps": [*GAN, "trainer.max_epochs=100", "trainer.max_steps=15"],
     "early stopping": ["model=classifier", "early_stopping=1", "optimizer.lr=1e-7"],
-}
+}  # fmt: skip
 
 
 class Stop:
