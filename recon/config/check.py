@@ -56,9 +56,7 @@ _SLURM: dict[str, Any] = {
 _CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
 _LOGGER: dict[str, Any] = {
     "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
-    "project": str,
-    "group": str | None,
-    "name": str | None,
+    **dict.fromkeys(("project", "group", "name"), str | None),
     "tags": list[str],
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -191,7 +192,9 @@ class Pool:
 def fresh(job: Job, group: str) -> list[str]:
     """What would be typed behind run.py to run a job from its start."""
     given = {override.split("=", 1)[0].lstrip("+") for override in job.overrides}
-    named = {"logger.group": group, "logger.name": job.name}
+    named = {"logger.name": job.name}
+    if not os.environ.get("WANDB_RUN_GROUP"):
+        named["logger.group"] = group
     names = [f"{key}={quoted(value)}" for key, value in named.items() if key not in given]
     return [*job.overrides, *names, f"hydra.run.dir={quoted(str(job.folder))}", "hydra.mode=RUN"]
 
