@@ -100,9 +100,9 @@ class Checkpoints(Seldom, Checkpoint):
             raise Interrupted(stop)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End at once where the training of the checkpoint had ended; Lightning forgets early stopping and max_steps.
+        """Train no further where the checkpoint's training had ended early, which Lightning does not remember.
 
-        A time limit that was reached since is met again after the next step, so that the last weights are validated.
+        A time limit that has passed since then takes effect after one more step, so that the last weights are validated.
         """
         trainer.should_stop = self._stopping
 

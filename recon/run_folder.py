@@ -70,11 +70,11 @@ def _held(folder: Path, resumed: bool) -> Iterator[None]:
         yield
         return
     with runs.locked(folder, "resume" if resumed else "hydra.run.dir"):
-        sweep_up(folder)
         if not resumed and (folder / "environment.json").exists():
             raise InputError(
                 f"hydra.run.dir: {folder} holds a run already; go on with it by resume={folder}, or choose another"
             )
+        sweep_up(folder)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Standard output and errors that never end a run: letters that they lack are escaped, a reader may go away."""
+"""Standard output and standard error that never end a run: what they cannot encode is escaped, a reader may go away."""
 
 import errno
 import io
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Lasting(io.FileIO):
-    """A file descriptor that leads nowhere from when its reader has gone, as that of `| head` does."""
+    """A file descriptor whose output is dropped once its reader has gone, as `| head` does."""
 
     def write(self, data: Any, /) -> int:
         """Write bytes; returns how many."""
@@ -24,7 +24,7 @@ class _Lasting(io.FileIO):
 
 
 def make_lasting() -> None:
-    """Make this process's standard output and errors such; those that a caller has put in their place only escape."""
+    """Replace this process's standard output and standard error; streams that a caller has put there only escape."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):

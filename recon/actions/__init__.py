@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +48,11 @@ def act(config: DictConfig) -> None:
 
 def remove_empty(folder: Path) -> None:
     """Remove the run folder that Hydra has made, and that of the day, where they are empty."""
-    for empty in (folder, folder.parent):
-        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
-            empty.rmdir()
+    days = [folder.parent] if re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name) else []
+    for empty in (folder, *days):
+        with suppress(OSError):  # it is not empty, or not there
+            if empty != Path.cwd():
+                empty.rmdir()
 
 
 def _only_read(config: dict[str, Any], folder: Path) -> None:

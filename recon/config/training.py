@@ -68,10 +68,9 @@ def _share(what: str, null: bool = True) -> Check:
 
 def duration(value: Any) -> timedelta | None:
     """Read a length of time as Lightning does, "DD:HH:MM:SS" or `{minutes: 3}`; None where it is none."""
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", value.strip())):
-        parts: Mapping[Any, Any] = dict(
-            zip(("days", "hours", "minutes", "seconds"), map(int, found.groups()), strict=True)
-        )
+    parts: Mapping[Any, Any]
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d):(\d\d)", value.strip())):
+        parts = dict(zip(("days", "hours", "minutes", "seconds"), map(int, found.groups()), strict=True))
     elif isinstance(value, Mapping) and all(map(_is_number, value.values())):
         parts = value
     else:
@@ -90,7 +89,7 @@ def devices(value: Any) -> int | list[int] | None:
     """Read what devices are asked for: a number of them, -1 for all, a list of some; None where it makes no sense."""
     if value in ("auto", "-1") or (value == -1 and _is_whole(value, -1)):
         return -1
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*,?\s*", value):
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*,?\s*", value):
         numbers = [int(number) for number in value.split(",") if number.strip()]
         value = numbers if "," in value else numbers[0]
     if isinstance(value, list):
@@ -151,9 +150,9 @@ _CHECKS: dict[str, Check] = {
 def check_training(config: Mapping[str, Any]) -> None:
     """Check how long, on what and with which limits is trained; raises InputError for what cannot be right."""
     for group in ("trainer", "checkpoint"):
-        if not isinstance(config[group], Mapping):
+        if not isinstance(config.get(group), Mapping):
             raise InputError(
-                f"{group}: {config[group]!r} does not do; set its keys one by one, as {group}.<key>=<value>"
+                f"{group}: {config.get(group)!r} is not allowed; set its keys one by one, as {group}.<key>=<value>"
             )
     settings = config["trainer"]
     for key, instead in _SET_BY_RECON.items():
@@ -164,7 +163,7 @@ def check_training(config: Mapping[str, Any]) -> None:
         node = config[group] if group else config
         if key in node and not is_right(node[key]):
             shown = "null" if node[key] is None else repr(node[key])
-            raise InputError(f"{place}: {shown} does not do; {remedy}")
+            raise InputError(f"{place}: {shown} is not allowed; {remedy}")
     _check_something_is_done(config)
 
 
