@@ -102,7 +102,7 @@ class Checkpoints(Seldom, Checkpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train no further where the checkpoint's training had ended early, which Lightning does not remember.
 
-        A time limit that has passed since then takes effect after one more step, so that the last weights are validated.
+        A time limit that has passed since then takes effect after one more step: the last weights are to be validated.
         """
         trainer.should_stop = self._stopping
 
