@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import warnings
 from contextlib import suppress
@@ -48,8 +47,7 @@ def act(config: DictConfig) -> None:
 
 def remove_empty(folder: Path) -> None:
     """Remove the run folder that Hydra has made, and that of the day, where they are empty."""
-    days = [folder.parent] if re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name) else []
-    for empty in (folder, *days):
+    for empty in (folder, folder.parent):
         with suppress(OSError):  # it is not empty, or not there
             if empty != Path.cwd():
                 empty.rmdir()
