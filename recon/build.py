@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
 from recon import loggers
-from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures, Progress, ProgressBar
-from recon.checkpoint import AtomicCheckpointIO
 from recon.config.check import Config, check_config
 from recon.config.construct import construct, find_class
-from recon.cost import Cost
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
@@ -34,6 +24,7 @@ from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
 from recon.pair import Pair
+from recon.trainer import make_trainer
 
 T = TypeVar("T")
 
@@ -64,7 +55,7 @@ def run(config: Config, folder: Path) -> Run:
     made_module = module(config, made_task, made_degradation)
     made_data = data(config, made_task, made_degradation, made_module)
     logger = loggers.make(folder=folder, config=config, **config["logger"])
-    return Run(made_module, made_data, trainer(config, made_module, folder, logger), logger)
+    return Run(made_module, made_data, make_trainer(config, made_module, folder, logger), logger)
 
 
 def task(config: Config) -> Task:
@@ -166,82 +157,6 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
     where = config["data"]
     cache = Path(where["cache"]) if where["store"] == "mmap" else None
     return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache)
-
-
-def trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:
-    """Make the trainer; raises InputError for settings that cannot go together."""
-    settings = dict(config["trainer"])
-    if settings["gradient_clip_val"] is None:
-        # Lightning skips a hook that is not callable, and with it what it does to clip nothing.
-        module.configure_gradient_clipping = None  # type: ignore[method-assign,assignment]
-    if not module.automatic_optimization:
-        if settings["accumulate_grad_batches"] != 1:
-            raise InputError(
-                "trainer.accumulate_grad_batches: a model with a discriminator cannot accumulate; set it to 1 and "
-                "raise task.batch_size"
-            )
-        # Lightning clips only for automatic optimisation.
-        module.clip_norm = settings.pop("gradient_clip_val")
-    several = str(settings["devices"]) != "1" or settings["num_nodes"] != 1
-    if several and settings["strategy"] in ("auto", "ddp") and not module.automatic_optimization:
-        # Each player's backward pass leaves the other's weights out, which plain DDP takes for a fault.
-        settings["strategy"] = "ddp_find_unused_parameters_true"
-    try:
-        made = Trainer(
-            **{"profiler": NoProfiler(), **settings},
-            callbacks=_callbacks(config, module, folder),
-            logger=logger or False,
-            plugins=[AtomicCheckpointIO(), *_cluster()],
-            default_root_dir=folder,
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"trainer: {' '.join(str(error).split()).rstrip('.!')}; correct the trainer.* or accelerator setting"
-        ) from error
-    batch_size, devices = config["task"]["batch_size"], made.world_size
-    if batch_size % devices:
-        raise InputError(
-            f"task.batch_size: {batch_size} images cannot be shared evenly by {devices} devices; choose a multiple of "
-            f"{devices}, such as task.batch_size={batch_size + -batch_size % devices}"
-        )
-    return made
-
-
-def _cluster() -> list[ClusterEnvironment]:
-    """Leave going on with a job to `resume=`: Lightning would queue it again, with a checkpoint of its own."""
-    managed = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-    return [SLURMEnvironment(auto_requeue=False)] if managed else []
-
-
-def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
-    # Without validation there is nothing to choose by: the latest weights count as the best.
-    monitor = None if config["trainer"]["limit_val_batches"] == 0 else module.monitor
-    often = config["checkpoint"]
-    checkpoints = Checkpoints(folder, monitor, module.mode, often["minutes"], often["steps"])
-    if (
-        monitor is None
-        and module.monitor is not None
-        and "patience" in inspect.signature(module.make_scheduler).parameters
-    ):
-        raise InputError(
-            "scheduler: this one follows a metric of the validation, which trainer.limit_val_batches=0 turns off; "
-            "choose scheduler=constant|cosine|one_cycle|step"
-        )
-    callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints, Cost()]
-    if os.environ.get("RECON_PROGRESS"):
-        callbacks.append(Progress(folder, monitor, module.mode))
-    if config["trainer"]["enable_progress_bar"]:
-        callbacks.append(ProgressBar())
-    if config["early_stopping"]:
-        if monitor is None:
-            raise InputError(
-                "early_stopping: there is no metric here that tells which weights are better; leave it at null"
-            )
-        callbacks.append(EarlyStopping(monitor, patience=config["early_stopping"], mode=module.mode))
-    return callbacks
 
 
 def _judge(folder: Path, task: Task) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from recon.console import say
 from recon.errors import InputError
-from recon.records import write_bytes
+from recon.records import is_temporary, write_bytes
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
@@ -88,9 +88,10 @@ def _damage(path: Path) -> str | None:
 
 @rank_zero_only
 def sweep_up(folder: Path) -> None:
-    """Remove the unfinished files that a killed process left in a run folder."""
-    for path in folder.rglob("*.tmp.*"):
-        path.unlink(missing_ok=True)
+    """Remove the unfinished files that a killed process left in a run folder; files of the user's stay."""
+    for place in (folder, *(folder / name for name in ("checkpoints", "images", "csv", "wandb"))):
+        for path in filter(is_temporary, place.glob("*.tmp.*")):
+            path.unlink(missing_ok=True)
 
 
 def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from recon import loggers, metrics, records, runs
+from recon.checkpoint import sweep_up
+from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.errors import InputError, Interrupted
 
@@ -40,6 +44,9 @@ def recorded(
         results: dict[str, float] = {}
         try:
             yield results
+            # The record comes before the logger, as it must not depend on what a logger's server does.
+            record.metrics(results)
+            record.end("ok")
         except BaseException as error:
             # Lightning makes an exit of Ctrl-C.
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
@@ -47,29 +54,27 @@ def recorded(
             record.end(status, error=f"{type(error).__name__}: {error}")
             loggers.finish(logger, results, status)
             if interrupted:
-                say(f"go on with: python run.py resume={folder}")
+                say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
-                raise KeyboardInterrupt from error
+                raise Interrupted(signal.SIGINT) from error
             raise
-        # The record comes first: it must not hang on what a logger's server does.
-        record.metrics(results)
-        record.end("ok")
     loggers.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")
 
 
 @contextmanager
-def _held(folder: Path, goes_on: bool) -> Iterator[None]:
+def _held(folder: Path, resumed: bool) -> Iterator[None]:
     """Keep the folder for this run, in the first process: the others of the same run come to the same folder."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
-    with runs.locked(folder):
-        if not goes_on and (folder / "environment.json").exists():
+    with runs.locked(folder, "resume" if resumed else "hydra.run.dir"):
+        if not resumed and (folder / "environment.json").exists():
             raise InputError(
                 f"hydra.run.dir: {folder} holds a run already; go on with it by resume={folder}, or choose another"
             )
+        sweep_up(folder)
         yield
 
 

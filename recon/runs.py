@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recon.errors import InputError
 from recon.reading import Unreadable, read_bytes, read_json, read_yaml
@@ -255,25 +255,26 @@ def code_version() -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder while working in it; the lock goes with the process, however that ends.
+def locked(folder: Path, key: str = "hydra.run.dir") -> Iterator[None]:
+    """Hold a folder of a run or sweep while working in it; the lock goes with the process, however that ends.
+
+    Args:
+        folder: made if it is not there.
+        key: names the folder in the configuration, for messages.
 
     Raises:
-        InputError: another process is at work in it.
+        InputError: another process is at work in it, or it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path, patience = folder / "run.lock", time.monotonic() + 0.2
     while True:
-        with open(path, "w") as file:
+        with _opened(path, key) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if time.monotonic() < patience:  # someone may only have looked whether it is free
                     time.sleep(0.01)
                     continue
-                raise InputError(
-                    f"resume: {folder} is being worked on by another process; wait for it or end it"
-                ) from error
+                raise InputError(f"{key}: another process is at work in {folder}; wait for it or end it") from error
             # The process that had it may have taken the file away since it was opened.
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 continue
@@ -282,6 +283,16 @@ def locked(folder: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _opened(lock: Path, key: str) -> IO[str]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return open(lock, "w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{key}: {lock.parent} cannot be written to ({error.strerror}); choose another folder"
+        ) from error
 
 
 def is_alive(folder: Path) -> bool:

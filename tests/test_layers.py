@@ -10,14 +10,13 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "memory", "reading", "config.check", "config.construct",
+    "errors", "streams", "memory", "reading", "config.training", "config.check", "config.construct",
     "pair", "keyed", "losses", "metrics", "nets", "degradations",
     "records", "runs", "report", "actions.report", "config.help", "console", "interrupt", "dashboards", "loggers",
     "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
-    "modules.base", "modules", "checkpoint", "config.recorded", "callbacks", "cost", "run_folder", "build",
-    "actions.evaluate", "actions.train",
-    "actions", "sweep", "gallery",
+    "modules.base", "modules", "checkpoint", "config.recorded", "callbacks", "progress", "cost", "run_folder",
+    "trainer", "build", "actions.evaluate", "actions.train", "actions", "sweep", "gallery",
 ]  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def _locked(lock: Path, wanted: Path) -> Iterator[None]:
     """Let one process at a time build; the system frees the lock of one that ends, however it ends."""
     import fcntl  # not on Windows, where all but this runs
 
-    with open(lock, "w") as file:
+    with open(lock, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
