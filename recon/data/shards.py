@@ -24,13 +24,13 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from recon import keyed
-from recon.data.images import channels_of, in_threads, pixel_limit, to_array
+from recon.data.images import in_threads, pixel_limit
 from recon.data.loader import EVALUATION_ELEMENTS, make_pair
+from recon.data.pixels import Unusable, channels_of, opened, to_array
 from recon.data.sources import Splits, Task, require_fraction, require_positive
 from recon.degradations.base import Degradation
 from recon.errors import InputError
@@ -402,18 +402,13 @@ class _Contents:
             InputError: the image cannot be used, and is not to be left out.
         """
         try:
-            with Image.open(BytesIO(sample.data)) as file:
-                if file.mode in ("F", "I"):
-                    raise ValueError("32 bits per value; 8 or 16 are read")
-                if self.all_grey and channels_of(file) == 3:
-                    raise ValueError("in colour, unlike the first image; task.channels=3 or 1 allows both")
-                return self._good(to_array(file, self.channels or channels_of(file)))
-        except UnidentifiedImageError:
-            reason = "not in a format that can be read" if sample.data else "empty"
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            reason = f"more pixels than task.max_pixels={self.max_pixels}"
-        except Exception as error:  # Pillow's decoders raise many kinds on broken files
-            reason = f"{error}" or type(error).__name__
+            with opened(BytesIO(sample.data)) as image:
+                channels = channels_of(image)
+                if self.all_grey and channels == 3:
+                    raise Unusable("in colour, unlike the first image; task.channels=3 or 1 allows both")
+                return self._good(to_array(image, self.channels or channels))
+        except Unusable as error:
+            reason = str(error)
         if self.skip:
             return None
         raise InputError(
@@ -425,9 +420,9 @@ class _Contents:
         """Refuse sizes that do not fit."""
         _, height, width = image.shape
         if self.crop is not None and min(height, width) < self.crop:
-            raise ValueError(f"{width}x{height} pixels, fewer than task.crop={self.crop}")
+            raise Unusable(f"{width}x{height} pixels, fewer than task.crop={self.crop}")
         if self.size is not None and (height, width) != self.size:
-            raise ValueError(f"{width}x{height} pixels, unlike the first image; task.crop allows any size")
+            raise Unusable(f"{width}x{height} pixels, unlike the first image; task.crop allows any size")
         return image
 
 
