@@ -29,7 +29,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         The metrics of `metrics.json`.
     """
     module, data, trainer, logger = build.run(config, folder)
-    data.load()
+    data.require_images(trainer.world_size)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
         checkpoint = beginning(module, config, folder)

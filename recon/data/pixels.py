@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImagePalette, PngImagePlugin, UnidentifiedIma
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
+READING = 2  # another number whenever pixels are read otherwise than before, for what is kept of them
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # and TIFF; Pillow would run Ghostscript on what it takes for PostScript
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # and these as its first bytes
 _ZIP = (8, 32946)  # TIFF's numbers of this compression
