@@ -60,20 +60,24 @@ def run(config: Config, folder: Path) -> Run:
 
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
-    return _group(config, "task", Task)  # type: ignore[type-abstract]
+    made = _group(config, "task", Task)  # type: ignore[type-abstract]
+    made.tested_only = config["action"] == "evaluate"
+    return made
 
 
 def degradation(config: Config, task: Task) -> Degradation:
     """Make the degradation, and try it on a blank image; raises InputError when it cannot work on the task's images."""
     made = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
-    shape = task.shape
-    try:
-        made.check_shape(shape)
-        if not isinstance(made, FromFiles):
-            made(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
-    except InputError as error:
-        raise InputError(f"degradation: {error}") from error
-    return made
+    refused = None
+    for shape in task.possible_shapes:
+        try:
+            made.check_shape(shape)
+            if not isinstance(made, FromFiles):
+                made(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+            return made
+        except InputError as error:
+            refused = refused or error
+    raise InputError(f"degradation: {refused}") from refused
 
 
 def _group(config: Config, key: str, kind: type[T]) -> T:

@@ -33,7 +33,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     module, data, trainer, logger = build.run(config, folder)
     if config["init_from"] and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
-    data.load()
+    data.require_images(trainer.world_size)
     check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
