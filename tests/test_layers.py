@@ -13,7 +13,7 @@ LAYERS = [
     "errors", "streams", "memory", "reading", "config.training", "config.check", "config.construct",
     "pair", "keyed", "losses", "metrics", "nets", "degradations",
     "records", "runs", "report", "actions.report", "config.help", "console", "interrupt", "dashboards", "loggers",
-    "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
+    "data.store", "data.download", "data.pixels", "data.images", "data.find", "data.cache", "data.files", "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
     "modules.base", "modules", "checkpoint", "config.recorded", "callbacks", "progress", "cost", "run_folder",
     "trainer", "build", "actions.evaluate", "actions.train", "actions", "sweep", "gallery",
