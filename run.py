@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError, Interrupted
-from recon.streams import make_lasting
+from recon.streams import make_lasting, printable
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
@@ -98,7 +98,7 @@ def _run_name(action: str, model: str, task: str) -> str:
 def _complain(sentence: str, status: int) -> int:
     """Say what is wrong, in the first process alone."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        print(f"error: {printable(sentence)}", file=sys.stderr, flush=True)
     return status
 
 

@@ -13,7 +13,6 @@ from torch import channels_last, nn
 from recon import loggers
 from recon.config.check import Config, check_config
 from recon.config.construct import construct, find_class
-from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
 from recon.degradations.base import Degradation
@@ -60,14 +59,14 @@ def run(config: Config, folder: Path) -> Run:
 
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
-    made = _group(config, "task", Task)  # type: ignore[type-abstract]
+    made = construct(config["task"], "task")
     made.tested_only = config["action"] == "evaluate"
     return made
 
 
 def degradation(config: Config, task: Task) -> Degradation:
     """Make the degradation, and try it on a blank image; raises InputError when it cannot work on the task's images."""
-    made = _group(config, "degradation", Degradation)  # type: ignore[type-abstract]
+    made: Degradation = construct(config["degradation"], "degradation")
     refused = None
     for shape in task.possible_shapes:
         try:
@@ -80,20 +79,10 @@ def degradation(config: Config, task: Task) -> Degradation:
     raise InputError(f"degradation: {refused}") from refused
 
 
-def _group(config: Config, key: str, kind: type[T]) -> T:
-    """Make the one object of a group; raises InputError when it is of another kind."""
-    made = construct(config[key], key)
-    if not isinstance(made, kind):
-        raise InputError(f"{key}._target_: {config[key]['_target_']} is no {kind.__name__}; choose one of {key}=…")
-    return made
-
-
 def module(config: Config, task: Task, degradation: Degradation) -> Module:
     """Make the module with its net for the images of a task under a degradation."""
     model = config["model"]
-    kind = find_class(model["_target_"], "model")
-    if not issubclass(kind, Module):
-        raise InputError(f"model._target_: {model['_target_']} is no module; choose a class of recon.modules")
+    kind: type[Module] = find_class(model["_target_"], "model")
     if issubclass(kind, ClassificationModule) and not task.num_classes:
         raise InputError(
             "model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
@@ -115,7 +104,9 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         "scheduler": construct(config["scheduler"], "scheduler"),
     }
     if model.get("judge"):
-        model = {**model, "judge": _judge(Path(model["judge"]), task)}
+        if not isinstance(model["judge"], str):
+            raise InputError("model.judge: it names no run folder; give one of model=classifier, or null")
+        model = {**model, "judge": _judge(Path(model["judge"]).expanduser(), task)}
     made: Module = construct(model, "model", facts)
     _try_out(made, task.shape, degradation.scale)
     if config["accelerator"]["channels_last"]:
@@ -156,7 +147,7 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
             "model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|"
             "missing_strokes|missing_half, or model=restoration"
         )
-    augment = _group(config, "augment", Augment)
+    augment = construct(config["augment"], "augment")
     fixed_size = bool(getattr(module.net, "fixed_size", False))
     where = config["data"]
     cache = Path(where["cache"]) if where["store"] == "mmap" else None
@@ -168,9 +159,15 @@ def _judge(folder: Path, task: Task) -> nn.Module:
     from recon.checkpoint import best_or_last, load_weights
     from recon.config.recorded import read_config
 
-    config = read_config(folder)
-    judge = module(config, task, degradation(config, task))
-    if not isinstance(judge, ClassificationModule):
+    config = read_config(folder, "model.judge")
+    kind = find_class(config["model"].get("_target_"), "model")
+    if not issubclass(kind, ClassificationModule):
         raise InputError(f"model.judge: {folder} is no run of model=classifier; choose one that is")
-    load_weights(judge, best_or_last(folder))
+    try:
+        check_config(config)
+        judge = module(config, task, degradation(config, task))
+    except InputError as error:
+        raise InputError(f"model.judge: {folder} cannot be used here ({error}); choose another run") from error
+    load_weights(judge, best_or_last(folder), "model.judge")
+    assert isinstance(judge, ClassificationModule)
     return judge.net

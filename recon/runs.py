@@ -23,7 +23,17 @@ from recon.errors import InputError
 from recon.reading import Unreadable, read_bytes, read_json, read_yaml
 
 # Keys of the configuration that cannot change what a run computes.
-WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "trainer.enable_progress_bar")
+WITHOUT_EFFECT = (
+    "data",
+    "logger",
+    "sweep",
+    "checkpoint",
+    "resume",
+    "runs",
+    "list",
+    "allow_network",
+    "trainer.enable_progress_bar",
+)
 
 
 class RunFolder:

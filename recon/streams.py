@@ -23,6 +23,12 @@ class _Lasting(io.FileIO):
         return super().write(data)
 
 
+def printable(text: object) -> str:
+    """Return text that no terminal obeys: control codes and marks that reorder it become "�", line ends a blank."""
+    blanks = "\t\n\r\v\f\x85\u2028\u2029"
+    return "".join(c if c.isprintable() else " " if c in blanks else "�" for c in str(text))
+
+
 def make_lasting() -> None:
     """Replace this process's standard output and standard error; streams that a caller has put there only escape."""
     for name in ("stdout", "stderr"):

@@ -206,11 +206,10 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
 
 def _own_callbacks(nodes: Any) -> list[Callback]:
     """Make the callbacks that the user adds, one or a list; raises InputError for anything else."""
-    made = construct(nodes if isinstance(nodes, list) else [nodes] if nodes else [], "trainer.callbacks")
-    for index, callback in enumerate(made):
-        if not isinstance(callback, Callback):
-            raise InputError(
-                f"trainer.callbacks[{index}]: {type(callback).__name__} is no callback; give {{_target_: "
-                "lightning.pytorch.callbacks.<class>}, or a class of your own derived from lightning.pytorch.Callback"
-            )
-    return list(made)
+    nodes = nodes if isinstance(nodes, list) else [nodes] if nodes else []
+    if any(not isinstance(node, dict) or "_target_" not in node for node in nodes):
+        raise InputError(
+            "trainer.callbacks: a callback is {_target_: lightning.pytorch.callbacks.<class>}, or a class of your own "
+            "derived from lightning.pytorch.Callback; correct it"
+        )
+    return list(construct(nodes, "trainer.callbacks"))

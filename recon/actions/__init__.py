@@ -13,6 +13,7 @@ from recon import interrupt
 from recon.errors import InputError, Interrupted
 from recon.memory import keep_freed_memory
 from recon.runs import RunFolder
+from recon.streams import printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -85,7 +86,7 @@ def _quiet() -> None:
     import lightning.pytorch  # noqa: F401  its import sets the levels
 
     # A warning is for the person who started the run: without the line of code that gave it.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # The module logs at the end of every epoch too, however short.

@@ -21,6 +21,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "runs": str,
     "resume": str | None,
     "init_from": str | None,
+    "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(

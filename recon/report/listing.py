@@ -14,6 +14,7 @@ from recon.report.faults import faults, sentences
 from recon.report.labels import cut
 from recon.report.measures import HEADLINE
 from recon.runs import RunFolder
+from recon.streams import printable
 
 _COLUMNS = (
     "folder",
@@ -170,4 +171,4 @@ def _text(value: str) -> Any:
     from rich.text import Text
 
     # What a run says of itself is text: no markup, and no codes that a terminal would obey.
-    return Text("".join(letter if letter.isprintable() else "�" for letter in cut(value, _LONGEST)))
+    return Text(printable(cut(value, _LONGEST)))
