@@ -59,7 +59,7 @@ def run(config: Config, folder: Path) -> Run:
 
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
-    made = construct(config["task"], "task")
+    made: Task = construct(config["task"], "task")
     made.tested_only = config["action"] == "evaluate"
     return made
 
@@ -106,7 +106,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     if model.get("judge"):
         if not isinstance(model["judge"], str):
             raise InputError("model.judge: it names no run folder; give one of model=classifier, or null")
-        model = {**model, "judge": _judge(Path(model["judge"]).expanduser(), task)}
+        model = {**model, "judge": _judge(Path(model["judge"]).expanduser(), config, task)}
     made: Module = construct(model, "model", facts)
     _try_out(made, task.shape, degradation.scale)
     if config["accelerator"]["channels_last"]:
@@ -154,17 +154,17 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
     return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache)
 
 
-def _judge(folder: Path, task: Task) -> nn.Module:
+def _judge(folder: Path, config: Config, task: Task) -> nn.Module:
     """Load the net of a finished classifier run on the same kind of images."""
     from recon.checkpoint import best_or_last, load_weights
     from recon.config.recorded import read_config
 
-    config = read_config(folder, "model.judge")
-    kind = find_class(config["model"].get("_target_"), "model")
+    recorded = read_config(folder, "model.judge")
+    kind = find_class(recorded["model"].get("_target_"), "model")
     if not issubclass(kind, ClassificationModule):
         raise InputError(f"model.judge: {folder} is no run of model=classifier; choose one that is")
+    config = {**config, "model": recorded["model"], "degradation": recorded["degradation"]}
     try:
-        check_config(config)
         judge = module(config, task, degradation(config, task))
     except InputError as error:
         raise InputError(f"model.judge: {folder} cannot be used here ({error}); choose another run") from error

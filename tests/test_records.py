@@ -105,7 +105,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"state_dict": Hostile()}, "a.ckpt")
     (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Hostile(), protocol=2))
     for name in ("a.ckpt", "b.ckpt"):
-        with pytest.raises(InputError, match="(no readable checkpoint|holds more than tensors)"):
+        with pytest.raises(InputError, match=r"(no readable checkpoint|holds more than tensors)"):
             load(Path(name))
     assert not (tmp_path / "owned").exists()
 

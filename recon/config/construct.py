@@ -101,8 +101,8 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any])
         raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
     try:
         return target(**arguments)
-    except (InputError, TypeError, ValueError, OverflowError) as error:
-        message = str(error)
+    except Exception as error:  # what a class raises for wrong values is its own: Lightning's is a bare Exception
+        message = str(error) or type(error).__name__
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
 
 
