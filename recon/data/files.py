@@ -129,17 +129,13 @@ class ImageFiles:
         found = find(self.key, self.pattern, self.SUFFIXES)
         if found.repeats:
             warnings.warn(
-                f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders that "
-                f"count once, whatever links lead to them: {_some(found.repeats)}",
+                f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders, as each "
+                f"counts once whatever links lead to it: {_some(found.repeats)}",
                 stacklevel=2,
             )
         if found.ignored:
             kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common())
-            warnings.warn(
-                f"{self.key}={self.pattern}: ignored {found.ignored.total()} files that are no PNG, JPEG, BMP, TIFF or "
-                f"WebP by their suffix: {kinds}",
-                stacklevel=2,
-            )
+            warnings.warn(f"{self.key}={self.pattern}: ignored files that are no images by name: {kinds}", stacklevel=2)
         return found
 
     def _find(self) -> list[tuple[Path, str]]:

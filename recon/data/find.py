@@ -23,7 +23,7 @@ class Found(NamedTuple):
         base: the folder that names are told from: the folder itself, or the part of a glob without wildcards.
         files: the files with the wanted suffixes, sorted; each file once.
         repeats: further names of these files and of their folders.
-        ignored: how many other files there are of each kind.
+        ignored: how many other files there are of each kind, such as a suffix.
     """
 
     base: Path
@@ -86,7 +86,9 @@ def find(key: str, pattern: str, suffixes: set[str]) -> Found:
             continue
         if stat.S_ISDIR(status.st_mode):
             continue
-        if path.suffix.lower() not in suffixes or not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode):
+            ignored["pipe or device"] += 1
+        elif path.suffix.lower() not in suffixes:
             ignored[path.suffix.lower() or "without suffix"] += 1
         elif files.setdefault(_identity_of(status, name), path) is not path:
             repeats.append(name)

@@ -38,6 +38,7 @@ from recon.errors import InputError
 from recon.pair import Pair
 
 _PARTS = ("train", "validation", "test")
+_MOST_WORKERS = 256
 _WHOLE = 8  # large images that are in memory before they are cropped
 
 
@@ -91,6 +92,8 @@ class WebDataset(Task):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise InputError(f"task.{name}={value} is not possible: give a whole number of at least 0.")
+        if self.workers > _MOST_WORKERS:
+            raise InputError(f"task.workers={self.workers} is not possible: give at most {_MOST_WORKERS} processes.")
         if self.channels not in (None, 1, 3):
             raise InputError(f"task.channels={self.channels} is not possible: give 1, 3 or null.")
         if self.on_bad_image not in ("raise", "skip"):
@@ -130,14 +133,20 @@ class WebDataset(Task):
         ]
         for name, part in zip(_PARTS, parts, strict=True):
             if not len(part):
-                setting = {"train": "path", "validation": "validation"}.get(
-                    name, "test_fraction" if self.test is None else "test"
-                )
+                setting = self._blamed(name)
                 raise InputError(
                     f"task.{setting}={getattr(self, setting)} leaves no sample for {name} of the "
                     f"{sum(len(one.index) for one in listed)} that there are: add samples or change the fractions."
                 )
         return Splits(*parts)  # type: ignore[arg-type]  # streams in the place of stores: `DataModule` knows both
+
+    def _blamed(self, part: str) -> str:
+        """Name the setting by which a part has no sample."""
+        if part == "test":
+            return "test_fraction" if self.test is None else "test"
+        if part == "validation":
+            return "validation"
+        return "test_fraction" if self.test is None and self.test_fraction > self.validation else "validation"
 
     @cached_property
     def _shards(self) -> list[str]:
