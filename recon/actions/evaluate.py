@@ -32,6 +32,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     data.load()
     with recorded(folder, config, about, logger) as results:
         results |= test(trainer, module, data, folder)
+        results.images = module.images
     return results
 
 

@@ -15,6 +15,7 @@ from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
 from recon.run_folder import recorded
+from recon.trial import require_batch
 
 
 def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         The metrics of `metrics.json`.
     """
     module, data, trainer, logger = build.run(config, folder)
-    data.load()
+    require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
         checkpoint = beginning(module, config, folder)
@@ -39,6 +40,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
+        results.images = module.images
         results |= throughput(trainer, data)
     return results
 

@@ -61,6 +61,8 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
         return target(**arguments)
     except (InputError, TypeError, ValueError) as error:
         message = str(error)
+        if isinstance(error, InputError) and message.partition(":")[0] in parameters:
+            raise InputError(f"{key}.{message}") from error
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
 
 
