@@ -127,8 +127,9 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         model = {**model, "judge": _judge(Path(model["judge"]), task)}
     require_net(model, kind, facts)
     made: Module = construct(model, "model", facts)
-    made.facts = {name: facts[name] for name in ("channels", "image_size", "num_classes")}
-    try_out(made, task.shape, degradation.scale)
+    asked = inspect.signature(type(made.net)).parameters
+    made.facts = {name: facts[name] for name in ("channels", "image_size", "num_classes") if name in asked}
+    try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:

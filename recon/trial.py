@@ -26,9 +26,9 @@ _BYTES_A_WEIGHT = 16
 
 
 def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> None:
-    """Check, before a net is built, that there is one, and that it fits its module and the memory.
+    """Check, before the nets of a model are built, that its net fits the module, and that all fit the memory.
 
-    It is built without memory (on torch's meta device), as its numbers may be any.
+    They are built without memory (on torch's meta device), as their numbers may be any.
 
     Args:
         model: the node of the configuration.
@@ -41,10 +41,13 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
     node = model.get("net")
     if not isinstance(node, dict) or "_target_" not in node:
         raise InputError(f"model.net: {_not_a_net(node)}")
-    net = _on_meta(node, facts)
-    if net is None:
+    nodes = {key: value for key, value in model.items() if isinstance(value, dict) and "_target_" in value}
+    nets = {key: net for key, value in nodes.items() if (net := _on_meta(value, facts, f"model.{key}")) is not None}
+    for key, net in nets.items():
+        _require_memory(net, f"model.{key}")
+    if "net" not in nets:
         return
-    _require_memory(net)
+    net = nets["net"]
     refusal, reason = None, None
     try:
         reason = _misfit(net, kind, facts)
@@ -68,7 +71,7 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
     )
 
 
-def try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
+def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes: int) -> None:
     """Take one evaluation step on a blank image, and note how many images a training batch must have.
 
     Raises:
@@ -77,7 +80,8 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
     channels, height, width = shape
     degraded = torch.zeros(1, channels, height // scale, width // scale)
     clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
-    one = torch.zeros(1, dtype=torch.int64)
+    index = torch.zeros(1, dtype=torch.int64)
+    label = index + num_classes - 1  # the last class, or -1 where the task has none
     # Batch norm in training needs two values a channel, which one image gives unless it has become a single pixel.
     single: list[nn.Module] = []
     hooks = [
@@ -89,7 +93,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
     ]
     try:
         with torch.no_grad():
-            pair = Pair(degraded, clean, torch.ones_like(clean[:, :1]), one, one, torch.zeros(1))
+            pair = Pair(degraded, clean, torch.ones_like(clean[:, :1]), label, index, torch.zeros(1))
             outcome = module.eval().try_out(pair)
         _require_numbers(outcome)
     except InputError as error:
@@ -158,26 +162,26 @@ def _not_a_net(node: Any) -> str:
     return f"{node!r} is no net; write model/net={named[0] if named else '|'.join(choices)}"
 
 
-def _on_meta(node: Config, facts: Mapping[str, Any]) -> nn.Module | None:
+def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
     """Build a net without memory; None for a net of one's own that cannot be built so."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            net = construct(node, "model.net", facts)
+            net = construct(node, key, facts)
     except Exception as error:
         if isinstance(error, InputError) and str(node["_target_"]).startswith("recon."):
             raise
         return None
     if not isinstance(net, nn.Module):
-        raise InputError(f"model.net._target_: {node['_target_']} is no torch.nn.Module; choose one of model/net=…")
+        raise InputError(f"{key}._target_: {node['_target_']} is no torch.nn.Module; choose one of recon.nets")
     return net
 
 
-def _require_memory(net: nn.Module) -> None:
+def _require_memory(net: nn.Module, key: str) -> None:
     weights = sum(weight.numel() for weight in net.parameters())
     need, have = weights * _BYTES_A_WEIGHT, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > have:
         raise InputError(
-            f"model.net: to train {weights:.3g} weights takes {need / 1e9:,.0f} GB, and this machine has "
+            f"{key}: to train {weights:.3g} weights takes {need / 1e9:,.0f} GB, and this machine has "
             f"{have / 1e9:,.0f}; make the net narrower or shallower"
         )
 
@@ -209,7 +213,7 @@ def _fitting(kind: type[Module], facts: Mapping[str, Any]) -> list[str]:
     found = []
     for path in sorted(_NETS.glob("*.yaml")):
         try:
-            net = _on_meta(yaml.safe_load(path.read_text(encoding="utf-8")), facts)
+            net = _on_meta(yaml.safe_load(path.read_text(encoding="utf-8")), facts, "model.net")
             if net is not None and misfit(net.eval(), kind.contract, _blank(facts, kind)) is None:
                 found.append(path.stem)
         except InputError:  # of another size, or without labels

@@ -53,8 +53,9 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
     if node.get("_partial_"):
         return functools.partial(target, **arguments)
     lacking = [
-        n for n, p in parameters.items() if p.default is p.empty and n not in arguments and p.kind != p.VAR_KEYWORD
-    ]
+        n for n, p in parameters.items()
+        if p.default is p.empty and n not in arguments and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]  # fmt: skip
     if lacking:
         raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
     try:

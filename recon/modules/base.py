@@ -56,7 +56,7 @@ class Module(Steps):
         contract: what the net must be.
         monitor: the metric that tells the best checkpoint, or None for the latest.
         mode: "min" or "max".
-        facts: of the images that the net is built for; they are saved with the weights.
+        facts: of the images, those that the net is built for; they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
 
     Raises:

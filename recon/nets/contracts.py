@@ -100,9 +100,9 @@ def misfit(net: Any, contract: type, blank: Blank) -> str | None:
             return _TRIALS[contract](net, blank)
     except InputError:
         raise
-    except TypeError as error:
-        return f"is called in another way ({_first_line(error)})"
     except Exception as error:  # of a net of one's own it may be anything
+        if isinstance(error, TypeError) and "positional argument" in str(error):
+            return f"is called in another way ({_first_line(error)})"
         size = "×".join(map(str, blank.image.shape[1:]))
         return f"does not work on images of {size} ({_first_line(error)})"
 

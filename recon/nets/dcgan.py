@@ -52,6 +52,7 @@ class Generator(nn.Module):
         widths: Sequence[int] = (128, 64),
     ) -> None:
         super().__init__()
+        require_whole("num_classes", num_classes, 0)
         require_whole("latent_dim", latent_dim)
         require_whole("base", base)
         require_widths("widths", widths, 0)
@@ -114,6 +115,7 @@ class Discriminator(nn.Module):
         norm: Literal["none", "batch", "spectral"] = "none",
     ) -> None:
         super().__init__()
+        require_whole("num_classes", num_classes, 0)
         require_widths("widths", widths)
         require_share("dropout", dropout)
         if norm not in ("none", "batch", "spectral"):
