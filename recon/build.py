@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,8 +23,8 @@ from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
-from recon.pair import Pair
 from recon.trainer import make_trainer
+from recon.trial import require_batch, require_net, require_precision, try_out
 
 T = TypeVar("T")
 
@@ -54,7 +55,11 @@ def run(config: Config, folder: Path) -> Run:
     made_module = module(config, made_task, made_degradation)
     made_data = data(config, made_task, made_degradation, made_module)
     logger = loggers.make(folder=folder, config=config, **config["logger"])
-    return Run(made_module, made_data, make_trainer(config, made_module, folder, logger), logger)
+    made_trainer = make_trainer(config, made_module, folder, logger)
+    if config["action"] == "train":
+        require_precision(made_module, config["trainer"]["precision"])
+        require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
+    return Run(made_module, made_data, made_trainer, logger)
 
 
 def task(config: Config) -> Task:
@@ -107,37 +112,17 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         if not isinstance(model["judge"], str):
             raise InputError("model.judge: it names no run folder; give one of model=classifier, or null")
         model = {**model, "judge": _judge(Path(model["judge"]).expanduser(), config, task)}
+    require_net(model, kind, facts)
     made: Module = construct(model, "model", facts)
-    _try_out(made, task.shape, degradation.scale)
+    asked = inspect.signature(type(made.net)).parameters
+    made.facts = {name: facts[name] for name in ("channels", "image_size", "num_classes") if name in asked}
+    try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
         for net in made.players() if isinstance(made, AdversarialModule) else (made.net,):
             net.compile()
     return made
-
-
-def _try_out(module: Module, shape: tuple[int, int, int], scale: int) -> None:
-    """Take one evaluation step on a blank image, so that a net that does not fit says so before any download."""
-    channels, height, width = shape
-    degraded = torch.zeros(1, channels, height // scale, width // scale)
-    clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
-    one = torch.zeros(1, dtype=torch.int64)
-    try:
-        with torch.no_grad():
-            module.eval().step(Pair(degraded, clean, torch.ones_like(clean[:, :1]), one, one, torch.zeros(1)))
-    except (InputError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        if scale > 1:
-            raise InputError(
-                f"degradation: it makes images {scale} times smaller, and this model does not make them large again "
-                f"({reason}); choose model=restoration with model/net=edsr, or set degradation.upsample=bicubic"
-            ) from error
-        if isinstance(error, InputError):
-            raise InputError(f"model.net: {error}") from error
-        size = "×".join(map(str, shape))
-        raise InputError(f"model.net: it does not work on images of {size} ({reason}); choose another") from error
-    module.train()
 
 
 def data(config: Config, task: Task, degradation: Degradation, module: Module) -> DataModule:

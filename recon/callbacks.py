@@ -133,7 +133,7 @@ class Checkpoints(Seldom, Checkpoint):
             return
         if self.monitor is not None:
             value = self.sign * float(trainer.callback_metrics[self.monitor])
-            if math.isnan(value) or (self.best is not None and value <= self.best):
+            if not math.isfinite(value) or (self.best is not None and value <= self.best):
                 return
             self.best = value
         self._write_best(trainer)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recon.console import say
 from recon.errors import InputError
+from recon.modules.base import unlike
 from recon.records import is_temporary, write_bytes
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -120,12 +121,14 @@ def sweep_up(folder: Path) -> None:
 
 def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
     """Put a checkpoint's weights into a module; raises InputError, under the name of `key`, when they do not fit."""
-    weights: dict[str, Tensor] = load(path, key=key)["state_dict"]
+    checkpoint = load(path, key=key)
+    weights: dict[str, Tensor] = checkpoint["state_dict"]
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        reason = unlike(checkpoint.get("facts"), getattr(module, "facts", {})) or first
         raise InputError(
-            f"{key}: the weights in {path} do not fit the model of this run ({first}); "
+            f"{key}: the weights in {path} do not fit the model of this run ({reason}); "
             "choose a task with images like those it was trained on"
         ) from error

@@ -166,7 +166,7 @@ def _blocks(keys: Tensor, *values: Tensor, largest: int = _BLOCK) -> Iterator[tu
 def uniform(keys: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
     """Draw uniform numbers in [0,1) with 24 bits: (B,*shape) float32."""
     count = prod(shape)
-    values = torch.empty(len(keys), count, device=keys.device)
+    values = torch.empty(len(keys), count, dtype=torch.float32, device=keys.device)
     for some, out in _blocks(keys, values):
         torch.mul(bits(some, count).bitwise_and_(0xFFFFFF), 2.0**-24, out=out)
     return values.view(len(keys), *shape)

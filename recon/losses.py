@@ -1,4 +1,8 @@
-"""What training minimises: pixel losses, adversarial losses and penalties, in plain torch."""
+"""What training minimises: pixel losses, adversarial losses and penalties, in plain torch.
+
+All are computed in float32, or float64 where that is what they are given: differences of numbers near each other, as
+those of half-precision nets, would lose their digits, and sums over images would overflow.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
@@ -14,22 +18,28 @@ _T = TypeVar("_T")
 PixelLoss = Callable[[Tensor, Tensor], Tensor]
 
 
+def wide(x: Tensor) -> Tensor:
+    """Give the same numbers in float32, or float64 where they are that."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def _l1(image: Tensor, clean: Tensor) -> Tensor:
-    return (image - clean).abs()
+    return (wide(image) - wide(clean)).abs()
 
 
 def _mse(image: Tensor, clean: Tensor) -> Tensor:
-    return (image - clean).square()
+    return (wide(image) - wide(clean)).square()
 
 
 def _charbonnier(image: Tensor, clean: Tensor) -> Tensor:
-    return ((image - clean).square() + 1e-3**2).sqrt()
+    return ((wide(image) - wide(clean)).square() + 1e-3**2).sqrt()
 
 
 def _bce(image: Tensor, clean: Tensor) -> Tensor:
-    # Autocast refuses this function on CUDA because of the logarithm near 0 and 1; clean is float32 there.
+    # Autocast refuses this function on CUDA because of the logarithm near 0 and 1.
+    image = wide(image)
     with torch.autocast(image.device.type, enabled=False):
-        return F.binary_cross_entropy(image.to(clean.dtype), clean, reduction="none")
+        return F.binary_cross_entropy(image, clean.to(image.dtype), reduction="none")
 
 
 _PIXEL_LOSSES: dict[str, PixelLoss] = {"l1": _l1, "mse": _mse, "charbonnier": _charbonnier, "bce": _bce}
@@ -62,6 +72,7 @@ def hole_weighted(loss: Tensor, mask: Tensor, hole_weight: float) -> Tensor:
     Returns:
         (B,), divided by the sum of the weights, so that the size of the holes does not scale it.
     """
+    loss, mask = wide(loss), wide(mask)
     weight = (mask + hole_weight * (1 - mask)).expand_as(loss)
     return (loss * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 
@@ -76,7 +87,9 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     Returns:
         (B,) in nats.
     """
-    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).flatten(1).sum(1)
+    mean, log_variance = wide(mean), wide(log_variance)
+    # Not exp(v) - 1, which loses its digits where the variance is near 1.
+    return 0.5 * (log_variance.expm1() - log_variance + mean.square()).flatten(1).sum(1)
 
 
 class Adversarial(NamedTuple):
@@ -93,20 +106,20 @@ class Adversarial(NamedTuple):
 
 _ADVERSARIAL = {
     "minimax": Adversarial(
-        lambda real, fake: F.softplus(-real) + F.softplus(fake),
-        lambda fake: F.softplus(-fake),
+        lambda real, fake: F.softplus(-wide(real)) + F.softplus(wide(fake)),
+        lambda fake: F.softplus(-wide(fake)),
     ),
     "hinge": Adversarial(
-        lambda real, fake: F.relu(1 - real) + F.relu(1 + fake),
-        lambda fake: -fake,
+        lambda real, fake: F.relu(1 - wide(real)) + F.relu(1 + wide(fake)),
+        lambda fake: -wide(fake),
     ),
     "least_squares": Adversarial(
-        lambda real, fake: 0.5 * (real - 1).square() + 0.5 * fake.square(),
-        lambda fake: 0.5 * (fake - 1).square(),
+        lambda real, fake: 0.5 * (wide(real) - 1).square() + 0.5 * wide(fake).square(),
+        lambda fake: 0.5 * (wide(fake) - 1).square(),
     ),
     "wasserstein": Adversarial(
-        lambda real, fake: fake - real,
-        lambda fake: -fake,
+        lambda real, fake: wide(fake) - wide(real),
+        lambda fake: -wide(fake),
     ),
 }
 
@@ -137,15 +150,16 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     Returns:
         The scalar mean of (norm - 1)², differentiable in the critic's parameters only.
     """
-    between = fake.detach().lerp(real.detach(), mix.view(-1, 1, 1, 1)).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    real, fake = wide(real.detach()), wide(fake.detach())
+    between = fake.lerp(real.to(fake.dtype), mix.view(-1, 1, 1, 1).to(fake.dtype)).requires_grad_()
+    (gradient,) = torch.autograd.grad(wide(critic(between)).sum(), between, create_graph=True)
     norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (norm - 1).square().mean()
 
 
 def l1_penalty(parameters: Iterable[Tensor]) -> Tensor:
     """Sum of the absolute values of all `parameters` (at least one): a scalar."""
-    return torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
+    return torch.stack([wide(parameter).abs().sum() for parameter in parameters]).sum()
 
 
 def _choose(choices: dict[str, _T], name: str, what: str) -> _T:

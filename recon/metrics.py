@@ -1,17 +1,17 @@
 """What an evaluation measures: image quality, one value per image, and classification.
 
-Image metrics return (B,) so that models can be compared image by image; `mean` comes last. The images are clamped to
-[0,1] and nothing is rounded to 8 bits; `CONVENTION` tells in words how each number is made. Everything is computed in
-float32, also under autocast, and without gradients.
+Image metrics return (B,) so that models can be compared image by image; a single image (C,H,W) gives a scalar. The
+images are clamped to [0,1] and nothing is rounded to 8 bits; one that holds a NaN or an infinity gives NaN.
+`CONVENTION` tells in words how each number is made. Everything is computed in float32, also under autocast and whatever
+torch's default dtype is, and without gradients.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 _PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
 
@@ -39,6 +39,7 @@ CONVENTION: dict[str, str] = {
     "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
     "without labels",
     "f1": "macro F1: unweighted mean over the classes of each class's F1",
+    "not_finite": "images whose result is NaN or infinite; any mean over the images is then not finite either",
     "parameters": "trainable weights of the net that restores, recognises or generates; no discriminator",
     "latency_ms": "median time in ms of one forward of the first test image alone, on the run's device and precision, "
     "after a warm-up; a generator makes one image",
@@ -46,17 +47,22 @@ CONVENTION: dict[str, str] = {
     "forwards of one batch of the first test images cut to one size, on the run's device and precision",
 }
 
+# What is not defined for every image: here alone a NaN is no fault, and such images are left out of the mean.
+PARTIAL = frozenset({"psnr_hole", "psnr_hole_mean"})
+
 
 def mse(image: Tensor, clean: Tensor) -> Tensor:
     """Mean squared error of each image.
 
     Args:
-        image: (B,C,H,W), clamped to [0,1].
-        clean: (B,C,H,W), clamped to [0,1].
+        image: (B,C,H,W) or (C,H,W), clamped to [0,1].
+        clean: as `image`.
 
     Returns:
-        (B,) float32.
+        (B,) float32, or a scalar for a single image; NaN where either image holds a NaN or an infinity.
     """
+    if image.ndim == clean.ndim == 3:
+        return mse(image[None], clean[None])[0]
     return _squared_error(image, clean).mean((1, 2, 3))
 
 
@@ -64,13 +70,17 @@ def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB, with data range 1, over all channels.
 
     Args:
-        image: (B,C,H,W), clamped to [0,1].
-        clean: (B,C,H,W), clamped to [0,1].
-        mask: (B,1,H,W); only pixels where it is 1 count.
+        image: (B,C,H,W) or (C,H,W), clamped to [0,1]. An image in half precision is itself off by its rounding: next to
+            a clean one in float32, bfloat16 reaches 61 dB at most and float16 79 dB.
+        clean: as `image`.
+        mask: (B,1,H,W) or (1,H,W); only pixels where it is 1 count.
 
     Returns:
-        (B,) float32, at most 100; NaN where the mask leaves no pixel of an image.
+        (B,) float32, at most 100, or a scalar for a single image; NaN where the mask leaves no pixel of an image, or
+        either image holds a NaN or an infinity where it counts.
     """
+    if image.ndim == clean.ndim == 3:
+        return psnr(image[None], clean[None], None if mask is None else mask[None])[0]
     error = _squared_error(image, clean)
     if mask is None:
         mean_error = error.mean((1, 2, 3))
@@ -83,12 +93,17 @@ def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
 @torch.no_grad()
 def _squared_error(image: Tensor, clean: Tensor) -> Tensor:
     _check_shapes(image, clean)
-    return image.float().clamp(0, 1).sub_(clean.float().clamp(0, 1)).square_()
+    image, clean = image.float(), clean.float()
+    error = image.clamp(0, 1).sub_(clean.clamp(0, 1)).square_()
+    # Clamping makes a number of an infinity; a value less itself is 0, or NaN where it is not finite.
+    return error.add_(image - image).add_(clean - clean)
 
 
 def _check_shapes(image: Tensor, clean: Tensor) -> None:
     if image.ndim != 4 or image.shape != clean.shape:  # broadcasting would give a wrong number without a word
-        raise ValueError(f"both images must be (B,C,H,W) of one shape, not {(*image.shape,)} and {(*clean.shape,)}")
+        raise ValueError(
+            f"both images must be (B,C,H,W) or (C,H,W) of one shape, not {(*image.shape,)} and {(*clean.shape,)}"
+        )
 
 
 _C1, _C2 = 0.01**2, 0.03**2
@@ -104,29 +119,34 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
     to the largest odd number of taps that fits.
 
     Args:
-        image: (B,C,H,W), clamped to [0,1].
-        clean: (B,C,H,W), clamped to [0,1].
+        image: (B,C,H,W) or (C,H,W), clamped to [0,1].
+        clean: as `image`.
 
     Returns:
-        (B,) float32, within 1e-5 of the value in float64.
+        (B,) float32, within 1e-5 of the value in float64, or a scalar for a single image; NaN where either image holds
+        a NaN or an infinity.
     """
+    if image.ndim == clean.ndim == 3:
+        return ssim(image[None], clean[None])[0]
     _check_shapes(image, clean)
     batch, channels, height, width = image.shape
     taps = min(11, (min(height, width) - 1) // 2 * 2 + 1)
+    finite = (image.isfinite() & clean.isfinite()).flatten(1).all(1)
     image, clean = image.flatten(0, 1), clean.flatten(0, 1)
     # Banded matrices win on small images, as many small passes cost more than multiplying by zeros; elsewhere
     # shift-and-add does. Accelerators would multiply in TF32, so they shift.
     blur = _matmul_blur if max(height, width) <= 64 and image.is_cpu and exact_matmul() else _shift_blur
     # Planes and rows are taken in tiles that stay in the cache, which also bounds the memory; a GPU has room for more.
     planes = max(1, (1 << (17 if image.is_cpu else 22)) // (min(height, _TILE_ROWS) * width))
-    total = torch.zeros(batch * channels, device=image.device)
+    total = torch.zeros(batch * channels, dtype=torch.float32, device=image.device)
     with torch.autocast(image.device.type, enabled=False):
         for first in range(0, len(total), planes):
             some = slice(first, first + planes)
             for top in range(0, height - taps + 1, _TILE_ROWS):
                 rows = slice(top, top + _TILE_ROWS + taps - 1)
                 total[some] += _ssim_map(image[some, rows], clean[some, rows], taps, blur).sum((0, 2))
-    return total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
+    value = total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
+    return value.where(finite, math.nan)
 
 
 def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -174,7 +194,8 @@ def _window(taps: int) -> tuple[float, ...]:
 def _band(size: int, taps: int) -> Tensor:
     """The blur along one axis as a matrix (size-taps+1,size) on the CPU."""
     out = size - taps + 1
-    return torch.tensor([[0.0] * row + [*_window(taps)] + [0.0] * (out - 1 - row) for row in range(out)])
+    rows = [[0.0] * row + [*_window(taps)] + [0.0] * (out - 1 - row) for row in range(out)]
+    return torch.tensor(rows, dtype=torch.float32)
 
 
 def _matmul_blur(fields: Tensor, taps: int) -> Tensor:
@@ -197,87 +218,23 @@ def _shift_blur(fields: Tensor, taps: int) -> Tensor:
     return fields
 
 
-class PerImage(Metric):
-    """Collects one row of numbers per image over an evaluation and gives the whole table on every rank.
-
-    Distributed samplers repeat images to even out the ranks; rows are told apart by `index`, so repeats do not count.
-    Ranks may hold different numbers of images, or none.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-
-    # One-dimensional states, because a rank without images knows neither the number of columns nor their names.
-    index: list[Tensor]
-    values: list[Tensor]
-    header: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for state in ("index", "values", "header"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all rows."""
-        super().reset()
-        self._names: tuple[str, ...] | None = None
-        # torchmetrics gathers a float32 tensor for an empty list, which does not fit the other ranks' types.
-        self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
-        self.values.append(torch.empty(0, dtype=torch.float32, device=self.device))
-        self.header.append(torch.empty(0, dtype=torch.uint8, device=self.device))
-
-    def update(self, index: Tensor, columns: Mapping[str, Tensor]) -> None:
-        """Add the rows of a batch.
-
-        Args:
-            index: (B,) int64, the images' places in their split.
-            columns: (B,) numbers by name, the same names in every call; kept as float32.
-        """
-        if self._names is None:
-            self._names = tuple(columns)
-            self.header.append(torch.tensor([*"\n".join(columns).encode(), 0], dtype=torch.uint8, device=self.device))
-        if set(columns) != set(self._names):
-            raise ValueError(f"every update needs the columns {', '.join(self._names)}, not {', '.join(columns)}")
-        if any(column.shape != index.shape for column in columns.values()):
-            raise ValueError("every column must be (B,) like index")
-        self.index.append(index.detach())
-        self.values.append(torch.stack([columns[name].detach().float() for name in self._names], dim=1).flatten())
-
-    def compute(self) -> dict[str, Tensor]:
-        """Give the table, on the CPU: "index" (N,) int64, ascending without repeats, and (N,) float64 columns."""
-        index = dim_zero_cat(self.index).cpu()
-        values = dim_zero_cat(self.values).cpu().double()
-        headers = set(bytes(dim_zero_cat(self.header).tolist()).split(b"\0")[:-1])
-        index, order = index.sort(stable=True)
-        first = torch.ones_like(index, dtype=torch.bool)
-        first[1:] = index[1:] != index[:-1]
-        table = {"index": index[first]}
-        if len(headers) > 1:
-            raise ValueError("the ranks collected different columns, or the same ones in another order")
-        for header in headers:
-            rows = values.view(len(index), -1)[order[first]]
-            table.update(zip(header.decode().split("\n"), rows.unbind(1), strict=True))
-        return table
-
-    def _wrap_compute(self, compute: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-        """Undo what torchmetrics does to every tensor of one element: it makes a table of one image scalars."""
-        wrapped = super()._wrap_compute(compute)
-        return lambda: {name: column.reshape(-1) for name, column in wrapped().items()}
+def predicted(logits: Tensor) -> Tensor:
+    """Tell the class of the highest score: logits (B,K) to (B,) int64; -1 where a score is NaN or infinite."""
+    return logits.argmax(1).where(logits.isfinite().all(1), -1)
 
 
 def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
     """Count how often each class is taken for each other.
 
     Args:
-        prediction: (N,) int64 in 0..num_classes-1.
+        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted: such images do not count.
         label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
         num_classes: K.
 
     Returns:
         (K,K) int64; a row is a true class, a column a predicted one.
     """
-    known = label >= 0
+    known = (label >= 0) & (prediction >= 0)
     pairs = label[known] * num_classes + prediction[known]
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
@@ -288,7 +245,7 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
     Macro means are taken over the classes that occur in the labels or the predictions.
 
     Args:
-        prediction: (N,) int64 in 0..num_classes-1.
+        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted, which is wrong.
         label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
         num_classes: K.
 
@@ -296,20 +253,16 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
         "accuracy", "precision", "recall" and "f1" in [0,1]; all NaN when no image has a label.
     """
     counts = confusion(prediction.cpu(), label.cpu(), num_classes).double()
-    right, labelled, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    labelled = torch.bincount(label[label >= 0].cpu(), minlength=num_classes).double()
+    right, predicted = counts.diagonal(), counts.sum(0)
     occurs = labelled + predicted > 0
 
     def macro(ratio: Tensor) -> float:
         return ratio.nan_to_num(0)[occurs].mean().item()
 
     return {
-        "accuracy": (right.sum() / counts.sum()).item(),
+        "accuracy": (right.sum() / labelled.sum()).item(),
         "precision": macro(right / predicted),
         "recall": macro(right / labelled),
         "f1": macro(2 * right / (labelled + predicted)),
     }
-
-
-def mean(column: Tensor) -> float:
-    """Mean of a column (N,) in float64 over its values that are not NaN; NaN when there are none."""
-    return column.double().nanmean().item()

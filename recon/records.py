@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -76,8 +77,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write indented JSON whole or not at all; a number that JSON does not have, NaN or infinite, becomes null."""
+    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

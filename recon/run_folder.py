@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,33 @@ from recon.checkpoint import sweep_up
 from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.errors import InputError, Interrupted
+from recon.results import Images
+
+
+class Results(dict[str, float]):
+    """The metrics of a run by name, such as "test/psnr".
+
+    Attributes:
+        images: which images were tested, or None before the test.
+    """
+
+    images: Images | None = None
+
+    def require_finite(self) -> None:
+        """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
+        for split, bad in ((split, self.get(f"{split}/not_finite", 0.0)) for split in ("test", "val")):
+            if bad:
+                images, count = ("test", f" of {self.images.count}") if split == "test" and self.images else (split, "")
+                raise InputError(
+                    f"{bad:.0f}{count} {images.replace('val', 'validation')} images gave a result that is not finite; "
+                    "lower optimizer.lr, or set trainer.precision=32-true (per_image.csv tells which)"
+                )
 
 
 @contextmanager
 def recorded(
     folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], logger: Logger | None
-) -> Iterator[dict[str, float]]:
+) -> Iterator[Results]:
     """Keep the record of a run around its work.
 
     Args:
@@ -37,15 +59,17 @@ def recorded(
         The metrics, empty: the work fills them.
 
     Raises:
-        InputError: another process is at work in the folder, or it holds a run that this one does not go on with.
+        InputError: another process is at work in the folder, or it holds a run that this one does not go on with; or
+            images gave a result that is not finite, which is recorded nevertheless.
     """
     with _held(folder, bool(config.get("resume"))):
         record = _Record(folder, config, about)
-        results: dict[str, float] = {}
+        results = Results()
         try:
             yield results
             # The record comes before the logger, as it must not depend on what a logger's server does.
             record.metrics(results)
+            results.require_finite()
             record.end("ok")
         except BaseException as error:
             # Lightning makes an exit of Ctrl-C.
@@ -89,10 +113,11 @@ class _Record:
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write_json("environment.json", self.environment)
 
-    def metrics(self, results: Mapping[str, float]) -> None:
+    def metrics(self, results: Results) -> None:
         named = {name.split("/")[1] for name in results}
         convention = {name: phrase for name, phrase in metrics.CONVENTION.items() if name in named}
-        self._write_json("metrics.json", {**results, "convention": convention})
+        images = {} if results.images is None else {"images": asdict(results.images)}
+        self._write_json("metrics.json", {**results, **images, "convention": convention})
 
     def end(self, status: str, **more: str) -> None:
         seconds = round(self.environment.get("seconds", 0.0) + time.perf_counter() - self.started, 3)

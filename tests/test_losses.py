@@ -184,3 +184,37 @@ def test_l1_penalty():
     slopes = torch.autograd.grad(penalty, weights)
     assert slopes[0].tolist() == [[1, -1]]
     assert slopes[1].tolist() == [-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+class TestHalfPrecision:
+    """A loss of half-precision numbers is that of the same numbers in float32, whose gradient it gives."""
+
+    def test_every_loss_is_float32(self, images, logits, dtype):
+        image, clean = images[0].to(dtype), images[1]
+        for name in ("l1", "mse", "charbonnier", "bce"):
+            for other in (clean, clean.to(dtype)):
+                found = pixel_loss(name)(image, other)
+                assert found.dtype == torch.float32
+                assert torch.equal(found, pixel_loss(name)(image.float(), other.float()))
+        real, fake = (logit.to(dtype) for logit in logits)
+        for kind in ("minimax", "hinge", "least_squares", "wasserstein"):
+            loss = adversarial(kind)
+            assert torch.equal(loss.discriminator(real, fake), loss.discriminator(real.float(), fake.float()))
+            assert torch.equal(loss.generator(fake), loss.generator(fake.float()))
+
+    def test_the_divergence_keeps_its_digits_near_the_prior(self, dtype):
+        mean, log_variance = (0.03 * torch.randn(2, 500, 16, generator=torch.Generator().manual_seed(0))).to(dtype)
+        found, m, v = kl_to_standard_normal(mean, log_variance), mean.double(), log_variance.double()
+        truth = 0.5 * (v.expm1() - v + m.square()).sum(1)
+        torch.testing.assert_close(found.double(), truth, rtol=1e-4, atol=0)
+        assert found.min() > 0
+
+    def test_sums_do_not_overflow(self, dtype):
+        weight = torch.full((300, 300), 2.0, dtype=dtype, requires_grad=True)
+        penalty = l1_penalty([weight])
+        assert penalty == 180_000
+        penalty.backward()
+        assert weight.grad is not None
+        assert torch.equal(weight.grad, torch.ones_like(weight))
+        assert hole_weighted(torch.full((1, 1, 300, 300), 2.0, dtype=dtype), torch.ones(1, 1, 300, 300), 6.0) == 2

@@ -1,7 +1,6 @@
 """Metrics against scikit-image, scikit-learn and plain loops."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,10 @@ import sklearn.metrics
 import torch
 from skimage import data
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from recon import metrics
-from recon.metrics import CONVENTION, PerImage, classification, confusion, mean, mse, psnr, ssim
+from recon.metrics import CONVENTION, classification, confusion, mse, psnr, ssim
 
 
 def photographs(height: int, width: int, count: int = 4) -> Tensor:
@@ -80,6 +79,31 @@ class TestPsnr:
         assert value[1].item() == pytest.approx(psnr(image, clean)[1].item(), abs=1e-4)
         assert value[2].isnan()
 
+    def test_one_image_gives_a_scalar(self):
+        clean = photographs(20, 30, 2)
+        image, mask = noisy(clean), torch.zeros(2, 1, 20, 30)
+        mask[..., :9] = 1
+        for measure in (psnr, ssim, mse):
+            value = measure(image[1], clean[1])
+            assert value.shape == ()
+            assert value == measure(image, clean)[1]
+        assert psnr(image[1], clean[1], mask[1]) == psnr(image, clean, mask)[1]
+        with pytest.raises(ValueError, match="one shape"):
+            psnr(image[0], clean)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("measure", [psnr, ssim, mse])
+    @pytest.mark.parametrize("size", [(20, 30), (70, 80)])
+    @pytest.mark.parametrize("at", [0, 1])
+    def test_an_image_with_a_value_that_is_not_finite_gives_nan(self, measure, value: float, size, at: int):
+        """Clamping would make 0 or 1 of an infinity, and a plausible number of the image."""
+        pair = [noisy(photographs(*size, 3)), photographs(*size, 3)]
+        expected = measure(*pair)
+        pair[at][1, 2, 7, 5] = value
+        found = measure(*pair)
+        assert found.isnan().tolist() == [False, True, False]
+        assert torch.equal(found[[0, 2]], expected[[0, 2]])
+
     def test_refuses_to_broadcast(self):
         with pytest.raises(ValueError, match="one shape"):
             psnr(torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8))
@@ -131,6 +155,22 @@ class TestSsim:
         half = image.bfloat16()
         assert torch.equal(ssim(half, clean), ssim(half.float(), clean))
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    @pytest.mark.parametrize("size", [48, 96])
+    def test_is_float32_whatever_the_default_dtype(self, size: int, dtype: torch.dtype):
+        clean = photographs(size, size + 1, 2)
+        image = noisy(clean, 0.02)
+        metrics._band.cache_clear()
+        torch.set_default_dtype(dtype)
+        try:
+            for some in (image, image.to(dtype)):  # neither the net's type nor what the cache holds since then matters
+                found = ssim(some, clean)
+                assert found.dtype == torch.float32
+                np.testing.assert_allclose(found.numpy(), skimage_ssim(some, clean), rtol=0, atol=1e-6)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        np.testing.assert_allclose(ssim(image, clean).numpy(), skimage_ssim(image, clean), rtol=0, atol=1e-6)
+
     def test_is_exact_when_fast_matrix_products_are_allowed(self, monkeypatch: pytest.MonkeyPatch):
         clean = photographs(32, 32)
         image = noisy(clean)
@@ -159,80 +199,6 @@ class TestSsim:
         assert ssim(image[:0], clean[:0]).shape == (0,)
 
 
-class TestPerImage:
-    def test_sorts_and_drops_repeats(self):
-        table = PerImage()
-        table.update(torch.tensor([5, 2]), {"psnr": torch.tensor([50.0, 20.0]), "severity": torch.tensor([0.5, 0.2])})
-        table.update(torch.tensor([9, 5]), {"severity": torch.tensor([0.9, 0.5]), "psnr": torch.tensor([90.0, 50.0])})
-        rows = table.compute()
-        assert list(rows) == ["index", "psnr", "severity"]
-        assert rows["index"].tolist() == [2, 5, 9]
-        assert rows["psnr"].tolist() == [20, 50, 90]
-        assert rows["severity"].tolist() == pytest.approx([0.2, 0.5, 0.9])
-        assert rows["index"].dtype == torch.int64
-        assert rows["psnr"].dtype == torch.float64
-
-    def test_one_image_stays_a_column(self):
-        table = PerImage()
-        table.update(torch.tensor([3]), {"psnr": torch.tensor([30.0])})
-        for _ in range(2):  # the second comes from the cache
-            assert table.compute()["psnr"].shape == (1,)
-
-    def test_reset_forgets_rows_and_names(self):
-        table = PerImage()
-        table.update(torch.tensor([3]), {"psnr": torch.tensor([30.0])})
-        table.reset()
-        table.update(torch.tensor([4]), {"ssim": torch.tensor([0.5])})
-        rows = table.compute()
-        assert rows["index"].tolist() == [4]
-        assert rows["ssim"].tolist() == [0.5]
-        assert "psnr" not in rows
-
-    def test_keeps_large_indices(self):
-        table = PerImage()
-        table.update(torch.tensor([2**40 + 1]), {"psnr": torch.tensor([30.0])})
-        assert table.compute()["index"].tolist() == [2**40 + 1]
-
-    def test_refuses_other_columns(self):
-        table = PerImage()
-        table.update(torch.tensor([3]), {"psnr": torch.tensor([30.0])})
-        with pytest.raises(ValueError, match="columns psnr, not ssim"):
-            table.update(torch.tensor([4]), {"ssim": torch.tensor([0.5])})
-        with pytest.raises(ValueError, match="like index"):
-            table.update(torch.tensor([4]), {"psnr": torch.tensor([0.5, 0.6])})
-
-    @pytest.mark.filterwarnings("ignore:The ``compute`` method")
-    def test_no_image_at_all(self):
-        rows = PerImage().compute()
-        assert list(rows) == ["index"]
-        assert rows["index"].shape == (0,)
-
-    def test_ranks_share_one_table(self, tmp_path: Path):
-        multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
-        for rank in range(2):
-            uneven, one_idle = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-            assert uneven["index"].tolist() == [0, 1, 2, 3, 4]  # 0 is on both ranks
-            assert uneven["psnr"].tolist() == [0, 10, 20, 30, 40]
-            assert uneven["severity"].tolist() == [0, 1, 2, 3, 4]
-            assert one_idle["index"].tolist() == [2**40, 2**40 + 1]
-            assert one_idle["psnr"].tolist() == [1, 2]
-
-
-def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    table = PerImage()
-    for batch in [[[4, 0], [2]], [[1, 3, 0]]][rank]:
-        index = torch.tensor(batch)
-        table.update(index, {"psnr": 10.0 * index, "severity": index})
-    uneven = table.compute()
-    table.reset()
-    if rank == 1:
-        table.update(torch.tensor([2**40 + 1, 2**40]), {"psnr": torch.tensor([2.0, 1.0])})
-    torch.save((uneven, table.compute()), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 class TestClassification:
     @pytest.mark.parametrize("present", [4, 6])
     def test_agrees_with_scikit_learn(self, present: int):
@@ -254,16 +220,21 @@ class TestClassification:
         assert counts.dtype == torch.int64
         np.testing.assert_array_equal(counts, sklearn.metrics.confusion_matrix(label, prediction, labels=range(7)))
 
+    @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+    def test_scores_that_are_not_finite_predict_no_class_and_count_as_wrong(self, score: float):
+        logits = torch.eye(3)[torch.tensor([0, 1, 2, 0])]
+        logits[3, 1] = score
+        prediction = metrics.predicted(logits)
+        assert prediction.tolist() == [0, 1, 2, -1]
+        scores = classification(prediction, torch.tensor([0, 1, 2, 0]), 3)
+        assert scores["accuracy"] == 0.75
+        assert scores["recall"] == pytest.approx((0.5 + 1 + 1) / 3)
+        assert confusion(prediction, torch.tensor([0, 1, 2, 0]), 3).tolist() == torch.eye(3).int().tolist()
+
     def test_images_without_label_do_not_count(self):
         scores = classification(torch.tensor([0, 1, 1]), torch.tensor([0, -1, 1]), 2)
         assert scores == {"accuracy": 1, "precision": 1, "recall": 1, "f1": 1}
         assert all(map(math.isnan, classification(torch.tensor([0]), torch.tensor([-1]), 2).values()))
-
-
-def test_mean_skips_nan_in_float64():
-    assert mean(torch.tensor([1.0, math.nan, 3.0])) == 2
-    assert math.isnan(mean(torch.tensor([math.nan])))
-    assert mean(torch.tensor([16777216.0, 1.0, 1.0])) == 16777218 / 3
 
 
 def test_every_classification_score_has_its_convention():

@@ -17,6 +17,7 @@ from recon.modules.base import Module
 from recon.run_folder import recorded
 from recon.runs import RunFolder
 from recon.trainer import check_lengths, told_by_lightning
+from recon.trial import require_batch
 
 
 def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -35,6 +36,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
     check_lengths(trainer, data, training=True)
+    require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
         checkpoint = resumed_from(folder) if config["resume"] else None
@@ -44,6 +46,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
+        results.images = module.images
         results |= throughput(trainer, data)
     return results
 

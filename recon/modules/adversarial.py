@@ -1,5 +1,6 @@
 """Adversarial training: a generator against a discriminator, and what any module with two optimisers needs."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -8,10 +9,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from recon import keyed, losses
+from recon import keyed, losses, metrics
 from recon.errors import InputError
 from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
+from recon.nets.contracts import Players
 from recon.pair import Pair
+from recon.ranges import require_number, require_whole
 
 
 class AdversarialModule(Module):
@@ -25,8 +28,15 @@ class AdversarialModule(Module):
         """Make an optimiser and schedule for each player."""
         return tuple(self.scheduled(self.make_optimizer(player.parameters())) for player in self.players())  # type: ignore[return-value]
 
+    def judged(self, discriminator: nn.Module, image: Tensor, label: Tensor) -> Tensor:
+        """Let a discriminator judge images (B,C,H,W) with labels (B,): logits (B,)."""
+        logit: Tensor = discriminator(self.like_weights(image), label)
+        return logit
+
     def minimise(self, loss: Tensor, player: int) -> None:
-        """Take one optimiser step of one player, who alone collects gradients."""
+        """Take one optimiser step of one player, who alone collects gradients; the first bears the penalties."""
+        if player == 0:
+            loss = self.penalised(loss)
         optimizer = cast(list[LightningOptimizer], self.optimizers())[player]
         if player == 1:
             # Only the first player counts, else `max_steps=10` would take 5 steps (Lightning issue 17958). The names
@@ -37,13 +47,16 @@ class AdversarialModule(Module):
         optimizer.zero_grad()
         self.manual_backward(loss)
         if self.clip_norm is not None:
-            self.clip_gradients(optimizer.optimizer, self.clip_norm, "norm")
+            # By norm or by value, as `trainer.gradient_clip_algorithm` says. Gradients are still those of the scaled
+            # loss here where float16 needs one, and so is their bound.
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            self.clip_gradients(optimizer.optimizer, self.clip_norm * (scaler.get_scale() if scaler else 1.0))
         optimizer.step()
 
     def only(self, player: int) -> None:
         """Let gradients flow to one player's weights alone."""
-        for place, net in enumerate(self.players()):
-            net.requires_grad_(place == player)
+        for index, net in enumerate(self.players()):
+            net.requires_grad_(index == player)
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
         """Step the schedules that run per step; Lightning leaves that to modules that optimise by hand."""
@@ -74,12 +87,17 @@ class GANModule(AdversarialModule):
         net: has `generator(latent (B,D), label (B,)) -> image`, `discriminator(image, label (B,)) -> logit (B,)` and
             `latent_dim` D.
         loss: "minimax" (non-saturating), "hinge", "least_squares" or "wasserstein".
-        gradient_penalty: weight of the penalty on the discriminator's gradient norm (Gulrajani et al. 2017).
-        discriminator_steps: discriminator updates for each update of the generator.
+        gradient_penalty: weight of the penalty on the discriminator's gradient norm (Gulrajani et al. 2017), at
+            least 0.
+        discriminator_steps: discriminator updates for each update of the generator, at least 1.
         judge: a classifier (B,C,H,W) -> (B,K) that tests whether images are recognised as their label, or None.
         optimizer, scheduler, seed, l1, ema: see `Module`; the optimiser is made once for each player.
+
+    Raises:
+        InputError: a number out of its range, a loss that there is not, or a penalty with batch norm.
     """
 
+    contract = Players
     monitor = None
 
     def __init__(
@@ -96,6 +114,8 @@ class GANModule(AdversarialModule):
         judge: nn.Module | None,
     ) -> None:
         super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        require_number("gradient_penalty", gradient_penalty)
+        require_whole("discriminator_steps", discriminator_steps, most=1000)
         if gradient_penalty and any(
             isinstance(layer, nn.BatchNorm2d) for layer in cast(nn.Module, net.discriminator).modules()
         ):
@@ -121,37 +141,39 @@ class GANModule(AdversarialModule):
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Make one image for each key and label: (B,) int64 each -> (B,C,H,W)."""
-        image: Tensor = self.active_net(keyed.normal(keys, (cast(int, self.net.latent_dim),)), label)
+        noise = keyed.normal(keys, (cast(int, self.net.latent_dim),))
+        image: Tensor = self.active_net(self.like_weights(noise), label)
         return image
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
         """Update the discriminator, then the generator."""
-        generator, discriminator = self.players()
+        _, discriminator = self.players()
         self.only(1)
-        for place in range(self.discriminator_steps):
+        for update in range(self.discriminator_steps):
             with torch.no_grad():
-                fake = self.generate(self.keys(pair, f"latent {place}"), pair.label)
-            critic_loss = self._critic_loss(pair, fake, place)
+                fake = self.generate(self.keys(pair, f"latent {update}"), pair.label)
+            critic_loss = self._critic_loss(pair, fake, update)
             self.minimise(critic_loss, player=1)
         self.only(0)
         fake = self.generate(self.keys(pair, "latent"), pair.label)
-        loss = self.adversarial.generator(discriminator(fake, pair.label)).mean()
+        loss = self.adversarial.generator(self.judged(discriminator, fake, pair.label)).mean()
         self.note(loss=loss, loss_discriminator=critic_loss)
-        self.minimise(loss + self.l1 * losses.l1_penalty(generator.parameters()) if self.l1 else loss, player=0)
+        self.minimise(loss, player=0)
 
     def step(self, pair: Pair) -> Outcome:
         """Judge one generated image beside each clean one."""
         _, discriminator = self.players()
         fake = self.generate(self.keys(pair, "latent"), pair.label)
-        real_logit, fake_logit = discriminator(pair.clean, pair.label), discriminator(fake, pair.label)
+        real_logit, fake_logit = (self.judged(discriminator, image, pair.label) for image in (pair.clean, fake))
         terms = {
             "loss_discriminator": self.adversarial.discriminator(real_logit, fake_logit),
             "logit_real": real_logit,
             "logit_fake": fake_logit,
         }
         for judge in self._judge:
-            seen = judge.to(fake.device)(fake).argmax(1)
-            terms |= {"recognised": (seen == pair.label).float(), "recognised_as": seen}
+            seen = metrics.predicted(judge.to(fake.device)(fake.float()))
+            recognised = (seen == pair.label).float().where(seen >= 0, math.nan)
+            terms |= {"recognised": recognised, "recognised_as": seen}
         return Outcome(self.adversarial.generator(fake_logit), terms=terms)
 
     def predict(self, pair: Pair) -> Tensor:
@@ -162,7 +184,8 @@ class GANModule(AdversarialModule):
         """Count, beside the means, how many classes the judge saw among the generated images."""
         summary = super().summarise(columns)
         if "recognised_as" in columns:
-            summary["classes"] = float(len(columns["recognised_as"].unique()))
+            seen = columns["recognised_as"].unique()
+            summary["classes"] = float((seen >= 0).sum())
             del summary["recognised_as"]
         return summary
 
@@ -171,12 +194,14 @@ class GANModule(AdversarialModule):
         samples = {f"sample {n}": self.generate(self.keys(pair, f"sample {n}"), pair.label) for n in range(1, 6)}
         return {"clean": pair.clean, **samples}
 
-    def _critic_loss(self, pair: Pair, fake: Tensor, place: int) -> Tensor:
+    def _critic_loss(self, pair: Pair, fake: Tensor, update: int) -> Tensor:
         _, discriminator = self.players()
-        real_logit, fake_logit = discriminator(pair.clean, pair.label), discriminator(fake, pair.label)
+        real_logit, fake_logit = (self.judged(discriminator, image, pair.label) for image in (pair.clean, fake))
         loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
         if self.gradient_penalty:
-            mix = keyed.uniform(self.keys(pair, f"mix {place}"))
-            penalty = losses.gradient_penalty(lambda image: discriminator(image, pair.label), pair.clean, fake, mix)
+            mix = keyed.uniform(self.keys(pair, f"mix {update}"))
+            penalty = losses.gradient_penalty(
+                lambda image: self.judged(discriminator, image, pair.label), pair.clean, fake, mix
+            )
             loss = loss + self.gradient_penalty * penalty
         return loss

@@ -1,13 +1,15 @@
 """Autoencoding: compress the image into a code and rebuild it; the variational form also samples new images."""
 
-from typing import Any
+from typing import cast
 
 from torch import Tensor, nn
 
 from recon import keyed, losses
 from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
 from recon.modules.restoration import RestorationModule
+from recon.nets.contracts import Coder, VariationalCoder
 from recon.pair import Pair
+from recon.ranges import require_number
 
 
 class AutoencodingModule(RestorationModule):
@@ -16,6 +18,7 @@ class AutoencodingModule(RestorationModule):
     The arguments are those of `RestorationModule`; the net has `encode` and `decode` as well.
     """
 
+    contract = Coder
     monitor = "val/mse"
     mode = "min"
 
@@ -28,11 +31,15 @@ class VAEModule(RestorationModule):
 
     Args:
         net: has `encode(image) -> (mean, log_variance)`, (B,D) each, and `decode(code (B,D)) -> image`.
-        beta: weight of the divergence.
+        beta: weight of the divergence, at least 0.
         loss: "bce" for the Bernoulli likelihood of the paper, or another pixel loss.
         optimizer, scheduler, seed, l1, ema: see `Module`.
+
+    Raises:
+        InputError: a number out of its range, or a loss that there is not.
     """
 
+    contract = VariationalCoder
     monitor = "val/loss"
     mode = "min"
 
@@ -48,14 +55,15 @@ class VAEModule(RestorationModule):
         beta: float,
     ) -> None:
         super().__init__(net, optimizer, scheduler, seed, l1, ema, loss)
+        require_number("beta", beta)
         self.beta = beta
 
     def step(self, pair: Pair) -> Outcome:
         """Encode, draw a code, rebuild and compare; the loss is the negative evidence lower bound where beta is 1."""
-        net: Any = self.active_net
-        mean, log_variance = net.encode(pair.degraded)
+        net = cast(VariationalCoder, self.active_net)
+        mean, log_variance = net.encode(self.like_weights(pair.degraded))
         code = mean + (log_variance / 2).exp() * keyed.normal(self.keys(pair, "code"), mean.shape[1:])
-        image = net.decode(code)
+        image = net.decode(self.like_weights(code))
         reconstruction = self.pixel_loss(image, pair.clean).sum((1, 2, 3))
         divergence = losses.kl_to_standard_normal(mean, log_variance)
         terms = {"reconstruction": reconstruction, "divergence": divergence}
@@ -65,9 +73,8 @@ class VAEModule(RestorationModule):
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Sample new images from the prior, one for each key: (B,) int64 -> (B,C,H,W); `label` is not used."""
-        net: Any = self.active_net
-        image: Tensor = net.decode(keyed.normal(keys, (net.latent_dim,)))
-        return image
+        net = cast(VariationalCoder, self.active_net)
+        return net.decode(self.like_weights(keyed.normal(keys, (net.latent_dim,))))
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Add samples from the prior to the columns."""

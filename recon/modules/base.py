@@ -1,22 +1,24 @@
-"""What every module shares: the outcome of a step, metrics, logging, optimisers, the moving average of weights."""
+"""What every module shares: the outcome of a step, metrics, optimisers, the moving average of weights."""
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, metrics
+from recon import keyed, losses, metrics, results
 from recon.degradations.resample import resize
 from recon.errors import InputError
+from recon.modules.steps import Steps
+from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
+from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -38,7 +40,7 @@ class Outcome(NamedTuple):
     terms: dict[str, Tensor] = {}  # noqa: RUF012  read only
 
 
-class Module(LightningModule):
+class Module(Steps):
     """The base of all modules: a subclass says what its `step` is, the rest is here once.
 
     Args:
@@ -47,57 +49,45 @@ class Module(LightningModule):
         scheduler: makes a learning-rate schedule of an optimiser. A signature that asks for `T_max` or `total_steps`
             is given the number of training steps and runs per step, any other per epoch.
         seed: the run's seed, for the module's own keyed draws.
-        l1: weight of the sum of absolute weights in the training loss.
-        ema: decay of the moving average of the net's weights, which evaluation then uses; 0 = off.
+        l1: weight of the sum of absolute weights in the training loss, at least 0.
+        ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off.
 
     Attributes:
+        contract: what the net must be.
         monitor: the metric that tells the best checkpoint, or None for the latest.
         mode: "min" or "max".
+        facts: of the images, those that the net is built for; they are saved with the weights.
+        least_batch: how many images a training batch must have on each device.
+
+    Raises:
+        InputError: a number out of its range.
     """
 
+    contract: ClassVar[type] = Restorer
     monitor: str | None = "val/loss"
     mode: str = "min"
-
-    # Lightning skips a hook that is not callable; an empty one costs time at every training step.
-    on_train_batch_start: Any = None
-    on_before_zero_grad: Any = None
-    on_before_backward: Any = None
-    on_after_backward: Any = None
-    on_before_optimizer_step: Any = None
 
     def __init__(
         self, net: nn.Module, optimizer: MakeOptimizer, scheduler: MakeScheduler, seed: int, l1: float, ema: float
     ) -> None:
         super().__init__()
+        require_number("l1", l1)
+        require_share("ema", ema)
+        if missing := lacking(net, self.contract):
+            raise InputError(f"net: {type(net).__name__} has no {' and no '.join(missing)}; choose another model/net")
         self.net = net
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.seed = seed
         self.l1 = l1
         self.clip_norm: float | None = None  # for modules that optimise by hand; Lightning clips for the others
+        self.facts: dict[str, Any] = {}
+        self.least_batch = 1
         self.average = self._average_of(self.averaged_net, ema) if ema else None
-        self.table = metrics.PerImage()
+        self.table = results.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
-        self._pending: list[dict[str, Tensor]] = []  # the terms of the steps since the latest look at them
-        self._sums: dict[str, float] = {}
-        self._steps = 0
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep the signature of the training step, which Lightning asks for, and Python works out, at every step."""
-        super().__init_subclass__(**kwargs)
-        cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; Lightning notes the hook it is in 44 times a step, which torch would check for weights."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def _apply_batch_transfer_handler(self, batch: Any, *_: Any, **__: Any) -> Any:
-        """Give the batch back: the loaders make it on the device; Lightning would look through three hooks first."""
-        return batch
+        self.images: results.Images | None = None  # which images the latest test was of
 
     # What a subclass says ------------------------------------------------------------------------------------------
 
@@ -114,6 +104,10 @@ class Module(LightningModule):
     def step(self, pair: Pair) -> Outcome:
         """Work on one batch; the same for training, validation and test."""
         raise NotImplementedError
+
+    def try_out(self, pair: Pair) -> Outcome:
+        """Use every net once, as training will, on a batch that serves for nothing else."""
+        return self.step(pair)
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Name the columns (B,C,H,W) of the image grid for some pairs."""
@@ -140,6 +134,10 @@ class Module(LightningModule):
             return averaged
         return self.averaged_net
 
+    def like_weights(self, x: Tensor) -> Tensor:
+        """Convert what a net is given to the type of the weights."""
+        return x.to(self.dtype)
+
     def keys(self, pair: Pair, name: str) -> Tensor:
         """Make the keys (B,) of the module's own draw `name`: fresh each epoch in training, fixed in evaluation."""
         if self.training:
@@ -147,7 +145,7 @@ class Module(LightningModule):
         return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
 
     def reseed(self, rank: int, step: int) -> None:
-        """Let what the net itself draws, as dropout does, hang on (seed, rank, step): no state is needed to go on."""
+        """Let what the net itself draws, as dropout does, depend on (seed, rank, step): resuming needs no state."""
         word = keyed.word(self.seed, "net", rank, step)
         torch.default_generator.manual_seed(word)
         if self.device.type == "cuda":
@@ -158,7 +156,11 @@ class Module(LightningModule):
         outcome = self.step(pair)
         loss = outcome.loss.mean()
         self.note(loss=loss, **{name: term.mean() for name, term in outcome.terms.items()})
-        return loss + self.l1 * losses.l1_penalty(self.net.parameters()) if self.l1 else loss
+        return self.penalised(loss)
+
+    def penalised(self, loss: Tensor) -> Tensor:
+        """Add the penalties that all modules share to what is minimised, a scalar; the reported loss is without."""
+        return loss + self.l1 * losses.l1_penalty(self.averaged_net.parameters()) if self.l1 else loss
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
         """Move the average and, every few steps, look at the losses."""
@@ -181,43 +183,13 @@ class Module(LightningModule):
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
-    def note(self, **terms: Tensor) -> None:
-        """Keep scalars of one training step without reading them: `self.log` costs 0.3 ms a key and step."""
-        self._pending.append({name: term.detach() for name, term in terms.items()})
-
-    def log_steps(self) -> None:
-        """Read the scalars kept since the last call, stop at one that is not finite, log their means."""
-        if not self._pending:
-            return
-        kept = self.require_finite()
-        self._pending.clear()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        means = {f"train/{name}": float(values.mean()) for name, values in kept.items()}
-        for logger in self.loggers:
-            logger.log_metrics({**means, "train/lr": rate}, step=self.trainer.global_step)
-        count = len(next(iter(kept.values())))
-        for name, mean in means.items():
-            self._sums[name] = self._sums.get(name, 0.0) + mean * count
-        self._steps += count
-
-    def running_loss(self) -> float | None:
-        """The mean training loss of this epoch so far, as of the latest look."""
-        return self._sums["train/loss"] / self._steps if self._steps else None
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean losses once."""
-        self.log_steps()
-        means = {name: total / self._steps for name, total in self._sums.items()}
-        self.log_dict(means, sync_dist=True)
-        self._sums, self._steps = {}, 0
-
     def validation_step(self, pair: Pair, batch_idx: int) -> None:
         """Record the metrics of each image."""
         self._evaluate(pair)
 
     def test_step(self, pair: Pair, batch_idx: int) -> None:
-        """Record the metrics of each image."""
-        self._evaluate(pair)
+        """Record the metrics of each image, and which image it is."""
+        self._evaluate(pair, results.image_hashes(pair.clean, pair.label))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the images."""
@@ -256,14 +228,14 @@ class Module(LightningModule):
             schedule["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def _evaluate(self, pair: Pair) -> None:
+    def _evaluate(self, pair: Pair, image: Tensor | None = None) -> None:
         outcome = self.step(pair)
         columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms}
         if outcome.image is not None:
             columns |= self.image_metrics(outcome.image, pair)
         if outcome.logits is not None:
-            columns |= {"prediction": outcome.logits.argmax(1), "label": pair.label}
-        self.table.update(pair.index, columns)
+            columns |= {"prediction": metrics.predicted(outcome.logits), "label": pair.label}
+        self.table.update(pair.index, columns, image)
 
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
         """Measure restored images against the clean ones, and what was there before the net: (B,) each."""
@@ -279,29 +251,26 @@ class Module(LightningModule):
         }
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
-        """Reduce the columns of an evaluation to its metrics; one that is defined for no image is left out."""
-        place = {"index", "severity", "prediction", "label"}
-        means = {name: metrics.mean(column) for name, column in columns.items() if name not in place}
+        """Reduce the columns of an evaluation to its metrics.
+
+        One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
+        whose result is NaN or infinite, where there are any.
+        """
+        means, bad = results.means(columns), int(results.not_finite(columns).sum())
         if "prediction" in columns:
             means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
-        return {name: value for name, value in means.items() if not math.isnan(value) or name == "loss"}
+        if bad:
+            return {**means, "not_finite": float(bad)}
+        undefined = {name for name in metrics.PARTIAL & means.keys() if math.isnan(means[name])}
+        return {name: value for name, value in means.items() if name not in undefined - {self._monitored}}
 
     def worst(self, count: int) -> Tensor:
-        """Give the places (K,) int64 of the images of the latest evaluation that came out worst, the worst first.
+        """Give the indices (K,) int64 of the at most `count` worst images of the latest evaluation, the worst first."""
+        return results.worst_first(self.results, self._monitored, self.mode)[:count]
 
-        Worst is by the monitored metric; for classes, those told wrong with the highest loss. K is `count` or less:
-        only images told wrong, only those that the metric is defined for, none for a model without such a metric.
-        """
-        table, name = self.results, (self.monitor or "/").split("/")[1]
-        if "prediction" in table:
-            badness = table["loss"].where(table["prediction"] != table["label"], math.nan)
-        elif name in table:
-            badness = table[name] if self.mode == "min" else -table[name]
-        else:
-            return torch.empty(0, dtype=torch.int64)
-        known = ~badness.isnan()
-        order = badness[known].argsort(descending=True, stable=True)
-        return table["index"][known][order[:count]]
+    @property
+    def _monitored(self) -> str:
+        return (self.monitor or "/").split("/")[1]
 
     @property
     def num_classes(self) -> int:
@@ -311,48 +280,56 @@ class Module(LightningModule):
     def _conclude(self, split: str) -> None:
         self.results = self.table.compute()
         self.table.reset()
+        image = self.results.pop("image", None)
+        self.images = None if image is None else results.digest(image)
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
         # The best weights, validated once more after training, are no point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
+        if self.trainer.state.fn == "fit":
+            self._require_a_validation()
 
-    def require_finite(self) -> dict[str, Tensor]:
-        """Stack the scalars kept since the last look, (steps,) each; raises InputError at one that is not finite."""
-        if not self._pending:
-            return {}
-        kept = {name: values.float() for name, values in self._stacked().items()}
-        bad = (~torch.stack(list(kept.values())).isfinite()).any(0).nonzero()
-        if len(bad):
-            step = self.trainer.global_step - len(self._pending) + int(bad[0]) + 1
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+    def _require_a_validation(self) -> None:
+        """Raise InputError where a validation tells nothing, as no image gave a number."""
+        count, bad = len(self.results["index"]), int(self.summary.get("val/not_finite", 0))
+        if count == bad:
             raise InputError(
-                f"optimizer.lr: the loss is not finite at step {step} with learning rate {rate:.3g}; lower it or set "
-                "trainer.gradient_clip_val=1 (checkpoints written before are kept)"
+                f"model: all {count} validation images gave a result that is not finite; lower optimizer.lr, or set "
+                "trainer.precision=32-true (checkpoints written before are kept)"
             )
-        return kept
-
-    def _stacked(self) -> dict[str, Tensor]:
-        # Those of a checkpoint are on the CPU.
-        names = self._pending[0] if self._pending else ()
-        return {name: torch.stack([terms[name].to(self.device) for terms in self._pending]) for name in names}
+        if not bad and self.monitor is not None and math.isnan(self.summary[self.monitor]):
+            raise InputError(
+                f"degradation: {self._monitored} is defined for none of the {count} validation images, so that nothing "
+                "tells which weights are best; choose a degradation that makes holes in them"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the scalars since the last look and their sums, of every process: each trains on other images."""
-        pending = {name: values.cpu() for name, values in self._stacked().items()}
-        mine = {"pending": pending, "sums": dict(self._sums), "steps": self._steps}
-        checkpoint["losses"] = [mine]
-        if self.trainer.world_size > 1:
-            checkpoint["losses"] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(checkpoint["losses"], mine)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the scalars and sums of this process."""
-        mine = checkpoint["losses"][self.global_rank]
-        steps = zip(*(values.unbind() for values in mine["pending"].values()), strict=True)
-        self._pending = [dict(zip(mine["pending"], values, strict=True)) for values in steps]
-        self._sums, self._steps = mine["sums"], mine["steps"]
+        """Save, with what the steps keep, for which images the net was built."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["facts"] = self.facts
 
     @staticmethod
     def _average_of(net: nn.Module, decay: float) -> AveragedModel:
         average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
         return average.requires_grad_(False)
+
+
+def unlike(trained: Any, now: Mapping[str, Any]) -> str | None:
+    """Say in which way the images that a net was trained on differ from others; None where they do not.
+
+    Args:
+        trained: the facts of a checkpoint, which may be missing or damaged.
+        now: the facts of the module at hand.
+    """
+    if not isinstance(trained, Mapping):
+        return None
+    words: dict[str, Callable[[Any], str]] = {
+        "channels": lambda count: f"{({1: 'grey', 3: 'colour'}).get(count, f'{count}-channel')} images",
+        "image_size": lambda size: f"images of {'×'.join(map(str, size))}",
+        "num_classes": lambda count: f"images of {count} classes",
+    }
+    for name, say in words.items():
+        before, after = trained.get(name), now.get(name)
+        if type(before) is type(after) and before != after:
+            return f"it was trained on {say(before)}, and these are {say(after)}"
+    return None

@@ -3,8 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recon import losses
 from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
+from recon.nets.contracts import Classifier
 from recon.pair import Pair
+from recon.ranges import require_share
 
 
 class ClassificationModule(Module):
@@ -13,10 +16,14 @@ class ClassificationModule(Module):
     Args:
         net: (B,C,H,W) -> (B,K) logits.
         num_classes: K.
-        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016), in [0,1).
         optimizer, scheduler, seed, l1, ema: see `Module`.
+
+    Raises:
+        InputError: a number out of its range.
     """
 
+    contract = Classifier
     monitor = "val/accuracy"
     mode = "max"
 
@@ -32,6 +39,7 @@ class ClassificationModule(Module):
         label_smoothing: float,
     ) -> None:
         super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        require_share("label_smoothing", label_smoothing)
         self._num_classes = num_classes
         self.label_smoothing = label_smoothing
 
@@ -42,12 +50,12 @@ class ClassificationModule(Module):
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Score the classes: (B,C,H,W) -> (B,K) logits."""
-        logits: Tensor = self.active_net(degraded)
+        logits: Tensor = self.active_net(self.like_weights(degraded))
         return logits
 
     def step(self, pair: Pair) -> Outcome:
         """Recognise and compare."""
         logits = self(pair.degraded)
         smoothing = self.label_smoothing if self.training else 0.0
-        loss = F.cross_entropy(logits, pair.label, reduction="none", label_smoothing=smoothing)
+        loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none", label_smoothing=smoothing)
         return Outcome(loss, logits=logits)

@@ -7,6 +7,7 @@ from recon import losses, metrics
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
 from recon.pair import Pair
+from recon.ranges import require_number
 
 
 class InpaintingModule(AdversarialModule):
@@ -18,10 +19,13 @@ class InpaintingModule(AdversarialModule):
     Args:
         net: (B,C+1,H,W), the degraded image and its mask, -> (B,C,H,W).
         loss: "l1", "mse", "charbonnier" or "bce".
-        hole_weight: how many known pixels one in the hole weighs.
-        adversarial: weight of the adversarial term; 0 = off.
+        hole_weight: how many known pixels one in the hole weighs, at least 0.
+        adversarial: weight of the adversarial term, at least 0; 0 = off.
         discriminator: (image (B,C,H,W), label (B,)) -> logit (B,); used when `adversarial` is above 0.
         optimizer, scheduler, seed, l1, ema: see `Module`.
+
+    Raises:
+        InputError: a number out of its range, or a loss that there is not.
     """
 
     monitor = "val/psnr_hole"
@@ -41,6 +45,8 @@ class InpaintingModule(AdversarialModule):
         discriminator: nn.Module,
     ) -> None:
         super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        require_number("hole_weight", hole_weight)
+        require_number("adversarial", adversarial)
         self.pixel_loss = losses.pixel_loss(loss)
         self.hole_weight = hole_weight
         self.adversarial_weight = adversarial
@@ -68,6 +74,13 @@ class InpaintingModule(AdversarialModule):
         loss = losses.hole_weighted(self.pixel_loss(painted, pair.clean), pair.mask, self.hole_weight)
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
 
+    def try_out(self, pair: Pair) -> Outcome:
+        """Use the discriminator too, which evaluation does not."""
+        outcome = self.step(pair)
+        if self.discriminator is None:
+            return outcome
+        return outcome._replace(terms={"logit": self.judged(self.discriminator, pair.clean, pair.label)})
+
     def predict(self, pair: Pair) -> Tensor:
         """Fill the holes."""
         filled: Tensor = self(pair.degraded, pair.mask)
@@ -82,11 +95,12 @@ class InpaintingModule(AdversarialModule):
         assert image is not None
         self.only(1)
         critic_loss = self.adversarial.discriminator(
-            self.discriminator(pair.clean, pair.label), self.discriminator(image.detach(), pair.label)
+            self.judged(self.discriminator, pair.clean, pair.label),
+            self.judged(self.discriminator, image.detach(), pair.label),
         ).mean()
         self.minimise(critic_loss, player=1)
         self.only(0)
-        deceit = self.adversarial.generator(self.discriminator(image, pair.label)).mean()
+        deceit = self.adversarial.generator(self.judged(self.discriminator, image, pair.label)).mean()
         loss = outcome.loss.mean()
         self.note(loss=loss, loss_adversarial=deceit, loss_discriminator=critic_loss)
         self.minimise(loss + self.adversarial_weight * deceit, player=0)
@@ -100,7 +114,7 @@ class InpaintingModule(AdversarialModule):
         return {**super().image_metrics(image, pair), "psnr_hole_mean": baseline}
 
     def _paint(self, degraded: Tensor, mask: Tensor) -> Tensor:
-        painted: Tensor = self.active_net(torch.cat([degraded, mask.to(degraded.dtype)], 1))
+        painted: Tensor = self.active_net(self.like_weights(torch.cat([degraded, mask.to(degraded.dtype)], 1)))
         return painted
 
     @staticmethod

@@ -14,6 +14,9 @@ class RestorationModule(Module):
         net: (B,C,h,w) -> (B,C,H,W), larger where the degradation makes images smaller.
         loss: "l1", "mse", "charbonnier" or "bce", the mean over an image's pixels and channels.
         optimizer, scheduler, seed, l1, ema: see `Module`.
+
+    Raises:
+        InputError: a number out of its range, or a loss that there is not.
     """
 
     monitor = "val/psnr"
@@ -34,7 +37,7 @@ class RestorationModule(Module):
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Restore images: (B,C,h,w) -> (B,C,H,W)."""
-        restored: Tensor = self.active_net(degraded)
+        restored: Tensor = self.active_net(self.like_weights(degraded))
         return restored
 
     def step(self, pair: Pair) -> Outcome:

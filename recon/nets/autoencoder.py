@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recon.nets.common import dense, halved_sizes, require_built_size, require_size
+from recon.ranges import require_whole, require_widths
 
 
 class DenseAutoencoder(nn.Module):
@@ -25,7 +26,8 @@ class DenseAutoencoder(nn.Module):
         code_activation: of the code.
 
     Raises:
-        InputError: if the images are smaller, or of another size than built for, or an activation is unknown.
+        InputError: if the images are smaller, or of another size than built for, or an activation is unknown, or
+            a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -33,14 +35,16 @@ class DenseAutoencoder(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        image_size: tuple[int, int],
-        hidden: Sequence[int],
-        latent_dim: int,
-        activation: str,
-        code_activation: str,
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        hidden: Sequence[int] = (512, 256),
+        latent_dim: int = 32,
+        activation: str = "gelu",
+        code_activation: str = "linear",
     ) -> None:
         super().__init__()
+        require_widths("hidden", hidden, 0)
+        require_whole("latent_dim", latent_dim)
         require_size("DenseAutoencoder", image_size)
         self.image_size = tuple(image_size)
         self.image_shape = (channels, *image_size)
@@ -75,13 +79,22 @@ class ConvAutoencoder(nn.Module):
         latent_dim: length of the code.
 
     Raises:
-        InputError: if the images are smaller, or of another size than built for.
+        InputError: if the images are smaller, or of another size than built for, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
 
-    def __init__(self, *, channels: int, image_size: tuple[int, int], widths: Sequence[int], latent_dim: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        widths: Sequence[int] = (32, 64),
+        latent_dim: int = 32,
+    ) -> None:
         super().__init__()
+        require_widths("widths", widths)
+        require_whole("latent_dim", latent_dim)
         require_size("ConvAutoencoder", image_size)
         self.image_size = tuple(image_size)
         self.latent_dim = latent_dim

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recon.errors import InputError
 from recon.nets.common import require_built_size, require_classes, require_size
+from recon.ranges import require_share, require_whole, require_widths
 
 
 class CNN(nn.Module):
@@ -29,7 +30,7 @@ class CNN(nn.Module):
 
     Raises:
         InputError: if the images are too small for the stages, or of another size than built for, or the task has no
-            labels, or the padding is unknown.
+            labels, or the padding is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -37,16 +38,19 @@ class CNN(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        widths: Sequence[int],
-        padding: Literal["valid", "same"],
-        batch_norm: bool,
-        dropout: float,
-        hidden: int,
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        num_classes: int = 10,
+        widths: Sequence[int] = (32, 64, 128),
+        padding: Literal["valid", "same"] = "same",
+        batch_norm: bool = True,
+        dropout: float = 0.3,
+        hidden: int = 128,
     ) -> None:
         super().__init__()
+        require_widths("widths", widths)
+        require_share("dropout", dropout)
+        require_whole("hidden", hidden)
         if padding not in ("valid", "same"):
             raise InputError(f"padding '{padding}' is unknown: choose valid or same.")
         require_size("CNN", image_size, 4 if padding == "same" else _least_valid_side(len(widths)))

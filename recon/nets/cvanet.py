@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recon.nets.common import require_size
+from recon.ranges import DEEPEST, require_whole
 
 
 class CVANet(nn.Module):
@@ -17,20 +18,26 @@ class CVANet(nn.Module):
     The net learns the difference from the image; the output is not clamped.
 
     Args:
-        in_channels: C' of the input, whose first C are the image.
+        in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
         width: channels of the blocks.
         blocks: how many.
         squeeze: by which factor the attention branch narrows the channels.
 
     Raises:
-        InputError: if the images are smaller.
+        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
 
-    def __init__(self, *, in_channels: int, channels: int, width: int, blocks: int, squeeze: int) -> None:
+    def __init__(
+        self, *, in_channels: int | None = None, channels: int = 1, width: int = 32, blocks: int = 4, squeeze: int = 4
+    ) -> None:
         super().__init__()
+        require_whole("width", width)
+        require_whole("blocks", blocks, 1, DEEPEST)
+        require_whole("squeeze", squeeze)
+        in_channels = channels if in_channels is None else in_channels
         self.channels = channels
         self.body = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, padding=1),

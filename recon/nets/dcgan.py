@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from recon.errors import InputError
 from recon.nets.common import LEAST_SIDE, halved_sizes, require_size
+from recon.ranges import require_share, require_whole, require_widths
 
 GRID = 4
 
@@ -35,7 +36,7 @@ class Generator(nn.Module):
         widths: channels of each transposed convolution before the last, which gives the image.
 
     Raises:
-        InputError: if the images are smaller.
+        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -43,14 +44,18 @@ class Generator(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        latent_dim: int,
-        base: int,
-        widths: Sequence[int],
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        num_classes: int = 0,
+        latent_dim: int = 100,
+        base: int = 128,
+        widths: Sequence[int] = (128, 64),
     ) -> None:
         super().__init__()
+        require_whole("num_classes", num_classes, 0)
+        require_whole("latent_dim", latent_dim)
+        require_whole("base", base)
+        require_widths("widths", widths, 0)
         require_size("Generator", image_size)
         self.latent_dim = latent_dim
         self.num_classes = num_classes
@@ -95,7 +100,7 @@ class Discriminator(nn.Module):
         norm: 'none', 'batch' (all stages but the first) or 'spectral' (all weights; Miyato et al. 2018).
 
     Raises:
-        InputError: if the images are smaller or the norm is unknown.
+        InputError: if the images are smaller, the norm is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -103,13 +108,16 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        num_classes: int,
-        widths: Sequence[int],
-        dropout: float,
-        norm: Literal["none", "batch", "spectral"],
+        channels: int = 1,
+        num_classes: int = 0,
+        widths: Sequence[int] = (64, 128),
+        dropout: float = 0.0,
+        norm: Literal["none", "batch", "spectral"] = "none",
     ) -> None:
         super().__init__()
+        require_whole("num_classes", num_classes, 0)
+        require_widths("widths", widths)
+        require_share("dropout", dropout)
         if norm not in ("none", "batch", "spectral"):
             raise InputError(f"norm '{norm}' is unknown: choose none, batch or spectral.")
         self.num_classes = num_classes
@@ -158,7 +166,7 @@ class DCGAN(nn.Module):
         norm: of the discriminator: 'none', 'batch' or 'spectral'.
 
     Raises:
-        InputError: if the images are smaller or the norm is unknown.
+        InputError: if the images are smaller, the norm is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -166,18 +174,23 @@ class DCGAN(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        conditional: bool,
-        latent_dim: int,
-        base: int,
-        generator_widths: Sequence[int],
-        discriminator_widths: Sequence[int],
-        dropout: float,
-        norm: Literal["none", "batch", "spectral"],
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        num_classes: int = 10,
+        conditional: bool = True,
+        latent_dim: int = 100,
+        base: int = 128,
+        generator_widths: Sequence[int] = (128, 64),
+        discriminator_widths: Sequence[int] = (32, 64, 128),
+        dropout: float = 0.0,
+        norm: Literal["none", "batch", "spectral"] = "batch",
     ) -> None:
         super().__init__()
+        require_whole("latent_dim", latent_dim)
+        require_whole("base", base)
+        require_widths("generator_widths", generator_widths, 0)
+        require_widths("discriminator_widths", discriminator_widths)
+        require_share("dropout", dropout)
         require_size("DCGAN", image_size, max(LEAST_SIDE, 2 ** len(discriminator_widths)))
         self.latent_dim = latent_dim
         self.num_classes = num_classes if conditional else 0

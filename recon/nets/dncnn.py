@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recon.nets.common import require_size
+from recon.ranges import DEEPEST, require_whole
 
 
 class DnCNN(nn.Module):
@@ -14,20 +15,31 @@ class DnCNN(nn.Module):
     output is not clamped.
 
     Args:
-        in_channels: C' of the input, whose first C are the image.
+        in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
-        depth: number of convolutions; 17 in the paper for one noise level, 20 for blind denoising.
+        depth: number of convolutions, at least 2; 17 in the paper for one noise level, 20 for blind denoising.
         width: channels of the hidden layers.
         batch_norm: whether batch norm follows each convolution but the first and the last.
 
     Raises:
-        InputError: if the images are smaller than 4x4.
+        InputError: if the images are smaller than 4x4, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
 
-    def __init__(self, *, in_channels: int, channels: int, depth: int, width: int, batch_norm: bool) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int | None = None,
+        channels: int = 1,
+        depth: int = 17,
+        width: int = 64,
+        batch_norm: bool = True,
+    ) -> None:
         super().__init__()
+        require_whole("depth", depth, 2, DEEPEST)
+        require_whole("width", width)
+        in_channels = channels if in_channels is None else in_channels
         self.channels = channels
         layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):

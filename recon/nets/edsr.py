@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recon.nets.common import LEAST_SIDE, require_size
+from recon.ranges import DEEPEST, require_number, require_whole
 
 
 class EDSR(nn.Module):
@@ -22,7 +23,7 @@ class EDSR(nn.Module):
     size. The output is not clamped.
 
     Args:
-        in_channels: C' of the input, whose first C are the image.
+        in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
         scale: how many times larger the output is, in one sub-pixel convolution for each prime factor.
         blocks: number of residual blocks; 16 in the paper's baseline, 32 in its largest net.
@@ -30,15 +31,27 @@ class EDSR(nn.Module):
         residual_scale: what each block is multiplied by before it is added; 1 and 0.1.
 
     Raises:
-        InputError: if the images become smaller than 4x4.
+        InputError: if the images become smaller than 4x4, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
 
     def __init__(
-        self, *, in_channels: int, channels: int, scale: int, blocks: int, width: int, residual_scale: float
+        self,
+        *,
+        in_channels: int | None = None,
+        channels: int = 1,
+        scale: int = 1,
+        blocks: int = 8,
+        width: int = 32,
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        require_whole("scale", scale)
+        require_whole("blocks", blocks, 1, DEEPEST)
+        require_whole("width", width)
+        require_number("residual_scale", residual_scale)
+        in_channels = channels if in_channels is None else in_channels
         self.channels = channels
         self.scale = scale
         self.first = nn.Conv2d(in_channels, width, 3, padding=1)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recon.nets.common import require_built_size, require_classes, require_size
+from recon.ranges import require_whole, require_widths
 
 
 class LeNet(nn.Module):
@@ -26,7 +27,8 @@ class LeNet(nn.Module):
         hidden: widths of the dense layers before the last.
 
     Raises:
-        InputError: if the images are smaller, or of another size than built for, or the task has no labels.
+        InputError: if the images are smaller, or of another size than built for, or the task has no labels, or a
+            number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -34,14 +36,17 @@ class LeNet(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        image_size: tuple[int, int],
-        num_classes: int,
-        widths: Sequence[int],
-        kernel: int,
-        hidden: Sequence[int],
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        num_classes: int = 10,
+        widths: Sequence[int] = (6, 16),
+        kernel: int = 5,
+        hidden: Sequence[int] = (120, 84),
     ) -> None:
         super().__init__()
+        require_widths("widths", widths, count=2)
+        require_whole("kernel", kernel, 1, 101)
+        require_widths("hidden", hidden, 0)
         require_size("LeNet", image_size)
         require_classes("LeNet", num_classes)
         self.image_size = tuple(image_size)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recon.nets.common import require_classes, require_size
+from recon.ranges import require_whole
 
 
 class ResNet18(nn.Module):
@@ -19,13 +20,14 @@ class ResNet18(nn.Module):
         width: channels of the first stage; 64 in the paper.
 
     Raises:
-        InputError: if the images are smaller than 4x4 or the task has no labels.
+        InputError: if the images are smaller than 4x4, the task has no labels, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
 
-    def __init__(self, *, channels: int, num_classes: int, width: int) -> None:
+    def __init__(self, *, channels: int = 1, num_classes: int = 10, width: int = 64) -> None:
         super().__init__()
+        require_whole("width", width)
         require_classes("ResNet18", num_classes)
         layers: list[nn.Module] = [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),

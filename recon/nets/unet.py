@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recon.nets.common import require_size
+from recon.ranges import require_widths
 
 
 class UNet(nn.Module):
@@ -22,22 +23,30 @@ class UNet(nn.Module):
     output is not clamped.
 
     Args:
-        in_channels: C' of the input, whose first C are the image.
+        in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
         widths: channels at each scale, the full one first.
         batch_norm: whether batch norm follows each 3x3 convolution.
         residual: whether the net learns the difference from the image.
 
     Raises:
-        InputError: if the images are smaller.
+        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
 
     def __init__(
-        self, *, in_channels: int, channels: int, widths: Sequence[int], batch_norm: bool, residual: bool
+        self,
+        *,
+        in_channels: int | None = None,
+        channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128),
+        batch_norm: bool = True,
+        residual: bool = True,
     ) -> None:
         super().__init__()
+        require_widths("widths", widths)
+        in_channels = channels if in_channels is None else in_channels
         self.channels = channels
         self.residual = residual
         ladder = [in_channels, *widths]

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recon.nets.common import dense, require_built_size, require_size
+from recon.ranges import require_whole, require_widths
 
 
 class VAE(nn.Module):
@@ -22,15 +23,24 @@ class VAE(nn.Module):
         activation: of the hidden layers; see `recon.nets.common.ACTIVATIONS`.
 
     Raises:
-        InputError: if the images are smaller, or of another size than built for, or the activation is unknown.
+        InputError: if the images are smaller, or of another size than built for, or the activation is unknown, or
+            a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
 
     def __init__(
-        self, *, channels: int, image_size: tuple[int, int], hidden: Sequence[int], latent_dim: int, activation: str
+        self,
+        *,
+        channels: int = 1,
+        image_size: tuple[int, int] = (28, 28),
+        hidden: Sequence[int] = (512, 256),
+        latent_dim: int = 16,
+        activation: str = "gelu",
     ) -> None:
         super().__init__()
+        require_widths("hidden", hidden, 0)
+        require_whole("latent_dim", latent_dim)
         require_size("VAE", image_size)
         self.image_size = tuple(image_size)
         self.image_shape = (channels, *image_size)

@@ -15,8 +15,10 @@ from recon.errors import InputError
 from recon.keyed import keys, normal
 from recon.nets.autoencoder import DenseAutoencoder
 from recon.nets.cnn import CNN
+from recon.nets.cvanet import CVANet
 from recon.nets.dcgan import DCGAN, Discriminator, Generator
 from recon.nets.dncnn import DnCNN
+from recon.nets.edsr import EDSR
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
@@ -125,9 +127,19 @@ def test_the_first_line_describes_the_net(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_defaults_stand_in_the_yaml_alone(name: str) -> None:
-    signature = inspect.signature(type(build(name, 1, (28, 28))))
-    assert all(parameter.default is parameter.empty for parameter in signature.parameters.values())
+def test_defaults_are_those_of_the_yaml(name: str) -> None:
+    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / f"conf/model/net/{name}.yaml"))
+    cls = getattr(importlib.import_module("recon.nets"), config.pop("_target_").rpartition(".")[2])
+    facts = {"channels": 1, "in_channels": None, "image_size": (28, 28), "num_classes": CLASSES, "scale": 1}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+    expected = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    assert defaults == {name: fact for name, fact in facts.items() if name in defaults} | expected
+
+
+@pytest.mark.parametrize("net", [UNet(), DnCNN(depth=3), EDSR(blocks=1), CVANet()], ids=lambda net: type(net).__name__)
+def test_a_net_made_by_hand_maps_grey_images_to_grey_images(net: nn.Module) -> None:
+    with torch.no_grad():
+        assert net(torch.rand(1, 1, 12, 9)).shape == (1, 1, 12, 9)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -1,0 +1,40 @@
+"""What the numbers may be that a person sets: each check names the argument and says what to give instead."""
+
+from collections.abc import Sequence
+
+from recon.errors import InputError
+
+# No net of use is wider; what fits the memory is worked out where a net is built.
+WIDEST = 1 << 20
+# Each layer is a Python object: a million of them would take minutes before anything could be refused.
+DEEPEST = 1000
+
+
+def require_whole(name: str, value: int, least: int = 1, most: int = WIDEST) -> None:
+    """Raise InputError unless an argument is a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name}: {value!r} is out of range; give a whole number from {least} to {most}")
+
+
+def require_number(name: str, value: float, least: float = 0.0, most: float = 1e9) -> None:
+    """Raise InputError unless an argument is a finite number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise InputError(f"{name}: {value!r} is out of range; give a number from {least:g} to {most:g}")
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise InputError unless an argument is at least 0 and below 1."""
+    require_number(name, value)
+    if value >= 1:
+        raise InputError(f"{name}: {value!r} is out of range; give a number of at least 0 and below 1")
+
+
+def require_widths(name: str, values: Sequence[int], least: int = 1, count: int | None = None) -> None:
+    """Raise InputError unless an argument is a list of at least `least` widths, or of just `count`."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InputError(f"{name}: {values!r} is no list; give the widths as {name}=[32,64]")
+    if not least <= len(values) <= DEEPEST or (count is not None and len(values) != count):
+        wanted = f"{count}" if count is not None else f"{least} to {DEEPEST}"
+        raise InputError(f"{name}: there are {len(values)} widths; give {wanted}")
+    for value in values:
+        require_whole(name, value)

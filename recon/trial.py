@@ -1,0 +1,228 @@
+"""Trying a net out before any image is read: does it fit its module, the images, this machine and the precision?"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from recon.config.check import Config
+from recon.config.construct import construct
+from recon.errors import InputError
+from recon.modules.base import Module, Outcome
+from recon.nets.contracts import Blank, Classifier, lacking, misfit
+from recon.pair import Pair
+
+_NETS = Path(__file__).parent.parent / "conf" / "model" / "net"
+# A weight, its gradient and Adam's two averages, four bytes each.
+_BYTES_A_WEIGHT = 16
+
+
+def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> None:
+    """Check, before the nets of a model are built, that its net fits the module, and that all fit the memory.
+
+    They are built without memory (on torch's meta device), as their numbers may be any.
+
+    Args:
+        model: the node of the configuration.
+        kind: the class of its module.
+        facts: of the images, as the net's class is given them.
+
+    Raises:
+        InputError: names what is wrong, and the nets that fit.
+    """
+    node = model.get("net")
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise InputError(f"model.net: {_not_a_net(node)}")
+    nodes = {key: value for key, value in model.items() if isinstance(value, dict) and "_target_" in value}
+    nets = {key: net for key, value in nodes.items() if (net := _on_meta(value, facts, f"model.{key}")) is not None}
+    for key, net in nets.items():
+        _require_memory(net, f"model.{key}")
+    if "net" not in nets:
+        return
+    net = nets["net"]
+    refusal, reason = None, None
+    try:
+        reason = _misfit(net, kind, facts)
+    except InputError as error:
+        refusal, reason = error, str(error)
+    if reason is None:
+        return
+    scale, name = facts["scale"], type(net).__name__
+    if scale > 1 and not lacking(net, kind.contract):
+        raise InputError(
+            f"degradation: it makes images {scale} times smaller, and this model does not make them large again "
+            f"({reason if refusal else f'{name} {reason}'}); choose model=restoration with model/net=edsr, or set "
+            "degradation.upsample=bicubic"
+        ) from refusal
+    if refusal:
+        raise InputError(f"model.net: {refusal}") from refusal
+    fitting = "|".join(_fitting(kind, facts))
+    raise InputError(
+        f"model.net: {name} {reason}, and so does not fit {kind.__name__}; "
+        + (f"choose model/net={fitting}" if fitting else "choose another model")
+    )
+
+
+def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes: int) -> None:
+    """Take one evaluation step on a blank image, and note how many images a training batch must have.
+
+    Raises:
+        InputError: the step fails, or gives something else than a number for the image.
+    """
+    channels, height, width = shape
+    degraded = torch.zeros(1, channels, height // scale, width // scale)
+    clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
+    index = torch.zeros(1, dtype=torch.int64)
+    label = index + num_classes - 1  # the last class, or -1 where the task has none
+    # Batch norm in training needs two values a channel, which one image gives unless it has become a single pixel.
+    single: list[nn.Module] = []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda layer, inputs: single.append(layer) if inputs[0].numel() == inputs[0].shape[1] else None
+        )
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm)
+    ]
+    try:
+        with torch.no_grad():
+            pair = Pair(degraded, clean, torch.ones_like(clean[:, :1]), label, index, torch.zeros(1))
+            outcome = module.eval().try_out(pair)
+        _require_numbers(outcome)
+    except InputError as error:
+        raise InputError(f"model.net: {error}") from error
+    except Exception as error:  # of a net of one's own it may be anything
+        size, reason = "×".join(map(str, shape)), str(error).strip() or type(error).__name__
+        raise InputError(
+            f"model.net: {type(module.net).__name__} does not work on images of {size} ({reason.splitlines()[0]}); "
+            "choose another model/net"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    module.least_batch = 2 if single else 1
+    module.train()
+
+
+def require_batch(module: Module, batch_size: int, images: int | None, devices: int) -> None:
+    """Raise InputError for training batches too small for the module's batch norm.
+
+    Args:
+        module: tried out.
+        batch_size: over all devices.
+        images: how many there are to train on, or None where that is not known yet.
+        devices: how many share a batch.
+    """
+    least = module.least_batch * devices
+    if batch_size < least:
+        raise InputError(
+            f"task.batch_size: batch norm in {type(module.net).__name__} needs {module.least_batch} images a batch on "
+            f"each device, and {batch_size} on {devices} is less; give {least} or more, or choose a net without"
+        )
+    if images is not None and images < least:
+        raise InputError(
+            f"task: batch norm in {type(module.net).__name__} needs {module.least_batch} images a batch on each "
+            f"device, and there are {images} to train on; add some, or choose a net without batch norm"
+        )
+
+
+def require_precision(module: Module, precision: str | int) -> None:
+    """Raise InputError where training in half precision would go wrong without a word."""
+    dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(str(precision))
+    if dtype is None:
+        return
+    if module.average is not None:
+        raise InputError(
+            f"model.ema: with trainer.precision={precision} the small steps of the average are rounded away; set "
+            f"model.ema=0, or choose trainer.precision={str(precision).replace('true', 'mixed')}"
+        )
+    if dtype == torch.float16 and getattr(module, "gradient_penalty", None):
+        raise InputError(
+            "model.gradient_penalty: gradients of gradients leave the range of float16; choose "
+            "trainer.precision=bf16-true or 32-true"
+        )
+    eps = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults.get("eps")
+    if isinstance(eps, float) and eps and not float(torch.tensor(eps, dtype=dtype)):
+        raise InputError(
+            f"optimizer.eps: with trainer.precision={precision} {eps:g} is 0, and steps are divided by it; add "
+            "+optimizer.eps=1e-4, or choose trainer.precision=bf16-true"
+        )
+
+
+def _not_a_net(node: Any) -> str:
+    choices = sorted(path.stem for path in _NETS.glob("*.yaml"))
+    named = difflib.get_close_matches(str(node), choices, 1)
+    return f"{node!r} is no net; write model/net={named[0] if named else '|'.join(choices)}"
+
+
+def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
+    """Build a net without memory; None for a net of one's own that cannot be built so."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            net = construct(node, key, facts)
+    except Exception as error:
+        if isinstance(error, InputError) and str(node["_target_"]).startswith("recon."):
+            raise
+        return None
+    if not isinstance(net, nn.Module):
+        raise InputError(f"{key}._target_: {node['_target_']} is no torch.nn.Module; choose one of recon.nets")
+    return net
+
+
+def _require_memory(net: nn.Module, key: str) -> None:
+    weights = sum(weight.numel() for weight in net.parameters())
+    need, have = weights * _BYTES_A_WEIGHT, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise InputError(
+            f"{key}: to train {weights:.3g} weights takes {need / 1e9:,.0f} GB, and this machine has "
+            f"{have / 1e9:,.0f}; make the net narrower or shallower"
+        )
+
+
+def _misfit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> str | None:
+    """Say why a net without memory does not fit; an error inside a net of one's own tells nothing there."""
+    reason = misfit(net.eval(), kind.contract, _blank(facts, kind))
+    if reason is None or not reason.startswith("does not work"):
+        return reason
+    if not type(net).__module__.startswith("recon."):
+        return None
+    more = facts["in_channels"] - facts["channels"]
+    return f"takes images alone, and not the mask with them ({reason})" if more else reason
+
+
+def _blank(facts: Mapping[str, Any], kind: type[Module]) -> Blank:
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(1, *shape, device="meta")
+
+    height, width = facts["image_size"]
+    seen = [side // (1 if kind.contract is Classifier else facts["scale"]) for side in (height, width)]
+    label = torch.zeros(1, dtype=torch.int64, device="meta")
+    clean = empty(facts["channels"], height, width)
+    return Blank(empty(facts["in_channels"], *seen), clean, label, facts["num_classes"])
+
+
+def _fitting(kind: type[Module], facts: Mapping[str, Any]) -> list[str]:
+    """List the nets of `conf/model/net/` that fit a module and these images."""
+    found = []
+    for path in sorted(_NETS.glob("*.yaml")):
+        try:
+            net = _on_meta(yaml.safe_load(path.read_text(encoding="utf-8")), facts, "model.net")
+            if net is not None and misfit(net.eval(), kind.contract, _blank(facts, kind)) is None:
+                found.append(path.stem)
+        except InputError:  # of another size, or without labels
+            continue
+    return found
+
+
+def _require_numbers(outcome: Outcome) -> None:
+    """Raise ValueError unless a step on one image gave one number of each kind."""
+    for name, values in {"loss": outcome.loss, **outcome.terms}.items():
+        if values.shape != (1,):
+            raise ValueError(f"{name} is of shape {tuple(values.shape)}, not one number for each image")
