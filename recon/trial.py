@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -133,22 +134,30 @@ def require_batch(module: Module, batch_size: int, images: int | None, devices: 
         )
 
 
-def require_precision(module: Module, precision: str | int) -> None:
-    """Raise InputError where training in half precision would go wrong without a word."""
-    dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(str(precision))
+def require_precision(module: Module, trainer: Trainer) -> None:
+    """Raise InputError where training in a low precision would fail, or go wrong without a word."""
+    precision = trainer.precision
+    options = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults
+    clips = module.clip_norm or trainer.gradient_clip_val
+    if getattr(trainer.precision_plugin, "scaler", None) is not None and clips and options.get("fused"):
+        raise InputError(
+            f"accelerator.fused: a fused optimiser cannot clip gradients with trainer.precision={precision}; set "
+            "accelerator.fused=false, or choose trainer.precision=bf16-mixed"
+        )
+    dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(precision)
     if dtype is None:
         return
     if module.average is not None:
         raise InputError(
             f"model.ema: with trainer.precision={precision} the small steps of the average are rounded away; set "
-            f"model.ema=0, or choose trainer.precision={str(precision).replace('true', 'mixed')}"
+            f"model.ema=0, or choose trainer.precision={precision.replace('true', 'mixed')}"
         )
     if dtype == torch.float16 and getattr(module, "gradient_penalty", None):
         raise InputError(
             "model.gradient_penalty: gradients of gradients leave the range of float16; choose "
             "trainer.precision=bf16-true or 32-true"
         )
-    eps = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults.get("eps")
+    eps = options.get("eps")
     if isinstance(eps, float) and eps and not float(torch.tensor(eps, dtype=dtype)):
         raise InputError(
             f"optimizer.eps: with trainer.precision={precision} {eps:g} is 0, and steps are divided by it; add "
