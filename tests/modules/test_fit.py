@@ -185,26 +185,23 @@ def test_the_trial_draws_nothing(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "more", "least"),
+    ("model", "net", "more", "least"),
     [
-        ("gan", {"net": {"norm": "batch"}}, 2),
-        ("gan", {"net": {"norm": "none"}}, 1),
-        ("classifier", {"net": {"_target_": "recon.nets.resnet.ResNet18", "width": 4}}, 2),
-        ("classifier", {"net": {"_target_": "recon.nets.lenet.LeNet"}}, 1),
-        ("restoration", {"net": {"widths": [4, 4, 4]}}, 1),  # its smallest features are of 2×2 pixels
-        ("inpainting", {"adversarial": 0.1, "discriminator": {"norm": "batch", "widths": [4, 4, 4]}}, 2),
+        ("gan", "dcgan", {"net": {"norm": "batch"}}, 2),
+        ("gan", "dcgan", {"net": {"norm": "none"}}, 1),
+        ("classifier", "resnet18", {"net": {"width": 4}}, 2),
+        ("classifier", "lenet", {}, 1),
+        ("restoration", "unet", {"net": {"widths": [4, 4, 4]}}, 1),  # its smallest features are of 2×2 pixels
+        ("inpainting", "unet", {"adversarial": 0.1, "discriminator": {"norm": "batch", "widths": [4, 4, 4]}}, 2),
     ],
 )
 def test_batch_norm_asks_for_two_images(
-    model: str, more: dict[str, Any], least: int, compose: Compose, tmp_path: Path
+    model: str, net: str, more: dict[str, Any], least: int, compose: Compose, tmp_path: Path
 ) -> None:
-    config = compose(f"model={model}", "task=digits", "logger=none", "accelerator=cpu")
-    config["task"]["batch_size"] = 1
+    config = with_net(compose, model, net)
+    config["task"]["batch_size"], config["logger"]["kind"] = 1, "none"
     for key, value in more.items():
-        node = (
-            value if "_target_" in str(value) else {**config["model"][key], **value} if key != "adversarial" else value
-        )
-        config["model"][key] = node
+        config["model"][key] = {**config["model"][key], **value} if isinstance(value, dict) else value
     if least == 2:
         with pytest.raises(InputError, match=r"^task\.batch_size: batch norm in \w+ needs 2 images .*; give 2 or more"):
             build.run(config, tmp_path)
@@ -218,9 +215,9 @@ def test_batch_norm_asks_for_two_images(
 def test_one_training_image_is_refused_where_batch_norm_needs_two(
     compose: Compose, image_folder: Path, tmp_path: Path
 ) -> None:
-    for place, path in enumerate(sorted(image_folder.glob("*/*.png"))[:3]):
-        (tmp_path / "few").mkdir(exist_ok=True)
-        (tmp_path / "few" / f"{place}.png").write_bytes(path.read_bytes())
+    (tmp_path / "few").mkdir()
+    for index, path in enumerate(sorted(image_folder.glob("*/*.png"))[:3]):
+        (tmp_path / "few" / f"{index}.png").write_bytes(path.read_bytes())
     config = compose(
         "model=gan", "task=folder", f"task.path={tmp_path}/few", "logger=none", "accelerator=cpu",
         "trainer.enable_progress_bar=false", "model.net.discriminator_widths=[4,4,4,4]",

@@ -132,21 +132,17 @@ def test_the_command_says_so_and_fails(typed: Typed) -> None:
 
 
 def test_the_digest_tells_the_images_that_were_tested(compose: Compose, tmp_path: Path) -> None:
-    found = {}
-    for name, overrides in {
-        "one": ["model=restoration", "task.batch_size=7"],
-        "other model and damage": ["model=classifier", "model/net=lenet", "degradation=noise"],
-        "fewer": ["model=restoration", "+trainer.limit_test_batches=2", "task.batch_size=30"],
-    }.items():  # fmt: skip
-        config = compose(*overrides, *SHORT)
-        train(config, tmp_path / name, {})
-        found[name] = read(tmp_path / name)["images"]
-    assert found["one"] == found["other model and damage"]
-    assert found["one"]["count"] == 360
-    assert found["fewer"]["count"] == 60
-    assert found["fewer"]["digest"] != found["one"]["digest"]
-    evaluated = evaluate(
-        compose("action=evaluate", f"run={tmp_path}/one", "model=restoration", *SHORT), tmp_path / "e", {}
-    )
-    assert evaluated["test/psnr"] > 0
-    assert read(tmp_path / "e")["images"] == found["one"]
+    restoration = compose("model=restoration", *SHORT)
+    train({**restoration, "task": {**restoration["task"], "batch_size": 7}}, tmp_path / "one", {})
+    train(compose("model=classifier", "model/net=lenet", "degradation=noise", *SHORT), tmp_path / "other", {})
+    images = read(tmp_path / "one")["images"]
+    assert images["count"] == 360
+    assert read(tmp_path / "other")["images"] == images
+    for limit, count in ((None, 360), (2, 256)):
+        config = {**restoration, "run": str(tmp_path / "one"), "action": "evaluate"}
+        config["trainer"] = {**config["trainer"], "limit_test_batches": limit}
+        config["task"] = {**config["task"], "batch_size": 128}
+        evaluate(config, tmp_path / str(limit), {})
+        found = read(tmp_path / str(limit))["images"]
+        assert found["count"] == count
+        assert (found == images) is (limit is None)
