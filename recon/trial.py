@@ -98,7 +98,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes
             outcome = module.eval().try_out(pair)
         _require_numbers(outcome)
     except InputError as error:
-        raise InputError(f"model.net: {error}") from error
+        raise InputError(str(error) if str(error).startswith("model.") else f"model.net: {error}") from error
     except Exception as error:  # of a net of one's own it may be anything
         size, reason = "×".join(map(str, shape)), str(error).strip() or type(error).__name__
         raise InputError(

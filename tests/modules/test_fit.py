@@ -212,6 +212,16 @@ def test_batch_norm_asks_for_two_images(
     assert module.least_batch == 1
 
 
+@pytest.mark.parametrize(
+    "discriminator", [{"widths": [4] * 4}, {"num_classes": 3}, {"_target_": "recon.nets.unet.UNet"}], ids=str
+)
+def test_a_discriminator_that_does_not_work_is_blamed_itself(discriminator: dict[str, Any], compose: Compose) -> None:
+    config = with_net(compose, "inpainting", "unet")
+    node = discriminator if "_target_" in discriminator else {**config["model"]["discriminator"], **discriminator}
+    config["model"] |= {"adversarial": 0.1, "discriminator": node}
+    assert refusal(config).startswith("model.discriminator: it does not work on these images and labels (")
+
+
 def test_one_training_image_is_refused_where_batch_norm_needs_two(
     compose: Compose, image_folder: Path, tmp_path: Path
 ) -> None:
