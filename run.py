@@ -19,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError, Interrupted
+from recon.streams import make_lasting, printable
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.
 _typed: list[str] = sys.argv
 _collected: Collected | None = None  # what Hydra composed for a sweep
-_INTERRUPTED = "interrupted; the checkpoints so far are kept"
+_NOTHING_SAVED = "interrupted; nothing was saved yet"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -53,6 +54,7 @@ def main() -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 a mistake in what was asked for."""
     global _typed, _collected
     _typed, _collected = sys.argv, None
+    make_lasting()
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(CONF), end="")
         return 0
@@ -77,9 +79,10 @@ def main() -> int:
     except Interrupted as interruption:
         # Lightning ends the first process when another one of the same run ends with anything but 0.
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        return _complain(_INTERRUPTED, 128 + interruption.number) if first else 0
+        told = "interrupted; the checkpoints so far are kept" if interruption.saved else _NOTHING_SAVED
+        return _complain(told, 128 + interruption.number) if first else 0
     except KeyboardInterrupt:
-        return _complain(_INTERRUPTED, 130)
+        return _complain(_NOTHING_SAVED, 130)
     except Exception as error:
         if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)
@@ -95,7 +98,7 @@ def _run_name(action: str, model: str, task: str) -> str:
 def _complain(sentence: str, status: int) -> int:
     """Say what is wrong, in the first process alone."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        print(f"error: {printable(sentence)}", file=sys.stderr, flush=True)
     return status
 
 

@@ -1,4 +1,4 @@
-"""What happens beside training: the table of epochs, pictures of fixed images, the progress bar."""
+"""What happens beside training: checkpoints, the table of epochs, pictures of fixed images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 from PIL.Image import Image
@@ -23,7 +23,7 @@ from recon.errors import Interrupted
 from recon.loggers import log_image, log_results
 from recon.modules.base import Module
 from recon.pair import Pair
-from recon.records import grid, pixels, write_arrays, write_csv, write_image, write_json
+from recon.records import grid, pixels, write_arrays, write_csv, write_image
 
 
 class NoProfiler(PassThroughProfiler):
@@ -71,6 +71,7 @@ class Checkpoints(Seldom, Checkpoint):
         self.best: float | None = None
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
         self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
+        self._stopping = False  # had something asked the training to end, when the checkpoint was written?
         self._rank, self._several = 0, False
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
@@ -97,6 +98,13 @@ class Checkpoints(Seldom, Checkpoint):
             self.write(trainer, place)
         if stop:
             raise Interrupted(stop)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no further where the checkpoint's training had ended early, which Lightning does not remember.
+
+        A time limit that has passed since then takes effect after one more step: the last weights are to be validated.
+        """
+        trainer.should_stop = self._stopping
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the batch and the metrics of the checkpoint, if there is one."""
@@ -175,11 +183,13 @@ class Checkpoints(Seldom, Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
         checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
+        checkpoint["stopping"] = trainer.should_stop
         between_steps(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the metrics out again."""
         self._metrics = checkpoint["metrics"]
+        self._stopping = bool(checkpoint.get("stopping"))
         self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
@@ -249,66 +259,6 @@ class EpochTable(Seldom, Checkpoint):
         self.rows, self._before = state_dict["rows"], state_dict["seconds"]
 
 
-class Progress(Seldom):
-    """Write `progress.json` about once a second, for the sweep that this run is a job of.
-
-    Args:
-        folder: the run folder.
-        monitor: the metric that tells which weights are best, or None.
-        mode: "min" or "max".
-    """
-
-    def __init__(self, folder: Path, monitor: str | None, mode: str) -> None:
-        self.folder = folder
-        self.monitor = monitor
-        self.mode = mode
-        self.values: list[float] = []
-        self._before = 0.0  # seconds before this start
-        self._started = time.monotonic()
-        self._written = 0.0
-
-    @rank_zero_only
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write where the training is."""
-        if time.monotonic() - self._written > 1:
-            self._write(trainer)
-
-    @rank_zero_only
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the validation's value."""
-        if trainer.state.fn == "fit" and self.monitor is not None:
-            self.values.append(float(trainer.callback_metrics[self.monitor]))
-            self._write(trainer)
-
-    def _write(self, trainer: Trainer) -> None:
-        self._written = time.monotonic()
-        finite = [value for value in self.values if not math.isnan(value)]
-        best = (max if self.mode == "max" else min)(finite, default=None)
-        progress = {
-            "epoch": trainer.current_epoch,
-            "max_epochs": trainer.max_epochs,
-            "step": trainer.global_step,
-            "total_steps": trainer.estimated_stepping_batches,
-            "seconds": round(self._seconds(), 3),
-            "monitor": self.monitor,
-            "mode": self.mode,
-            "values": self.values,
-            "best": best,
-        }
-        write_json(self.folder / "progress.json", progress)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Keep the values and the seconds with the checkpoint."""
-        return {"values": self.values, "seconds": self._seconds()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those of a checkpoint."""
-        self.values, self._before = state_dict["values"], state_dict["seconds"]
-
-    def _seconds(self) -> float:
-        return self._before + time.monotonic() - self._started
-
-
 class Pictures(Seldom):
     """Draw the same fixed images after each validation and after the test.
 
@@ -362,32 +312,3 @@ class Pictures(Seldom):
             kept = {n: pixels(images)[..., : 3 if images.shape[1] == 3 else 1].numpy() for n, images in columns.items()}
             write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **kept})
         return picture, columns
-
-
-class ProgressBar(Seldom, RichProgressBar):
-    """A rich bar with the running loss, refreshed seldom enough to cost nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=1, leave=False)
-        self._shown = 0.0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Go forward a few times a second: to draw at every step would cost more than small nets do."""
-        now = time.monotonic()
-        if now - self._shown > 0.3 or trainer.is_last_batch:
-            self._shown = now
-            RichProgressBar.on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx)
-
-    def get_metrics(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """Show the running loss and the latest value of the monitored metric."""
-        assert isinstance(pl_module, Module)
-        shown: dict[str, int | str | float | dict[str, float]] = {}
-        if (loss := pl_module.running_loss()) is not None:
-            shown["loss"] = f"{loss:.4g}"
-        if pl_module.monitor in trainer.callback_metrics:
-            shown[pl_module.monitor] = f"{float(trainer.callback_metrics[pl_module.monitor]):.4g}"
-        return shown

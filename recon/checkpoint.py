@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from recon.console import say
 from recon.errors import InputError
 from recon.modules.base import unlike
-from recon.records import write_bytes
+from recon.records import is_temporary, write_bytes
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
@@ -41,23 +42,45 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def load(path: Path, map_location: Any = "cpu", key: str = "run") -> dict[str, Any]:
-    """Read a checkpoint without running code from it; raises InputError when it is missing or damaged."""
+    """Read a checkpoint without running code from it.
+
+    Its checksums are verified first, as torch itself reads changed bytes without a word.
+
+    Raises:
+        InputError: it is missing or damaged, or holds anything but tensors and plain values.
+    """
     if not os.path.exists(path):
         raise InputError(f"{key}: there is no checkpoint {path}; choose a run folder that has finished an epoch")
+    if not path.is_file():  # reading a FIFO or a device would never end
+        raise InputError(f"{key}: {path} is no regular file; choose another run")
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a damaged or hostile file
+        with zipfile.ZipFile(path) as archive:
+            if record := archive.testzip():
+                raise InputError(
+                    f"{key}: {path} is damaged, as the content of {record} has changed; choose another run"
+                )
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        # Its message advises to load the file as code.
+        raise InputError(f"{key}: {path} holds more than tensors and plain values; choose another run") from error
+    except Exception as error:  # zipfile and torch raise half a dozen types for a damaged or hostile file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{key}: {path} is no readable checkpoint of tensors ({reason}); choose another run"
-        ) from error
-    return checkpoint
+        raise InputError(f"{key}: {path} is no readable checkpoint ({reason}); choose another run") from error
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+        raise InputError(f"{key}: {path} holds no weights; choose another run")
+    return {str(name): value for name, value in checkpoint.items()}
 
 
 def best_or_last(folder: Path) -> Path:
-    """The checkpoint that a run is evaluated by: the best, or the last where no best was kept."""
-    best = folder / "checkpoints" / BEST
-    return best if best.exists() else folder / "checkpoints" / LAST
+    """Return the checkpoint that a run is evaluated by: the best, or the last where no best was kept."""
+    best, last = (folder / "checkpoints" / name for name in (BEST, LAST))
+    if best.exists() or not last.exists():
+        return best
+    say(f"{folder} holds no {BEST}: the weights of {LAST} are taken")
+    return last
 
 
 def latest(folder: Path) -> Path | None:
@@ -77,21 +100,23 @@ def latest(folder: Path) -> Path | None:
 
 
 def _damage(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint, or None: torch itself reads changed bytes without a word."""
+    """Return what is wrong with a checkpoint that a training is to be resumed from, or None."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if record := archive.testzip():
-                return f"the content of {record} has changed"
-        return None if "optimizer_states" in load(path) else "it holds only weights"
-    except (OSError, zipfile.BadZipFile, InputError) as error:
-        return str(error)
+        checkpoint = load(path, key="resume")
+    except InputError as error:
+        return str(error).removeprefix(f"resume: {path} ")
+    plain = {"optimizer_states": list, "lr_schedulers": list, "callbacks": dict, "loops": dict, "epoch": int,
+             "global_step": int, "pytorch-lightning_version": str}  # fmt: skip
+    wrong = [name for name, kind in plain.items() if not isinstance(checkpoint.get(name), kind)]
+    return f"lacks {wrong[0]}" if wrong else None
 
 
 @rank_zero_only
 def sweep_up(folder: Path) -> None:
-    """Remove the unfinished files that a killed process left in a run folder."""
-    for path in folder.rglob("*.tmp.*"):
-        path.unlink(missing_ok=True)
+    """Remove the unfinished files that a killed process left in a run folder; files of the user's stay."""
+    for place in (folder, *(folder / name for name in ("checkpoints", "images", "csv", "wandb"))):
+        for path in filter(is_temporary, place.glob("*.tmp.*")):
+            path.unlink(missing_ok=True)
 
 
 def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:

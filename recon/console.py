@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from recon.streams import printable
+
 
 @rank_zero_only
 def say(line: str) -> None:
     """Print one line."""
     # Not through rich, which would wrap a path that someone may copy.
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 @rank_zero_only

@@ -28,15 +28,15 @@ class About:
     Attributes:
         folder: the run folder, where dashboards keep their files too.
         config: the resolved configuration.
-        project: the W&B project.
-        group: the W&B group, or None.
-        name: the W&B run's name, or None for that of the folder.
-        tags: the W&B run's tags.
+        project: the W&B project, or None for what W&B's variable says, else "recon".
+        group: the W&B group, or None for what W&B's variable says.
+        name: the W&B run's name, or None for what W&B's variable says, else that of the folder.
+        tags: the W&B run's tags, or none for those of W&B's variable.
     """
 
     folder: Path
     config: Mapping[str, Any]
-    project: str
+    project: str | None
     group: str | None
     name: str | None
     tags: list[str]
@@ -86,7 +86,7 @@ class CSV:
         """Add a row."""
         if self._first and self.path.exists():
             # What an earlier process did after the checkpoint that this one goes on from is done again.
-            with open(self.path, newline="") as file:
+            with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
         self._first = False
         self.rows.append({"step": step, **values})
@@ -167,7 +167,8 @@ class WandB:
     An offline run holds all that an online one does; `wandb sync` uploads it. A run folder is one W&B run, however
     often it is resumed: its id lies in `wandb/id`. What an earlier process logged after the checkpoint that this one
     goes on from comes again with the same steps and the same values, as only so nothing is lost that a kill kept from
-    the disk; the server takes each step once.
+    the disk; the server takes each step once. What W&B's own variables (WANDB_PROJECT, WANDB_DIR, ...) say holds,
+    unless the key was given a value.
     """
 
     most_rows = 2000  # of the table of test images, which costs W&B 0.1 s for 1 000; `per_image.csv` has all
@@ -178,6 +179,7 @@ class WandB:
         import wandb
 
         self.folder = about.folder
+        self.id = run_id(about.folder)
         mode = os.environ.get("WANDB_MODE")
         if mode is None:
             reason = "there is no key" if not logged_in() else unreachable(_base_url())
@@ -198,14 +200,17 @@ class WandB:
         self.online = mode not in ("offline", "dryrun", "disabled")
 
     def _say_offline(self, reason: str) -> None:
-        say(f"logger: W&B is offline, as {reason}; upload later with: wandb sync {self.folder}/wandb/offline-run-*")
+        # Only a folder of the user's holds other runs too.
+        own = os.environ.get("WANDB_DIR")
+        runs = f"{own}/wandb/offline-run-*-{self.id}" if own else f"{self.folder}/wandb/offline-run-*"
+        say(f"logger: W&B is offline, as {reason}; upload later with: wandb sync {runs}")
 
     def _start(self, about: About, mode: Any) -> Any:
         import wandb
 
         # W&B Launch's inputs: recon has none, and to look for them imports what takes 1 s.
         wandb.Run._detect_and_apply_job_inputs = lambda run: None  # type: ignore[method-assign,assignment]
-        settings = wandb.Settings(
+        settings = _unless_in_environment(
             init_timeout=15,
             finish_timeout=30,
             silent=True,
@@ -214,19 +219,21 @@ class WandB:
             x_save_requirements=False,  # environment.json says what is installed
             x_transaction_log_flush_interval=1,  # seconds that a kill may lose
         )
-        return wandb.init(
-            project=about.project,
-            group=about.group,
-            name=about.name or about.folder.name,
-            tags=about.tags or None,
+        otherwise = _unless_in_environment(
+            project="recon",
+            name=about.folder.name,
             job_type=about.config.get("action"),
+            dir=about.folder,
+            resume="allow",
+        )
+        given = {"project": about.project, "group": about.group, "name": about.name, "tags": about.tags}
+        return wandb.init(
             config=dict(about.config),
             allow_val_change=True,
-            dir=about.folder,
-            id=run_id(about.folder),
-            resume="allow",
+            id=self.id,
             mode=mode,
-            settings=settings,
+            settings=wandb.Settings(**settings),
+            **{**otherwise, **{key: value for key, value in given.items() if value}},
         )
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -304,12 +311,17 @@ class WandB:
         return not self.online or unreachable(_base_url()) is None
 
 
+def _unless_in_environment(**settings: Any) -> dict[str, Any]:
+    """Leave out what a variable of W&B's says."""
+    return {key: value for key, value in settings.items() if not os.environ.get(f"WANDB_{key.upper()}")}
+
+
 def run_id(folder: Path) -> str:
     """Give the id of a run folder's W&B run: the same for ever."""
     path = folder / "wandb" / "id"
     if not path.exists():
-        write_text(path, secrets.token_hex(4))
-    return path.read_text().strip()
+        write_text(path, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
+    return path.read_text("utf-8").strip()
 
 
 def unreachable(url: str, seconds: float = 3) -> str | None:

@@ -11,8 +11,14 @@ class InputError(ValueError):
 
 
 class Interrupted(BaseException):
-    """A signal ended the run; what was saved before is kept."""
+    """A signal ended the run.
+
+    Attributes:
+        number: the signal's.
+        saved: is there a checkpoint of the run to resume from?
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.saved = False

@@ -56,7 +56,7 @@ def rows() -> Iterator[tuple[str, list[Tensor]]]:
     images = subjects()
     for path in sorted(CONF.glob("*.yaml")):
         node = OmegaConf.to_container(OmegaConf.load(path))
-        if "???" not in path.read_text():
+        if "???" not in path.read_text("utf-8"):
             assert isinstance(node, dict)
             yield path.stem, [picture for clean in images for picture in three(dict(node), clean)]  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ SIGUSR1 and SIGUSR2 are what SLURM is asked to send some time before the end of 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from recon.errors import Interrupted
@@ -62,4 +62,5 @@ def _handle(number: int, frame: FrameType | None) -> None:
     _asked.append(number)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         # Not by print, which a signal may have met in the midst of another line.
-        os.write(2, b"\nstopping at the next step, after a checkpoint (a second signal stops at once)\n")
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, b"\nstopping at the next step, after a checkpoint (a second signal stops at once)\n")

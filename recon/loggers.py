@@ -39,7 +39,7 @@ def make(
     kind: str,
     folder: Path,
     config: Mapping[str, Any],
-    project: str,
+    project: str | None,
     group: str | None,
     name: str | None,
     tags: list[str],
@@ -51,9 +51,9 @@ def make(
             "tensorboard", "csv" or "none".
         folder: the run folder, where loggers keep their files.
         config: the resolved configuration, for dashboards.
-        project: the W&B project.
+        project: the W&B project, or None; as the three below, see `About`.
         group: the W&B group, or None.
-        name: the W&B run's name, or None for that of the folder.
+        name: the W&B run's name, or None.
         tags: the W&B run's tags.
 
     Raises:

@@ -26,7 +26,10 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         Unreadable: it is no regular file, or a larger one.
     """
     # Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL, or half a character
+        raise Unreadable("no file can have such a name") from error
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable("it is no regular file")
@@ -44,13 +47,30 @@ def read_text(path: Path, limit: int = LIMIT) -> str:
         raise Unreadable("it is no UTF-8 text") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of JSON; empty where the file is missing or damaged. Integers beyond 64 bits become floats."""
+def read_object(path: Path) -> dict[str, Any]:
+    """Read an object of JSON. Integers beyond 64 bits become floats.
+
+    Raises:
+        OSError: the file is missing or may not be read.
+        Unreadable: it is damaged or holds something else.
+    """
     try:
         read = json.loads(read_text(path), parse_int=_integer)
-    except (OSError, ValueError, RecursionError):
+    except Unreadable:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("it is no JSON") from error
+    if not isinstance(read, dict):
+        raise Unreadable("it is no JSON object")
+    return read
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; empty where the file is missing or damaged."""
+    try:
+        return read_object(path)
+    except (OSError, Unreadable):
         return {}
-    return read if isinstance(read, dict) else {}
 
 
 def read_yaml(path: Path, limit: int = 1 << 20) -> dict[str, Any]:

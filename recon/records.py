@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -9,6 +10,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -32,11 +34,11 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
         former: where the file that was there goes, or None.
 
     Raises:
-        InputError: the disk is full; what was there is kept.
+        InputError: the disk is full or cannot be written to; what was there is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
@@ -45,19 +47,33 @@ def write_bytes(path: Path, data: bytes | memoryview, former: Path | None = None
             os.replace(path, former)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise InputError(
-            f"hydra.run.dir: the disk is full: writing {path} needs {len(data) / (1 << 20):.3g} MB; free some space "
-            "and go on with resume=<run folder>, or choose another folder (what was written before is kept)"
-        ) from error
+        raise _not_written(path, len(data), error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _not_written(path: Path, size: int, error: OSError) -> InputError:
+    """Say why a file was not written, and how the run that it belongs to, if any, is resumed."""
+    run = next((folder for folder in path.parents if os.path.isfile(folder / "environment.json")), None)
+    key, resume = ("hydra.run.dir: ", f" and resume the run with resume={run}") if run else ("", "")
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return InputError(f"{key}{path} cannot be written ({error.strerror}); choose another folder")
+    return InputError(
+        f"{key}the disk is full: writing {path} needs {size / (1 << 20):.3g} MB; free some space{resume}, "
+        "or choose another folder (what was written before is kept)"
+    )
+
+
+def is_temporary(path: Path) -> bool:
+    """Is this a file of a run folder that `write_bytes` has not finished?"""
+    return re.fullmatch(r"(id|.+\.(yaml|json|csv|ckpt|png|npz|html|md|tex))\.tmp\.\d+", path.name) is not None
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    write_bytes(path, text.encode())
+    # Without a UTF-8 locale Python reads other letters of paths as surrogates, which stand for the very bytes.
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, content: Any) -> None:

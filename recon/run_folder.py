@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from recon import loggers, metrics, records, runs
+from recon.checkpoint import sweep_up
+from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.errors import InputError, Interrupted
 from recon.results import Images
@@ -30,12 +34,15 @@ class Results(dict[str, float]):
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
-        for split, bad in ((split, self.get(f"{split}/not_finite", 0.0)) for split in ("test", "val")):
-            if bad:
-                images, count = ("test", f" of {self.images.count}") if split == "test" and self.images else (split, "")
+        said = {
+            "test/not_finite": f" of {self.images.count} test images" if self.images else " test images",
+            "val/not_finite": " validation images",
+        }
+        for name, which in said.items():
+            if bad := self.get(name):
                 raise InputError(
-                    f"{bad:.0f}{count} {images.replace('val', 'validation')} images gave a result that is not finite; "
-                    "lower optimizer.lr, or set trainer.precision=32-true (per_image.csv tells which)"
+                    f"{bad:.0f}{which} gave a result that is not finite; lower optimizer.lr, or set "
+                    "trainer.precision=32-true (per_image.csv of the run tells which)"
                 )
 
 
@@ -74,9 +81,9 @@ def recorded(
             record.end(status, error=f"{type(error).__name__}: {error}")
             loggers.finish(logger, results, status)
             if interrupted:
-                say(f"go on with: python run.py resume={folder}")
+                say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
-                raise KeyboardInterrupt from error
+                raise Interrupted(signal.SIGINT) from error
             raise
     loggers.finish(logger, results, "ok")
     show_metrics(results)
@@ -84,16 +91,17 @@ def recorded(
 
 
 @contextmanager
-def _held(folder: Path, goes_on: bool) -> Iterator[None]:
+def _held(folder: Path, resumed: bool) -> Iterator[None]:
     """Keep the folder for this run, in the first process: the others of the same run come to the same folder."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
-    with runs.locked(folder):
-        if not goes_on and (folder / "environment.json").exists():
+    with runs.locked(folder, "resume" if resumed else "hydra.run.dir"):
+        if not resumed and (folder / "environment.json").exists():
             raise InputError(
                 f"hydra.run.dir: {folder} holds a run already; go on with it by resume={folder}, or choose another"
             )
+        sweep_up(folder)
         yield
 
 

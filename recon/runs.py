@@ -6,22 +6,34 @@ Nothing here imports torch, so that sweeps and `action=list` answer at once.
 from __future__ import annotations
 
 import fcntl
-import glob
+import fnmatch
 import hashlib
 import json
+import math
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recon.errors import InputError
-from recon.reading import Unreadable, read_json, read_yaml
+from recon.reading import Unreadable, read_bytes, read_json, read_yaml
 
 # Keys of the configuration that cannot change what a run computes.
-WITHOUT_EFFECT = ("data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "trainer.enable_progress_bar")
+WITHOUT_EFFECT = (
+    "data",
+    "logger",
+    "sweep",
+    "checkpoint",
+    "resume",
+    "runs",
+    "list",
+    "allow_network",
+    "trainer.enable_progress_bar",
+)
 
 
 class RunFolder:
@@ -48,16 +60,30 @@ class RunFolder:
             return {}
 
     @cached_property
+    def _results(self) -> dict[str, Any]:
+        return read_json(self.path / "metrics.json")
+
+    @cached_property
     def metrics(self) -> dict[str, float]:
-        """The final numbers, such as "test/psnr"; NaN and infinities among them."""
-        read = read_json(self.path / "metrics.json").items()
-        return {name: float(value) for name, value in read if isinstance(value, int | float) and "/" in name}
+        """The final numbers, such as "test/psnr"; NaN and infinities among them, and NaN for null."""
+        return {
+            name: math.nan if value is None else float(value)
+            for name, value in self._results.items()
+            if "/" in name and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
+        }
 
     @cached_property
     def convention(self) -> dict[str, str]:
         """How each metric is computed, by its name without the split."""
-        read = read_json(self.path / "metrics.json").get("convention")
+        read = self._results.get("convention")
         return {str(name): str(phrase) for name, phrase in read.items()} if isinstance(read, dict) else {}
+
+    @cached_property
+    def images(self) -> tuple[str, int] | None:
+        """The digest of the test images with their labels, and how many they are; None where it is not recorded."""
+        read = self._results.get("images")
+        digest, count = (read.get("digest"), read.get("count")) if isinstance(read, dict) else (None, None)
+        return (digest, count) if isinstance(digest, str) and digest and isinstance(count, int) else None
 
     @property
     def status(self) -> str:
@@ -69,8 +95,8 @@ class RunFolder:
     def epochs(self) -> int:
         """How many epochs have ended."""
         try:
-            return max(0, len((self.path / "metrics.csv").read_text().splitlines()) - 1)
-        except OSError:
+            return max(0, len(read_bytes(self.path / "metrics.csv").splitlines()) - 1)
+        except (OSError, Unreadable):
             return 0
 
     @property
@@ -102,25 +128,108 @@ def find(pattern: str) -> list[RunFolder]:
     """Find the run folders that a pattern names.
 
     Args:
-        pattern: a run folder, a folder above some, or a glob such as "outputs/**"; several joined by commas.
+        pattern: a run folder, a folder above some, or a glob such as "outputs/**"; several joined by commas. What is
+            there by that very name comes before what a glob or a comma would mean.
 
     Returns:
-        In order of their paths, each once.
+        In order of their paths, each once, whatever links lead to it.
 
     Raises:
-        InputError: nothing there is a run folder.
+        InputError: a part of the pattern names no run folder.
     """
     found: set[Path] = set()
-    for part in filter(None, pattern.split(",")):
-        for match in glob.glob(part.strip(), recursive=True) or []:
-            place = Path(match)
-            if (place / "environment.json").is_file():
-                found.add(place)
-            elif place.is_dir():
-                found |= {inner.parent for inner in place.rglob("environment.json")}
-    if not found:
-        raise InputError(f"runs: {pattern} holds no run folder; give a run folder, a sweep folder or a glob of some")
-    return [RunFolder(path) for path in sorted(found)]
+    for base, rest in named(pattern):
+        inside = {place for place, names in _walk(_globbed(base, rest)) if "environment.json" in names}
+        if not inside:
+            raise InputError(
+                f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, or a glob"
+            )
+        found |= inside
+    # Different parts may lead to one folder by different links.
+    once = {os.path.realpath(path): path for path in sorted(found, reverse=True)}
+    return [RunFolder(path) for path in sorted(once.values())]
+
+
+def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
+    """Split a pattern of `find` into its parts: of each the path that is there, and what follows it as a glob.
+
+    Raises:
+        InputError: the pattern is empty.
+    """
+    words = pattern.split(",")
+    parts = []
+    while words:
+        # A name may hold commas: the most words that name something together are one part.
+        joined = ((count, _located(",".join(words[:count]))) for count in range(len(words), 0, -1))
+        count, part = next((each for each in joined if each[1]), (1, (Path(words[0].strip()), ())))
+        if part and (count > 1 or words[0].strip()):
+            parts.append(part)
+        words = words[count:]
+    if not parts:
+        raise InputError("runs: it names no folder; give a run folder, a folder above some, or a glob")
+    return parts
+
+
+def _located(text: str) -> tuple[Path, tuple[str, ...]] | None:
+    """Find the longest path that is there at the start of a text; None where the rest is there by no glob either."""
+    for each in dict.fromkeys((text, text.strip())):
+        path = Path(os.path.expanduser(each))
+        base = next((base for base in (path, *path.parents) if os.path.lexists(base)), Path("."))
+        rest = path.parts[len(base.parts) :]
+        if each and (not rest or _globbed(base, rest)):
+            return base, rest
+    return None
+
+
+def _globbed(base: Path, components: Sequence[str]) -> list[Path]:
+    """Follow the components of a glob from a folder; "**" is any folders below, each once even where links loop."""
+    places = [base]
+    for component in components:
+        if component == "**":
+            places = [place for place, _ in _walk(places)]
+        elif set("*?[") & set(component):
+            wanted = re.compile(fnmatch.translate(component))
+            hidden = component.startswith(".")
+            names = ((place, name) for place in places for name in sorted(entry.name for entry in _entries(place)))
+            places = [place / name for place, name in names if wanted.match(name) and name.startswith(".") <= hidden]
+        else:
+            places = [place / component for place in places if os.path.lexists(place / component)]
+    return places
+
+
+def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, set[str]]]:
+    """Give each folder at and below some with the names in it, once: by a link only where there is no other way.
+
+    A link to a folder above is not followed, as it would leave what was asked for.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting, links = [root for root in roots if os.path.lexists(root)], list[Path]()
+    above = {parent for root in waiting for parent in Path(os.path.realpath(root)).parents}
+    while waiting or links:
+        place = waiting.pop() if waiting else links.pop()
+        try:
+            status = os.stat(place)
+        except (OSError, ValueError):
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        entries = _entries(place)
+        yield place, {entry.name for entry in entries}
+        for entry in entries:
+            if entry.is_symlink() and Path(os.path.realpath(entry.path)) not in above:
+                links.append(place / entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(place / entry.name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List a folder; nothing where it is none or may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (OSError, ValueError):
+        return []
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -156,25 +265,26 @@ def code_version() -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder while working in it; the lock goes with the process, however that ends.
+def locked(folder: Path, key: str = "hydra.run.dir") -> Iterator[None]:
+    """Hold a folder of a run or sweep while working in it; the lock goes with the process, however that ends.
+
+    Args:
+        folder: made if it is not there.
+        key: names the folder in the configuration, for messages.
 
     Raises:
-        InputError: another process is at work in it.
+        InputError: another process is at work in it, or it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path, patience = folder / "run.lock", time.monotonic() + 0.2
     while True:
-        with open(path, "w") as file:
+        with _opened(path, key) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if time.monotonic() < patience:  # someone may only have looked whether it is free
                     time.sleep(0.01)
                     continue
-                raise InputError(
-                    f"resume: {folder} is being worked on by another process; wait for it or end it"
-                ) from error
+                raise InputError(f"{key}: another process is at work in {folder}; wait for it or end it") from error
             # The process that had it may have taken the file away since it was opened.
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 continue
@@ -185,10 +295,21 @@ def locked(folder: Path) -> Iterator[None]:
             return
 
 
+def _opened(lock: Path, key: str) -> IO[str]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return open(lock, "w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{key}: {lock.parent} cannot be written to ({error.strerror}); choose another folder"
+        ) from error
+
+
 def is_alive(folder: Path) -> bool:
     """Is a process at work in this run folder?"""
     try:
-        with open(folder / "run.lock") as file:
+        # Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+        with open(os.open(folder / "run.lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

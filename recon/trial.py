@@ -42,13 +42,16 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
     node = model.get("net")
     if not isinstance(node, dict) or "_target_" not in node:
         raise InputError(f"model.net: {_not_a_net(node)}")
-    nodes = {key: value for key, value in model.items() if isinstance(value, dict) and "_target_" in value}
-    nets = {key: net for key, value in nodes.items() if (net := _on_meta(value, facts, f"model.{key}")) is not None}
-    for key, net in nets.items():
-        _require_memory(net, f"model.{key}")
-    if "net" not in nets:
-        return
-    net = nets["net"]
+    net, whole = _on_meta(node, facts, "model.net"), None
+    if net is not None:
+        _require_memory(net, "model.net")
+        _require_fit(net, kind, facts)
+        whole = _on_meta(model, facts, "model")
+    if whole is not None:
+        _require_memory(whole, "model")
+
+
+def _require_fit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> None:
     refusal, reason = None, None
     try:
         reason = _misfit(net, kind, facts)
@@ -172,17 +175,16 @@ def _not_a_net(node: Any) -> str:
 
 
 def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
-    """Build a net without memory; None for a net of one's own that cannot be built so."""
+    """Build a net or module without memory; None for one with a net of one's own that cannot be built so."""
+    own = not str(node.get("net", node)["_target_"]).startswith("recon.")
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            net = construct(node, key, facts)
-    except Exception as error:
-        if isinstance(error, InputError) and str(node["_target_"]).startswith("recon."):
-            raise
-        return None
-    if not isinstance(net, nn.Module):
-        raise InputError(f"{key}._target_: {node['_target_']} is no torch.nn.Module; choose one of recon.nets")
-    return net
+            made: nn.Module = construct(node, key, facts)
+    except Exception:
+        if own:
+            return None
+        raise
+    return made
 
 
 def _require_memory(net: nn.Module, key: str) -> None:

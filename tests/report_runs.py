@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import run
+from recon import report
 
 SHORT = (
     "trainer.limit_train_batches=3",
@@ -87,6 +88,16 @@ def copies(source: Path, target: Path, seeds: int, rates: int, shift: Callable[[
             mean = float(np.mean([float(row["psnr"]) for row in rows]))
             change_json(place / "metrics.json", lambda content, mean=mean: content.update({"test/psnr": mean}))
             yield place
+
+
+def page_of(what: str | list[Path], folder: Path, sweep: Path | None = None) -> str:
+    """Write a report into a folder and read it."""
+    return report.write(what, folder / "report.html", sweep).read_text()
+
+
+def text_of(what: str | list[Path], folder: Path, sweep: Path | None = None) -> str:
+    """Write a report into a folder and read its text."""
+    return Text(page_of(what, folder, sweep)).text
 
 
 class Text(HTMLParser):

@@ -10,15 +10,14 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "memory", "ranges", "reading", "config.check", "config.construct",
+    "errors", "streams", "memory", "ranges", "reading", "config.training", "config.check", "config.construct",
     "pair", "keyed", "losses", "metrics", "results", "nets", "degradations",
     "records", "runs", "report", "actions.report", "config.help", "console", "interrupt", "dashboards", "loggers",
-    "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
+    "data.store", "data.download", "data.pixels", "data.images", "data.find", "data.cache", "data.files",
+    "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
-    "modules.steps", "modules.base", "modules", "trial", "checkpoint", "config.recorded", "callbacks", "cost",
-    "run_folder", "build",
-    "actions.evaluate", "actions.train",
-    "actions", "sweep", "gallery",
+    "modules.steps", "modules.base", "modules", "trial", "checkpoint", "config.recorded", "callbacks", "progress",
+    "cost", "run_folder", "trainer", "build", "actions.evaluate", "actions.train", "actions", "sweep", "gallery",
 ]  # fmt: skip
 
 

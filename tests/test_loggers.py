@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -141,6 +142,31 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
     assert sorted(place.name.split("_")[0] for place in (media / "images" / "images").iterdir()) == [
         "confusion", "test", "validation", "validation",
     ]  # fmt: skip
+
+
+def test_variables_of_wandb_hold_unless_a_key_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = {
+        "MODE": "offline", "PROJECT": "its project", "NAME": "its name", "RUN_GROUP": "its group", "TAGS": "a,b",
+        "JOB_TYPE": "its type", "NOTES": "its notes", "ENTITY": "its", "RUN_ID": "fixed", "DIR": str(tmp_path / "its"),
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    (tmp_path / "its").mkdir()
+    config = {"action": "train"}
+
+    def logged(about: dashboards.About) -> Any:
+        dashboards.WandB(about).close({}, "ok")
+        (run,) = kind_of(records_of(tmp_path / "its"), "run")
+        shutil.rmtree(tmp_path / "its" / "wandb")
+        return run
+
+    run = logged(dashboards.About(tmp_path / "a", config, None, None, None, []))
+    assert (run.project, run.display_name, run.run_group) == ("its project", "its name", "its group")
+    assert (list(run.tags), run.job_type, run.notes, run.entity, run.run_id) == (
+        ["a", "b"], "its type", "its notes", "its", "fixed",
+    )  # fmt: skip
+    run = logged(dashboards.About(tmp_path / "b", config, "project", "group", "name", ["tag"]))
+    assert (run.project, run.display_name, run.run_group, list(run.tags)) == ("project", "name", "group", ["tag"])
 
 
 @pytest.mark.parametrize("model", ["classifier", "gan"])

@@ -14,6 +14,7 @@ from conftest import ROOT
 from recon import records
 from recon.checkpoint import AtomicCheckpointIO, load, load_weights
 from recon.errors import InputError
+from recon.runs import locked
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -62,6 +63,17 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) ->
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("place", ["a_file/run", "/proc/run", "{name}"])
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a_file").write_text("")
+    folder = tmp_path / place.replace("{name}", "n" * 300)
+    with pytest.raises(InputError, match=r"^hydra\.run\.dir: .* cannot be written to \(.*\); choose another folder$"):  # noqa: SIM117
+        with locked(folder):
+            pass
+    with pytest.raises(InputError, match=r"metrics\.json cannot be written \(.*\); choose another folder$"):
+        records.write_json(folder / "metrics.json", {})
+
+
 def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path) -> None:
     code = (
         "import sys, torch\n"
@@ -93,7 +105,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"state_dict": Hostile()}, "a.ckpt")
     (tmp_path / "b.ckpt").write_bytes(pickle.dumps(Hostile(), protocol=2))
     for name in ("a.ckpt", "b.ckpt"):
-        with pytest.raises(InputError, match="no readable checkpoint of tensors"):
+        with pytest.raises(InputError, match=r"(no readable checkpoint|holds more than tensors)"):
             load(Path(name))
     assert not (tmp_path / "owned").exists()
 

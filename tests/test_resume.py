@@ -4,15 +4,20 @@ import csv
 import errno
 import hashlib
 import json
+import pkgutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import ROOT, Compose, Typed
+from lightning.pytorch.callbacks import Timer
 
 from recon import interrupt, keyed
 from recon.actions.train import train
@@ -47,10 +52,13 @@ CASES = {
     "accumulation": ["model=autoencoder", "trainer.accumulate_grad_batches=2"],
     "validation within the epoch": ["model=autoencoder", "trainer.val_check_interval=2"],
     "validation every other epoch": ["model=autoencoder", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
+    "validation counted over epochs": [
+        "model=autoencoder", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=4",
+    ],
     "without validation": ["model=autoencoder", "trainer.limit_val_batches=0"],
     "steps": [*GAN, "trainer.max_epochs=100", "trainer.max_steps=15"],
     "early stopping": ["model=classifier", "early_stopping=1", "optimizer.lr=1e-7"],
-}
+}  # fmt: skip
 
 
 class Stop:
@@ -173,10 +181,29 @@ def test_a_run_without_a_checkpoint_starts_again(compose: Compose, stop: Stop, t
         train(config, tmp_path / "run", {})
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / "last.ckpt.tmp.12").write_bytes(b"half")
+    (tmp_path / "run" / "notes").mkdir()
+    own = [tmp_path / "run" / "notes" / "thesis.tmp.docx", tmp_path / "run" / "thesis.tmp.2024"]
+    for path in own:
+        path.write_text("mine")
     train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
     assert "there is no checkpoint yet; starting from the beginning" in capfd.readouterr().out
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
-    assert not list(tmp_path.rglob("*.tmp.*"))
+    assert sorted(tmp_path.rglob("*.tmp.*")) == own
+
+
+def test_what_a_kill_left_before_the_first_record_is_removed(compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml.tmp.12").write_text("half")
+    train(compose(*QUICK, "trainer.max_epochs=1", "model=autoencoder"), tmp_path, {})
+    assert not list(tmp_path.glob("*.tmp.*"))
+
+
+def test_ctrl_c_before_anything_is_saved_says_so_and_leaves_nothing(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recon.data.datamodule.DataModule.load", lambda _: signal.raise_signal(signal.SIGINT))
+    status, _, errors = typed("model=autoencoder", *QUICK)
+    assert (status, errors) == (130, "error: interrupted; nothing was saved yet\n")
+    assert not list(typed.tmp_path.glob("outputs/*"))
 
 
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose, tmp_path: Path) -> None:
@@ -188,17 +215,72 @@ def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose,
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def test_a_run_killed_in_its_test_only_tests_again(
-    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# All that ends a training. The learning rate of 0 makes early stopping certain, and a longer training another table.
+EARLY = ("trainer.max_epochs=9", "early_stopping=1", "optimizer.lr=0")
+ENDINGS = {
+    "epochs": [],
+    "early stopping": EARLY,
+    "early stopping within the epoch": [*EARLY, "trainer.val_check_interval=2"],
+    "early stopping that has to wait": [*EARLY, "+trainer.min_epochs=4"],
+    "steps": ["trainer.max_epochs=9", "trainer.max_steps=9"],
+    "steps at the end of an epoch": ["trainer.max_epochs=9", "trainer.max_steps=12"],
+    "time": ["trainer.max_epochs=9", "trainer.max_time=00:00:00:09"],
+}
+# What may be cut off once a training is about to end, in order.
+PHASES = (
+    "recon.modules.base.Module.on_validation_epoch_end",
+    "recon.callbacks.EpochTable.on_train_epoch_end",
+    "recon.callbacks.Checkpoints.on_train_end",
+    "recon.actions.train.load_weights",
+    "recon.actions.train.test",
+    "recon.run_folder._Record.metrics",
+)
+
+
+class Cut:
+    """Let Ctrl-C end the run at the n-th call of a function."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
+        self.calls: Counter[str] = Counter()
+        self.at: tuple[str, int] | None = None
+        for name in names:
+            monkeypatch.setattr(name, self._counted(name, pkgutil.resolve_name(name)))
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            self.calls[name] += 1
+            if self.at == (name, self.calls[name]):
+                raise Interrupted(signal.SIGINT)
+            return function(*arguments, **more)
+
+        return call
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_run_cut_off_when_its_training_had_ended_trains_no_further(
+    ending: str, compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = compose(*QUICK, "model=autoencoder")
-    train(config, tmp_path / "whole", {})
-    with monkeypatch.context() as patch:
-        patch.setattr("recon.actions.train.test", lambda *_: (_ for _ in ()).throw(Interrupted(signal.SIGTERM)))
+    config, whole, folder = compose(*QUICK, "model=autoencoder", *ENDINGS[ending]), tmp_path / "whole", tmp_path / "run"
+    clock, timed = SimpleNamespace(now=0.0), Timer.on_train_batch_end
+
+    def step(*arguments: Any) -> None:  # each takes a second
+        clock.now += 1
+        timed(*arguments)
+
+    monkeypatch.setattr(Timer, "on_train_batch_end", step)
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: clock.now))
+    cut = Cut(monkeypatch, PHASES)
+    train(config, whole, {})
+    validations = cut.calls[PHASES[0]]
+    for phase in PHASES:
+        # The last validation of the training, before that of the best weights; all else is met once more.
+        cut.calls.clear()
+        cut.at = (phase, validations - 1 if phase == PHASES[0] else 1)
         with pytest.raises(Interrupted):
-            train(config, tmp_path / "run", {})
-    train({**config, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+            train({**config, "resume": str(folder) if folder.exists() else None}, folder, {})
+        assert json.loads((folder / "environment.json").read_text())["status"] == "interrupted"
+    train({**config, "resume": str(folder)}, folder, {})
+    assert outcome(folder) == outcome(whole)
 
 
 def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
@@ -264,8 +346,10 @@ def test_two_processes_never_work_in_one_folder(stopped: tuple[dict[str, Any], P
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(InputError, match="is being worked on by another process"):
+        with pytest.raises(InputError, match="resume: another process is at work in"):
             train(config, folder, {})
+        with pytest.raises(InputError, match=r"hydra\.run\.dir: another process is at work in"):
+            train({**config, "resume": None}, folder, {})
         other.kill()
     train(config, folder, {})
 
@@ -281,7 +365,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr("recon.records.os.fsync", full)
-        with pytest.raises(InputError, match="the disk is full"):
+        with pytest.raises(InputError, match=f"the disk is full: .* resume the run with resume={folder}, "):
             train(config, folder, {})
     assert digest(load(folder / "checkpoints" / "last.ckpt")) == before
     train(config, folder, {})

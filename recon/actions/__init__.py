@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.errors import InputError
+from recon import interrupt
+from recon.errors import InputError, Interrupted
 from recon.memory import keep_freed_memory
+from recon.runs import RunFolder
+from recon.streams import printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,28 +33,32 @@ def act(config: DictConfig) -> None:
     if resolved["action"] in ("report", "list"):
         _only_read(resolved, folder)
         return
-    _quiet()
-    keep_freed_memory()
-    from recon import interrupt
-
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
+        _quiet()
+        keep_freed_memory()
         with interrupt.handled():
             _act(resolved, folder, about, overrides)
-    except InputError:
-        # Nothing was begun where nothing was written.
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    except BaseException as error:
+        remove_empty(folder)  # nothing was begun where nothing was written
+        if isinstance(error, Interrupted):
+            error.saved = RunFolder(folder).has_checkpoint
         raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the run folder that Hydra has made, and that of the day, where they are empty."""
+    for empty in (folder, folder.parent):
+        with suppress(OSError):  # it is not empty, or not there
+            if empty != Path.cwd():
+                empty.rmdir()
 
 
 def _only_read(config: dict[str, Any], folder: Path) -> None:
     """Carry out an action on runs that are there already: it needs no torch and leaves no run folder of its own."""
     from recon.actions.report import report, show
 
-    for empty in (folder, folder.parent):  # Hydra has made them
-        if empty.is_dir() and empty != Path.cwd() and not any(empty.iterdir()):
-            empty.rmdir()
+    remove_empty(folder)
     (report if config["action"] == "report" else show)(config)
 
 
@@ -78,7 +86,7 @@ def _quiet() -> None:
     import lightning.pytorch  # noqa: F401  its import sets the levels
 
     # A warning is for the person who started the run: without the line of code that gave it.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     # Lightning 2.6 calls a pytree class of torch 2.13 in a way that will go.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # The module logs at the end of every epoch too, however short.

@@ -13,6 +13,7 @@ from recon.config.check import Config
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
 from recon.run_folder import recorded
+from recon.trainer import check_lengths
 
 
 def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -30,6 +31,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     module, data, trainer, logger = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
     data.load()
+    check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, logger) as results:
         results |= test(trainer, module, data, folder)
         results.images = module.images

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recon import runs
+from recon.errors import InputError
 
 
 def report(config: Mapping[str, Any]) -> None:
@@ -17,26 +17,35 @@ def report(config: Mapping[str, Any]) -> None:
 
     from recon.report import write
 
-    target = place_for(str(config["runs"]))
-    with Console(stderr=True).status(f"report: reading {config['runs']}"):
-        write(str(config["runs"]), target)
+    pattern = _pattern(config)
+    target = place_for(pattern)
+    with Console(stderr=True).status("report: reading the runs"):
+        try:
+            write(pattern, target)
+        except OSError as error:
+            raise InputError(
+                f"runs: the report cannot be written to {target} ({error.strerror}); make that folder writable, or "
+                "copy the runs to one that is"
+            ) from error
     print(f"report: {target}", flush=True)
 
 
 def place_for(pattern: str) -> Path:
     """Choose where a report lies: `report.html` in the folder that all its runs lie in, or in the one run's own."""
-    fixed = re.split(r"[*?\[]", pattern)[0]
-    if "," not in pattern and fixed != pattern:  # a glob such as "outputs/**"
-        folder = Path(fixed) if fixed.endswith("/") else Path(fixed).parent
-    else:
-        folder = Path(os.path.commonpath([found.path for found in runs.find(pattern)]))
-        if "," not in pattern:
-            folder = Path(pattern)
-    return folder / "report.html"
+    parts = runs.named(pattern)
+    if len(parts) == 1:
+        return parts[0][0] / "report.html"
+    return Path(os.path.commonpath([found.path.absolute() for found in runs.find(pattern)])) / "report.html"
 
 
 def show(config: Mapping[str, Any]) -> None:
     """Print the runs that `runs` names as a table, filtered and sorted as `list` says."""
     from recon.report.listing import print_runs
 
-    print_runs(str(config["runs"]), **config["list"])
+    print_runs(_pattern(config), **config["list"])
+
+
+def _pattern(config: Mapping[str, Any]) -> str:
+    if isinstance(config["runs"], list | dict) or config["runs"] is None:
+        raise InputError("runs: give one text of folders or globs joined by commas, as in runs='outputs/a,outputs/b'")
+    return str(config["runs"])

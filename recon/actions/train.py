@@ -9,12 +9,14 @@ from lightning.pytorch import Trainer
 from recon import build, interrupt
 from recon.actions.evaluate import test
 from recon.callbacks import EpochTable
-from recon.checkpoint import best_or_last, latest, load_weights, sweep_up
+from recon.checkpoint import best_or_last, latest, load_weights
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
 from recon.run_folder import recorded
+from recon.runs import RunFolder
+from recon.trainer import check_lengths, told_by_lightning
 from recon.trial import require_batch
 
 
@@ -30,11 +32,15 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         The metrics of `metrics.json`.
     """
     module, data, trainer, logger = build.run(config, folder)
+    if config["init_from"] and not (config["resume"] and RunFolder(folder).has_checkpoint):
+        load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
+    data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
+    check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
-        checkpoint = beginning(module, config, folder)
-        with interrupt.deferred():
+        checkpoint = resumed_from(folder) if config["resume"] else None
+        with interrupt.deferred(), told_by_lightning(config["trainer"]):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         load_weights(module, best_or_last(folder))
         trainer.validate(module, datamodule=data, verbose=False)
@@ -45,17 +51,14 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     return results
 
 
-def beginning(module: Module, config: Config, folder: Path) -> Path | None:
-    """Put the weights into the module that training starts from, or tell the checkpoint that it goes on from."""
-    if config["resume"]:
-        sweep_up(folder)
-        if (checkpoint := latest(folder)) is not None:
-            say(f"resume: going on from {checkpoint}")
-            return checkpoint
+def resumed_from(folder: Path) -> Path | None:
+    """Say which checkpoint the training is resumed from; None where none was written yet."""
+    checkpoint = latest(folder)
+    if checkpoint is None:
         say("resume: there is no checkpoint yet; starting from the beginning")
-    if config["init_from"]:
-        load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
-    return None
+    else:
+        say(f"resume: going on from {checkpoint}")
+    return checkpoint
 
 
 def introduce(module: Module, data: DataModule, trainer: Trainer) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from recon.config.training import check_training
 from recon.errors import InputError
 
 Config = dict[str, Any]
@@ -20,6 +21,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "runs": str,
     "resume": str | None,
     "init_from": str | None,
+    "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(
@@ -55,9 +57,7 @@ _SLURM: dict[str, Any] = {
 _CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
 _LOGGER: dict[str, Any] = {
     "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
-    "project": str,
-    "group": str | None,
-    "name": str | None,
+    **dict.fromkeys(("project", "group", "name"), str | None),
     "tags": list[str],
 }
 
@@ -120,6 +120,7 @@ def check_config(config: Config) -> None:
     from lightning.pytorch import Trainer
 
     check_node(config, _TOP_LEVEL, "")
+    check_training(config)
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
     check_node(config["list"], _LIST, "list")

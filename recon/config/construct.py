@@ -1,7 +1,8 @@
 """The only place that instantiates classes from the configuration.
 
-A configuration may come from a stranger's run folder, so `_target_` names only classes of recon, torch.nn, torch.optim,
-torchmetrics and some of lightning, plus modules that the user trusts by the environment variable RECON_TRUST.
+A configuration may come from a stranger's run folder. So each key takes one kind of class, from the packages that hold
+this kind, plus modules that the user trusts by the environment variable RECON_TRUST; the class is looked up and its
+kind is checked before anything is constructed, for nested nodes too.
 """
 
 from __future__ import annotations
@@ -11,78 +12,157 @@ import importlib
 import inspect
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from recon.config.check import check_node, hints_of
 from recon.errors import InputError
 
-_ALLOWED = (
-    "recon.",
-    "torch.nn.",
-    "torch.optim.",
-    "torchmetrics.",
-    *(f"lightning.pytorch.{part}." for part in ("callbacks", "loggers", "strategies", "plugins")),
-)
+
+class Kind(NamedTuple):
+    """What a key may name.
+
+    Attributes:
+        base: the class that all classes of the kind are derived from.
+        packages: the modules and packages that hold them.
+        names: the only classes that may be named, or () for all.
+        is_partial: the configuration holds arguments only; the class is called later, with parameters to train.
+    """
+
+    base: str
+    packages: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    is_partial: bool = False
+
+
+# By the key of the configuration, or for nested nodes by the class that the parameter's annotation names.
+KINDS = {
+    "task": Kind("recon.data.sources.Task", ("recon.data",)),
+    "degradation": Kind("recon.degradations.base.Degradation", ("recon.degradations",)),
+    "augment": Kind("recon.data.augment.Augment", ("recon.data.augment",)),
+    "model": Kind("recon.modules.base.Module", ("recon.modules",)),
+    "model.net": Kind("torch.nn.Module", ("recon.nets",)),
+    "optimizer": Kind("torch.optim.Optimizer", ("torch.optim",), is_partial=True),
+    "scheduler": Kind("torch.optim.lr_scheduler.LRScheduler", ("torch.optim.lr_scheduler",), is_partial=True),
+    # Callbacks that neither write files nor call anything by name.
+    "trainer.callbacks": Kind(
+        "lightning.pytorch.callbacks.Callback",
+        ("lightning.pytorch.callbacks",),
+        ("DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor", "ModelSummary",
+         "RichModelSummary", "StochasticWeightAveraging", "Timer"),
+    ),
+}  # fmt: skip
+_SPECIAL = ("_target_", "_partial_")
 
 
 def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
     """Make what a node of the configuration describes.
 
     Args:
-        node: plain values; a dictionary with `_target_` becomes an instance, with `_partial_: true` a
-            `functools.partial`; whatever lies inside is made first.
-        key: the node's place in the configuration, for messages.
-        facts: what is known besides, passed by name where the target's signature asks for it.
+        node: plain values; a dictionary with `_target_` becomes an instance of the kind that `key` takes, or a
+            `functools.partial` of it where the kind is called later; nested nodes are of the kind that the annotation
+            of their parameter names.
+        key: the node's key in the configuration, one of `KINDS`.
+        facts: values derived from task and degradation, passed to every target that has a parameter of that name.
 
     Raises:
-        InputError: a target that is not allowed, a key that the target does not take or lacks, or whatever the
-            target itself finds wrong.
+        InputError: a target that is not allowed or of another kind, a key that the target does not take or lacks, or
+            whatever the target itself finds wrong.
     """
+    return _construct(node, key, KINDS[key], facts or {})
+
+
+def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any]) -> Any:
     if isinstance(node, list):
-        return [construct(item, f"{key}[{place}]", facts) for place, item in enumerate(node)]
+        return [_construct(item, f"{key}[{index}]", kind, facts) for index, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    special = {"_target_", "_partial_"}
-    arguments = {name: construct(value, f"{key}.{name}", facts) for name, value in node.items() if name not in special}
     if "_target_" not in node:
-        return arguments
-    target = find_class(node["_target_"], key)
-    parameters = inspect.signature(target).parameters
-    check_node(arguments, hints_of(target), key)
-    arguments = {name: fact for name, fact in (facts or {}).items() if name in parameters} | arguments
-    if node.get("_partial_"):
+        return {name: _construct(value, f"{key}.{name}", kind, facts) for name, value in node.items()}
+    if kind is None:
+        raise InputError(f"{key}: it takes no class; leave out its _target_ and give a plain value")
+    target = find_class(node["_target_"], key, kind)
+    if bool(node.get("_partial_", False)) != kind.is_partial:
+        raise InputError(f"{key}._partial_: it must be {str(kind.is_partial).lower()} here; correct it")
+    hints = hints_of(target)
+    given = {name: value for name, value in node.items() if name not in _SPECIAL}
+    arguments = {
+        name: _construct(value, f"{key}.{name}", _nested(hints.get(name)), facts) for name, value in given.items()
+    }
+    check_node(arguments, hints, key)
+    arguments = {name: fact for name, fact in facts.items() if name in hints} | arguments
+    if kind.is_partial:
         return functools.partial(target, **arguments)
+    parameters = inspect.signature(target).parameters
     lacking = [
         n for n, p in parameters.items()
-        if p.default is p.empty and n not in arguments and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if p.default is p.empty and n not in arguments and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]  # fmt: skip
     if lacking:
         raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
     try:
         return target(**arguments)
-    except (InputError, TypeError, ValueError) as error:
-        message = str(error)
+    except Exception as error:  # what a class raises for wrong values is its own: Lightning's is a bare Exception
+        message = str(error) or type(error).__name__
         if isinstance(error, InputError) and message.partition(":")[0] in parameters:
             raise InputError(f"{key}.{message}") from error
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
 
 
-def find_class(path: str, key: str) -> type:
-    """Import the class that a `_target_` names; raises InputError when it is not allowed or not there."""
-    trusted = tuple(f"{name.rstrip('.')}." for name in os.environ.get("RECON_TRUST", "").split(",") if name)
-    allowed = (*_ALLOWED, *trusted)
-    refusal = InputError(
-        f"{key}._target_: {path} is refused, as only classes of {', '.join(name.rstrip('.') for name in allowed)} may "
-        f"be named; set the environment variable RECON_TRUST=<module> if you trust it"
-    )
-    if not path.startswith(allowed):
-        raise refusal
-    module, _, name = path.rpartition(".")
+def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
+    """Import the class that a `_target_` names.
+
+    Args:
+        path: the value of `_target_`.
+        key: the node's key, for messages, and for the kind where none is given.
+        kind: what the key may name.
+
+    Raises:
+        InputError: the class is not allowed, does not exist or is of another kind.
+    """
+    kind = kind or KINDS[key]
+    base = _imported(kind.base)
+    trusted = [name.strip().rstrip(".") for name in os.environ.get("RECON_TRUST", "").split(",") if name.strip(" .")]
+    packages = (*kind.packages, *trusted)
+    choose = f"choose one of {key}=…" if "." not in key else f"name a class of {' or '.join(packages)}"
+    if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
+        raise InputError(f"{key}._target_: {str(path)[:80]!r} is no dotted name of a class; {choose}")
+    if any(part.startswith("_") for part in path.split(".")) or not _is_within(path, packages):
+        raise InputError(
+            f"{key}._target_: {path} is refused, as only classes of {', '.join(packages)} may be named here; {choose}, "
+            "or set the environment variable RECON_TRUST=<module> for one of your own that you trust"
+        )
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = _imported(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{key}._target_: there is no {path} ({error}); correct the name") from error
     # What a module merely imported, such as torch.nn.modules.module.torch.load, is not its own.
-    if not isinstance(found, type) or not f"{found.__module__}.".startswith(allowed):
-        raise refusal
+    if not isinstance(found, type) or not _is_within(f"{found.__module__}.{found.__name__}", packages):
+        raise InputError(f"{key}._target_: {path} is no class that {' or '.join(packages)} defines; {choose}")
+    if not issubclass(found, base):
+        own = f", or derive it from {kind.base}" if _is_within(path, tuple(trusted)) else ""
+        raise InputError(f"{key}._target_: {path} is no {base.__name__}; {choose}{own}")
+    if kind.names and found.__name__ not in kind.names and not _is_within(path, tuple(trusted)):
+        raise InputError(f"{key}._target_: {path} may not be named; choose {', '.join(kind.names)}")
     return found
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _is_within(path: str, packages: tuple[str, ...]) -> bool:
+    return path.startswith(tuple(f"{package}." for package in packages))
+
+
+def _nested(hint: Any) -> Kind | None:
+    """Return the kind of the classes that a parameter takes, by its annotation, such as Mapping[str, Degradation]."""
+    for part in (hint, *get_args(hint)):
+        for kind in KINDS.values():
+            if isinstance(part, type) and not kind.is_partial and f"{part.__module__}.{part.__qualname__}" in (
+                kind.base, kind.base.replace("torch.nn.", "torch.nn.modules.module.")
+            ):  # fmt: skip
+                return kind
+        if part is not hint and (nested := _nested(part)) is not None:
+            return nested
+    return None

@@ -36,13 +36,13 @@ def help_text(conf: Path) -> str:
 
 def _summary(path: Path) -> str:
     """The first comment of a file that is not for Hydra."""
-    comments = (line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
+    comments = (line[1:].strip() for line in path.read_text("utf-8").splitlines() if line.startswith("#"))
     return next((comment for comment in comments if not comment.startswith("@")), "")
 
 
 def _defaults(path: Path) -> dict[str, str]:
     """The group choices that stand as `- group: choice` in the defaults list."""
-    lines = (line.strip() for line in path.read_text().splitlines() if line.startswith("  - "))
+    lines = (line.strip() for line in path.read_text("utf-8").splitlines() if line.startswith("  - "))
     pairs = (line.removeprefix("- ").removeprefix("override ").split(": ", 1) for line in lines)
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
@@ -74,6 +74,6 @@ def _choices(conf: Path, group: str) -> list[str]:
 
 def _nearest_key(conf: Path, key: str) -> str:
     """Suggest what a key may have been meant to be, of all that the files have."""
-    known = {word for path in conf.rglob("*.yaml") for word in re.findall(r"^ *(\w+):", path.read_text(), re.M)}
+    known = {word for path in conf.rglob("*.yaml") for word in re.findall(r"^ *(\w+):", path.read_text("utf-8"), re.M)}
     nearest = difflib.get_close_matches(key, sorted(known), 1)
     return f"did you mean {nearest[0]}?" if nearest else "`python run.py --cfg job` shows all keys"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,21 @@ _REPLACEABLE = ("task", "degradation")
 _OF_THE_RUN = (
     "seed", "early_stopping", "task", "degradation", "augment", "optimizer", "scheduler", "model", "trainer",
 )  # fmt: skip
+# The nodes that every recorded configuration has.
+_NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
+          "sweep", "task", "trainer")  # fmt: skip
 # What may be said anew of a run that goes on, as it cannot change the result; a longer training is looked at further.
-_RESUMABLE = ("resume", "runs", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar")
+_RESUMABLE = (
+    "resume",
+    "allow_network",
+    "runs",
+    "data",
+    "logger",
+    "checkpoint",
+    "sweep",
+    "hydra",
+    "trainer.enable_progress_bar",
+)
 
 
 def with_words_of_the_run(arguments: list[str]) -> list[str]:
@@ -67,16 +81,66 @@ def _choices(folder: Path, given: dict[str, str]) -> list[str]:
 
 
 def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
-    """Read the configuration of a run folder; raises InputError where there is none."""
+    """Read the configuration of a run folder, which may be a stranger's: plain values, which nothing resolves again.
+
+    Args:
+        folder: the run folder.
+        key: the key of the command line that names it, for messages.
+
+    Raises:
+        InputError: there is none, it is damaged, or it asks for something to be filled in, such as a variable of the
+            environment.
+    """
     path = folder / "config.yaml"
     try:
-        return read_yaml(path)
+        config = read_yaml(path)
     except OSError as error:
         raise InputError(
             f"{key}: {folder} is no run folder, as it holds no readable config.yaml; give one below outputs/"
         ) from error
     except Unreadable as error:
         raise InputError(f"{key}: {path} is no configuration, as {error}; choose another run folder") from error
+    if (asked := next((text for text in _texts(config) if "${" in text), None)) is not None:
+        raise InputError(f"{key}: {path} asks for {asked[:80]}, which recon never records; choose another run folder")
+    lacking = [name for name in _NODES if not isinstance(config.get(name), dict)]
+    if lacking:
+        raise InputError(f"{key}: {path} lacks the settings of {lacking[0]}; choose another run folder")
+    return config
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every key and text of nested plain values."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def ask_about_network(recorded: Mapping[str, Any], overrides: Sequence[str], is_allowed: bool, key: str) -> None:
+    """Raise InputError where the data of a recorded run come from the network and nobody has said that they may.
+
+    Args:
+        recorded: the configuration of the run.
+        overrides: those of the command line; what they replace is not looked at.
+        is_allowed: `allow_network` of the command line.
+        key: the key of the command line that names the run.
+    """
+    typed = {override.split("=", 1)[0].lstrip("+") for override in overrides}
+    if is_allowed or "task" in typed:
+        return
+    for name, value in recorded["task"].items():
+        # Any scheme counts, also one that braces would assemble; `::` only joins shards.
+        address = next((text for text in _texts(value) if ":" in text.replace("::", " ")), None)
+        if address is not None and f"task.{name}" not in typed and name != "_target_":
+            raise InputError(
+                f"{key}: the data of this run are read from {address[:120]}; add allow_network=true if you trust this "
+                f"address, or give data of your own by task.{name}="
+            )
 
 
 def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -91,9 +155,10 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     if not config["run"]:
         raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
     recorded = read_config(Path(config["run"]))
+    ask_about_network(recorded, overrides, config["allow_network"], "run")
     here = {key: value for key, value in config.items() if key not in _OF_THE_RUN}
     merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
-    merged.trainer.precision = recorded["trainer"]["precision"]
+    merged.trainer.precision = recorded["trainer"].get("precision", merged.trainer.precision)
     parsed = OverridesParser.create().parse_overrides(overrides)
     for override in parsed:
         if override.key_or_group in _REPLACEABLE:
@@ -126,7 +191,9 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
 
     folder = Path(config["resume"])
     recorded = read_config(folder, "resume")
-    merged: Any = OmegaConf.create({**recorded, "resume": str(folder)})
+    ask_about_network(recorded, overrides, config["allow_network"], "resume")
+    merged: Any = OmegaConf.create({**config, **recorded, "resume": str(folder)})
+    merged.trainer = {**config["trainer"], **recorded["trainer"]}
     composed: Any = OmegaConf.create(config)
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group.replace("/", ".")

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from recon.data.augment import Augment
+from recon.data.find import expanded
 from recon.data.folder import Folder
 from recon.data.loader import PairLoader
 from recon.data.shards import ShardLoader, ShardSplit
@@ -54,12 +55,14 @@ class DataModule(LightningDataModule):
                     "set them to 0, or choose augment=flip|turns|none."
                 )
         self.task = task
-        self.root = root
+        self.root = expanded(str(root))
         self.degradation = degradation
         self.augment = augment
         self.seed = seed
         self.fixed_size = fixed_size
-        self.cache = cache
+        self.cache = None if cache is None else expanded(str(cache))
+        # Of a small split some ranks have no image: they take part without.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.splits: Splits | None = None
         self.degraded: Splits | None = None
 
@@ -72,24 +75,46 @@ class DataModule(LightningDataModule):
                 self.splits, self.degraded = self.task.load_pairs(self.root, self.degradation, self.cache)
             else:
                 self.splits = self.task.load(self.root, self.cache)
-            self._check_whole_images(self.splits)
+            self._check_images(self.splits)
         return self.splits
 
-    def _check_whole_images(self, splits: Splits) -> None:
-        """Raise InputError for an image that is evaluated whole and cannot be degraded, before training begins."""
-        if self._evaluation_crop is not None:
-            return
-        for store in (splits.validation, splits.test):
-            if not isinstance(store, ShardSplit):
-                for height, width in store.sizes.unique(dim=0).tolist():
-                    try:
-                        self.degradation.check_shape((store.channels, height, width))
-                    except InputError as error:
-                        raise InputError(f"degradation, on a whole image of {width}x{height}: {error}") from error
+    def require_images(self, devices: int) -> None:
+        """Raise InputError if there are too few training images for each of several devices to have one."""
+        count = len(self.load().train)
+        if count < devices:
+            raise InputError(
+                f"trainer.devices: {count} training images cannot be shared by {devices} devices: give at most {count} "
+                "devices, or add images."
+            )
+
+    def _check_images(self, splits: Splits) -> None:
+        """Raise InputError for an image that is evaluated and cannot be cut or degraded, before any work begins."""
+        crop, stores = self._evaluation_crop, (splits.test,) if self.task.tested_only else splits[1:]
+        for store in stores:
+            if isinstance(store, ShardSplit):
+                self._check_shape(self.task.shape)
+                continue
+            smallest = int(store.sizes.min())
+            if crop is not None and smallest < crop:
+                raise InputError(
+                    f"task.crop={crop} is larger than an image to evaluate, of which a side has {smallest} pixels, and "
+                    "this net takes no other size: take such images away."
+                )
+            sizes = [[crop, crop]] if crop is not None else store.sizes.unique(dim=0).tolist()
+            for height, width in sizes:
+                self._check_shape((store.channels, height, width))
+
+    def _check_shape(self, shape: tuple[int, int, int]) -> None:
+        try:
+            self.degradation.check_shape(shape)
+        except InputError as error:
+            what = "a whole image" if self._evaluation_crop is None else "a crop"
+            raise InputError(f"degradation, on {what} of {shape[2]}x{shape[1]}: {error}") from error
 
     def train_dataloader(self) -> PairLoader | ShardLoader:
         """Augmented, freshly degraded batches in a new order each epoch."""
-        return self._loader("train", crop=self.task.crop, augment=self.augment, seed=self.seed)
+        repeat = bool(getattr(self.trainer, "overfit_batches", 0))
+        return self._loader("train", crop=self.task.crop, augment=self.augment, seed=self.seed, repeat=repeat)
 
     def val_dataloader(self) -> PairLoader | ShardLoader:
         """Every validation image once, always the same."""

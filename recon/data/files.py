@@ -1,14 +1,14 @@
 """The image files that a folder or a glob names, and the store of their pixels."""
 
-import glob
 import hashlib
 import json
+import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -17,7 +17,9 @@ import PIL
 import torch
 
 from recon.data.cache import Write, in_memory, mapped
+from recon.data.find import Found, expanded, find
 from recon.data.images import BadImage, Header, in_threads, pixel_limit, read_header, read_image
+from recon.data.pixels import READING
 from recon.data.store import ImageStore
 from recon.errors import InputError
 
@@ -43,11 +45,11 @@ class ImageFiles:
     on_bad_image: Literal["raise", "skip"] = "raise"
     remedy: str = "replace or remove it, or set task.on_bad_image=skip"
 
-    SUFFIXES: ClassVar = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+    SUFFIXES: ClassVar = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp"}
 
     @cached_property
     def headers(self) -> list[Header]:
-        """Read the headers of all images, in an order that does not hang on the file system.
+        """Read the headers of all images, in an order that does not depend on the file system.
 
         Raises:
             InputError: there is no image, or a bad one.
@@ -65,7 +67,7 @@ class ImageFiles:
 
     def name(self, path: Path) -> str:
         """Call an image what it is called below the folder, without its suffix."""
-        return path.relative_to(self._base).with_suffix("").as_posix()
+        return _visible(path.relative_to(self._found.base).with_suffix("").as_posix())
 
     def by_name(self) -> dict[str, Header]:
         """Give the headers by name; raises InputError when two images share one."""
@@ -105,10 +107,11 @@ class ImageFiles:
             with pixel_limit(self.max_pixels):
                 return [done is True for done in self._each(decode, range(len(headers)), title)]
 
+        check = None
         if cache is None:
             buffer, good = in_memory(lengths, fill)
         else:
-            buffer, good = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
+            buffer, good, check = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
         self._warn([header.path for header, is_good in zip(headers, good, strict=True) if not is_good], len(headers))
         if not good.any():
             raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
@@ -117,51 +120,52 @@ class ImageFiles:
         # Objects, as repeats of an image then share its name.
         names = np.array([self.name(header.path) for header in headers], object)
         offset = torch.from_numpy(lengths.cumsum() - lengths)
-        whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names)
+        whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names, check)
         return whole if good.all() else whole.subset(torch.from_numpy(good).nonzero().squeeze(1))
 
     @cached_property
-    def _folder(self) -> Path:
-        return Path(self.pattern).expanduser()
-
-    @cached_property
-    def _base(self) -> Path:
-        """The folder, or what of a glob's folders is told without wildcards."""
-        if self._folder.is_dir():
-            return self._folder
-        return Path(*takewhile(lambda part: not set(part) & set("*?["), self._folder.parts[:-1]))
+    def _found(self) -> Found:
+        """Find the files, and say what is left out of what was found."""
+        found = find(self.key, self.pattern, self.SUFFIXES)
+        if found.repeats:
+            warnings.warn(
+                f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders, as each "
+                f"counts once whatever links lead to it: {_some(found.repeats)}",
+                stacklevel=2,
+            )
+        if found.ignored:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common())
+            warnings.warn(f"{self.key}={self.pattern}: ignored files that are no images by name: {kinds}", stacklevel=2)
+        return found
 
     def _find(self) -> list[tuple[Path, str]]:
         """List (file, class folder) by name."""
-        folder = self._folder
-        # Like the shell's, Python's glob leaves out hidden files: the `._name.jpg` of macOS, `.ipynb_checkpoints`.
-        names = f"{glob.escape(str(folder))}/**" if folder.is_dir() else str(folder)
-        places = map(Path, glob.iglob(names, recursive=True))
-        paths = sorted({path for path in places if path.suffix.lower() in self.SUFFIXES and path.is_file()})
+        base, paths = self._found.base, self._found.files
         if not paths:
             raise InputError(
                 f"{self.key}={self.pattern} matches no image: give a folder or a glob of "
                 f"{', '.join(sorted(self.SUFFIXES))} files."
             )
-        if not folder.is_dir():
+        if not os.path.isdir(expanded(self.pattern)):
             return [(path, "") for path in paths]
-        flat = [path.parent == folder for path in paths]
+        flat = [path.parent == base for path in paths]
         if any(flat) and not all(flat):
             raise InputError(
                 f"{self.key}={self.pattern} has images both beside and inside its folders: move them all into class "
-                f"folders or all out of them, or give a glob such as {folder}/*.png."
+                f"folders or all out of them, or give a glob such as {base}/*.png."
             )
-        return [(path, "" if flat[0] else path.relative_to(folder).parts[0]) for path in paths]
+        return [(path, "" if flat[0] else _visible(path.relative_to(base).parts[0])) for path in paths]
 
     def _place(self, channels: int) -> str:
         """Name what a mapped store is of: these files, read in this way."""
-        what = [str(self._folder.absolute()), channels, self.on_bad_image]
-        readable = re.sub(r"[^\w.]", "_", self._base.absolute().name)[:40]
+        what = [str(expanded(self.pattern).absolute()), channels, self.on_bad_image]
+        readable = re.sub(r"[^\w.]", "_", self._found.base.absolute().name)[:40]
         return f"{readable}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]}"
 
     def _content(self, headers: Sequence[Header]) -> bytes:
         """Hash what decides the pixels of a mapped store: the files, as far as can be told without reading them."""
-        digest = hashlib.sha256(f"{PIL.__version__}\n".encode())  # which decides how a JPEG is decoded
+        # How a JPEG is decoded, and which values `recon.data.pixels` takes for what.
+        digest = hashlib.sha256(f"{PIL.__version__} {READING}\n".encode())
         for header in headers:
             try:
                 about = header.path.stat()
@@ -190,8 +194,17 @@ class ImageFiles:
     def _warn(bad: Sequence[Path], total: int) -> None:
         """Say which of all images are left out."""
         if bad:
-            names = ", ".join(path.name for path in bad[:5]) + (", ..." if len(bad) > 5 else "")
+            names = _some([path.name for path in bad])
             warnings.warn(f"left out {len(bad)} of {total} images that cannot be used: {names}", stacklevel=3)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _visible(name: str) -> str:
+    """Spell a name in one of the ways that look alike: macOS splits "ö" into two characters, others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _read(header: Header, channels: int) -> np.ndarray:

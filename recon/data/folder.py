@@ -1,6 +1,7 @@
 """The task of the user's own images, in a folder."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -8,8 +9,9 @@ from typing import Literal
 import torch
 
 from recon.data.files import ImageFiles
+from recon.data.find import identity
 from recon.data.images import Header
-from recon.data.sources import Splits, Task, cut, repeat_train, require_fraction, require_positive
+from recon.data.sources import Splits, Task, cut, repeat_train, require_crops, require_fraction, require_positive
 from recon.data.store import ImageStore
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
@@ -17,12 +19,12 @@ from recon.errors import InputError
 
 @dataclass(kw_only=True)
 class Folder(Task):
-    """The user's own images: PNG, JPEG, BMP, TIFF or WebP; grey or colour; 8 or 16 bit; of any sizes.
+    """The user's own images: PNG, JPEG, BMP, TIFF or WebP; grey or colour; of 1 to 16 bits; of any sizes.
 
     A folder of images has no labels; in a folder of folders, each folder is a class, numbered by sorted name; a glob
-    has no labels. Images are turned as EXIF says, and alpha is dropped; they stay grey if all of them are grey. Of
-    16-bit values v, grey ones become round(v/257); of colour ones Pillow gives the high byte. Of several frames the
-    first is taken.
+    has no labels. Each file counts once, whatever links lead to it. Images are turned as EXIF or XMP says, and alpha is
+    dropped; they stay grey if all of them are grey. Values are read as `recon.data.pixels.to_array` says. Of several
+    frames the first is taken.
 
     Attributes:
         path: a folder or a glob (`**` for any depth) of the images to train on.
@@ -33,12 +35,16 @@ class Folder(Task):
         max_pixels: larger images are bad ones, as a small file may unpack to fill the memory.
     """
 
-    path: str
-    test: str | None
-    test_fraction: float
-    crops_per_image: int
-    on_bad_image: Literal["raise", "skip"]
-    max_pixels: int
+    path: str = field(kw_only=False)
+    batch_size: int = 16
+    epochs: int = 20
+    validation: int | float = 0.1
+    crop: int | None = None
+    test: str | None = None
+    test_fraction: float = 0.1
+    crops_per_image: int = 1
+    on_bad_image: Literal["raise", "skip"] = "raise"
+    max_pixels: int = 89_478_485
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,9 +56,10 @@ class Folder(Task):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for, from the files' headers."""
-        train, test = self._headers
+        train = self._headers[0]
         if self.crop is not None:
-            for header in [*train, *test]:
+            # Images of `test` are whole, except for nets of one size, which `DataModule` knows.
+            for header in [] if self.tested_only else train:
                 if min(header.height, header.width) < self.crop:
                     raise InputError(
                         f"{header.path} has only {header.width}x{header.height} pixels, fewer than "
@@ -60,12 +67,19 @@ class Folder(Task):
                     )
             return self._channels, self.crop, self.crop
         sizes = {(header.height, header.width) for header in train}
-        if len(sizes) > 1:
-            raise InputError(
-                f"the images of task.path={self.path} have {len(sizes)} different sizes: "
-                f"set task.crop to train on crops, to {min(map(min, sizes))} at most."
-            )
-        return self._channels, *sizes.pop()
+        if len(sizes) == 1:
+            return self._channels, *sizes.pop()
+        if self.tested_only:
+            return self._smallest
+        raise InputError(
+            f"the images of task.path={self.path} have {len(sizes)} different sizes: "
+            f"set task.crop to train on crops, to {min(map(min, sizes))} at most."
+        )
+
+    @property
+    def possible_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the shape of crops and, where nothing is trained on them, that of a whole image to test."""
+        return (self.shape, self._smallest) if self.tested_only else (self.shape,)
 
     @property
     def num_classes(self) -> int:
@@ -84,13 +98,35 @@ class Folder(Task):
         """
         _ = self.shape  # refuses sizes that do not fit
         headers, test_headers = self._headers
+        repeats = 1 if self.crop is None or self.tested_only else self.crops_per_image
+        require_crops(self, len(headers), repeats)
         train = self._images.store(headers, self._channels, self._categories, cache)
         if self._test_images is not None:
             test = self._test_images.store(test_headers, self._channels, self._categories, cache)
         else:
-            rest, kept = cut(len(train), max(1, round(self.test_fraction * len(train))), "test")
-            train, test = train.subset(rest), train.subset(kept)
-        return repeat_train(self.split(train, test), 1 if self.crop is None else self.crops_per_image)
+            kept = max(1, round(self.test_fraction * len(train)))
+            if kept > len(train) - 2:
+                raise InputError(
+                    f"task.test_fraction={self.test_fraction} would keep {kept} of {len(train)} images for the test "
+                    "and leave fewer than 2 to train and validate on: choose less, or add images."
+                )
+            rest, tested = cut(len(train), kept, "test")
+            train, test = train.subset(rest), train.subset(tested)
+        splits = self.split(train, test)
+        self._warn_of_classes(splits.train)
+        return repeat_train(splits, repeats)
+
+    def _warn_of_classes(self, train: ImageStore) -> None:
+        """Say which classes have no image to train on."""
+        known = set(train.label.tolist())
+        lacking = [name for number, name in enumerate(self._categories) if number not in known]
+        if lacking:
+            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            warnings.warn(
+                f"task.path={self.path}: {len(lacking)} of {len(self._categories)} classes have no image to train on, "
+                f"as theirs were all drawn for validation or the test: {some}",
+                stacklevel=2,
+            )
 
     def load_pairs(self, root: Path, degradation: FromFiles, cache: Path | None = None) -> tuple[Splits, Splits]:
         """Decode the images and the degraded ones that the user has of them.
@@ -148,15 +184,18 @@ class Folder(Task):
         """Scan the headers of the images of `path` and of `test` (none where it is not set)."""
         train = self._images.headers
         test = [] if self._test_images is None else self._test_images.headers
-        if not test and len(train) < 3:
+        least = 3 if self._test_images is None else 2
+        if len(train) < least:
             raise InputError(
-                f"task.path={self.path} has {len(train)} usable images, too few to train, validate and test: "
-                "add images (at least 3)."
+                f"task.path={self.path} has {len(train)} usable images, too few to "
+                f"{'train, validate and test' if least == 3 else 'train and validate'}: give a folder or a glob of at "
+                f"least {least}."
             )
-        shared = {header.path.resolve() for header in train} & {header.path.resolve() for header in test}
+        tested = {identity(header.path) for header in test}
+        shared = [header.path for header in train if identity(header.path) in tested]
         if shared:
             raise InputError(
-                f"{min(shared)} is in both task.path and task.test: test images must not be trained on, "
+                f"{shared[0]} is in both task.path and task.test: test images must not be trained on, "
                 "so give two places without a common file."
             )
         strangers = {header.category for header in test} - {header.category for header in train}
@@ -166,6 +205,12 @@ class Folder(Task):
                 f"{', '.join(sorted({header.category for header in train})[:5])}, ..."
             )
         return train, test
+
+    @property
+    def _smallest(self) -> tuple[int, int, int]:
+        """The shape of the smallest image to test, which is tested whole."""
+        train, test = self._headers
+        return self._channels, *min((header.height, header.width) for header in test or train)
 
     @property
     def _channels(self) -> int:
@@ -178,7 +223,7 @@ class Folder(Task):
 
 def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
     """Raise InputError unless a degraded image is another file than its clean one, and so many times smaller."""
-    if degraded.path.resolve() == clean.path.resolve():
+    if identity(degraded.path) == identity(clean.path):
         raise InputError(f"degradation: {clean.path} is both the clean and the degraded image: give another folder.")
     if (degraded.height, degraded.width) != (clean.height // scale, clean.width // scale):
         raise InputError(

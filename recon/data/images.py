@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.progress import Progress
 
+from recon.data.pixels import Unusable, channels_of, opened, size_of, to_array
 from recon.errors import InputError
 
 T = TypeVar("T")
@@ -39,24 +40,6 @@ class Header(NamedTuple):
     width: int
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; whatever goes wrong until it is closed becomes `BadImage`."""
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("F", "I"):
-                raise BadImage(path, "32 bits per value; 8 or 16 are read")
-            yield image
-    except BadImage:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise BadImage(path, f"more pixels than task.max_pixels={Image.MAX_IMAGE_PIXELS}") from error
-    except UnidentifiedImageError as error:
-        raise BadImage(path, "empty" if path.stat().st_size == 0 else "not in a format that can be read") from error
-    except Exception as error:  # Pillow's decoders raise many kinds on broken files: OSError, SyntaxError, struct.error
-        raise BadImage(path, f"{error}" or type(error).__name__) from error
-
-
 def read_header(path: Path, category: str) -> Header:
     """Read what can be known of an image without decoding it.
 
@@ -65,54 +48,36 @@ def read_header(path: Path, category: str) -> Header:
         category: the class folder of the image, "" for none; it is only passed on.
 
     Returns:
-        The size after turning as EXIF says; 1 channel for grey, 3 for colour.
+        The size after turning as EXIF or XMP says; 1 channel for grey, 3 for colour.
 
     Raises:
         BadImage: the file is missing, empty, too large or no image.
     """
-    with _open(path) as image:
-        width, height = image.size
-        # A PNG may keep its EXIF after its pixels, and Pillow would decode all of them to look for it there.
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        if image.format == "TIFF":  # for which some versions of Pillow tell the size after turning, others before
-            width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
-        if exif.get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
-            width, height = height, width
-        return Header(path, category, channels_of(image), height, width)
+    with _opened(path) as image:
+        return Header(path, category, channels_of(image), *size_of(image))
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
-    """Read an image file, turned as EXIF says and without alpha.
+    """Read an image file as `recon.data.pixels.to_array` does: (C,H,W) uint8.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF or WebP; of 16-bit grey values v, round(v/257) is taken.
+        path: PNG, JPEG, BMP, TIFF or WebP.
         channels: 1 for grey (ITU-R 601-2 luma of colour), 3 for RGB.
-
-    Returns:
-        (C,H,W) uint8.
 
     Raises:
         BadImage: the file is missing, empty, truncated, too large or no image.
     """
-    with _open(path) as file:
-        return to_array(file, channels)
+    with _opened(path) as image:
+        return to_array(image, channels)
 
 
-def channels_of(image: Image.Image) -> int:
-    """Return 1 for a grey image, 3 for one in colour."""
-    return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16") else 3
-
-
-def to_array(file: Image.Image, channels: int) -> np.ndarray:
-    """Decode an open image as `read_image` does: (C,H,W) uint8."""
-    image = ImageOps.exif_transpose(file)
-    if image.mode.startswith("I;16"):
-        # 257 is odd, so that no v/257 lies half-way and integers round exactly.
-        grey = ((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8)
-        pixels = np.repeat(grey[..., None], channels, axis=2)
-    else:
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, -1)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with opened(path) as image:
+            yield image
+    except Unusable as error:
+        raise BadImage(path, str(error)) from error
 
 
 @contextmanager

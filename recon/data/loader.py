@@ -1,7 +1,6 @@
 """From indices to batches of pairs: gather, augment, make float and degrade whole batches on the device."""
 
-from collections.abc import Callable, Iterator
-from copy import copy
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 import torch
@@ -61,6 +60,38 @@ def make_pair(
     return Pair(image, clean, mask, label, index, severity)
 
 
+def windows(whole: Sequence[Pair], keys: Tensor, largest: int, scale: int) -> Pair:
+    """Cut the pairs of single images to windows of one size.
+
+    They are degraded before they are cut, as in the evaluation: a mask for whole images would not fit a window.
+
+    Args:
+        whole: B pairs of one image each.
+        keys: (B,) int64 of these images, which draw the places of the windows.
+        largest: of the windows' side; it is that of the smallest image where that is smaller.
+        scale: how many times smaller the degraded images are.
+    """
+    sizes = torch.tensor([pair.degraded.shape[2:] for pair in whole])
+    side = max(1, min(largest // scale, int(sizes.min())))
+    room = (sizes - side + 1).to(keys.device)
+    top = keyed.integers(keyed.fold(keys, "top"), room[:, 0]).tolist()
+    left = keyed.integers(keyed.fold(keys, "left"), room[:, 1]).tolist()
+
+    def cut(images: Tensor, row: int, column: int, times: int) -> Tensor:
+        height, width = (slice(start * times, (start + side) * times) for start in (row, column))
+        return images[:, :, height, width]
+
+    parts = [
+        pair._replace(
+            degraded=cut(pair.degraded, row, column, 1),
+            clean=cut(pair.clean, row, column, scale),
+            mask=cut(pair.mask, row, column, scale),
+        )
+        for pair, row, column in zip(whole, top, left, strict=True)
+    ]
+    return Pair(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+
 class PairLoader:
     """Iterate over the batches of one split, as pairs on a device.
 
@@ -81,6 +112,7 @@ class PairLoader:
         device: where the pairs are made; None for that of the store. Of a store elsewhere, as a mapped one, each batch
             travels as bytes.
         degraded: the degraded images of the same samples where they are files, smaller by `degradation.scale`.
+        repeat: give the batches of epoch 0 in every epoch, for overfitting on a few.
 
     Attributes:
         start: the batch that the next iteration begins with, in training; the one after it begins with the first again.
@@ -99,6 +131,7 @@ class PairLoader:
         world_size: int = 1,
         device: torch.device | None = None,
         degraded: ImageStore | None = None,
+        repeat: bool = False,
     ) -> None:
         self.store = store
         self.split = split
@@ -110,6 +143,7 @@ class PairLoader:
         self.world_size = world_size
         self.device = store.device if device is None else device
         self.degraded = degraded
+        self.repeat = repeat
         self.start = 0
         self.training = split == "train"
         # A set smaller than one batch still trains, on what it has.
@@ -120,7 +154,7 @@ class PairLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and draws the next iteration of a training split gives."""
-        self.epoch = epoch
+        self.epoch = 0 if self.repeat else epoch
 
     def __len__(self) -> int:
         """The number of batches that this rank gives."""
@@ -140,8 +174,7 @@ class PairLoader:
     def pair(self, index: Tensor) -> Pair:
         """Make the pair of some samples: `index` (B,) int64; whole images must share one size."""
         index = index.to(self.store.device)
-        seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
-        keys = keyed.keys(seed, self.split, epoch, index)
+        keys = self.keys(index)
         pixels, degraded = self._pixels(index, keys)
         pixels, label, index, keys = (x.to(self.device) for x in (pixels, self.store.label[index], index, keys))
         if degraded is not None:
@@ -158,10 +191,12 @@ class PairLoader:
         """Make the pair of some samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
         if self.crop is not None or (self.store.uniform and max(self.store.sizes[0]) <= largest):
             return self.pair(index)
-        side = min(largest, int(self.store.sizes[index].min()))
-        cut = copy(self)
-        cut.crop = side
-        return cut.pair(index)
+        return windows([self.pair(one) for one in index.split(1)], self.keys(index), largest, self.degradation.scale)
+
+    def keys(self, index: Tensor) -> Tensor:
+        """Make the keys (B,) of samples by their indices (B,)."""
+        seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
+        return keyed.keys(seed, self.split, epoch, index)
 
     def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
         """Gather whole images or keyed crops: (B,C,H,W) uint8, and the same places of the degraded images, if any."""

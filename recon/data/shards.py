@@ -12,7 +12,7 @@ import tarfile
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import count as counted
@@ -24,19 +24,21 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from recon import keyed
-from recon.data.images import channels_of, in_threads, pixel_limit, to_array
-from recon.data.loader import EVALUATION_ELEMENTS, make_pair
+from recon.data.find import Identity, expanded, identity
+from recon.data.images import in_threads, pixel_limit
+from recon.data.loader import EVALUATION_ELEMENTS, make_pair, windows
+from recon.data.pixels import Unusable, channels_of, opened, to_array
 from recon.data.sources import Splits, Task, require_fraction, require_positive
 from recon.degradations.base import Degradation
 from recon.errors import InputError
 from recon.pair import Pair
 
 _PARTS = ("train", "validation", "test")
+_MOST_WORKERS = 256
 _WHOLE = 8  # large images that are in memory before they are cropped
 
 
@@ -45,7 +47,7 @@ class WebDataset(Task):
     """Images in tar shards, as the `webdataset` library writes and reads them (https://github.com/webdataset/webdataset).
 
     A sample is a run of files that share a name up to its first dot, such as `0042.jpg` and `0042.cls`. Its name must
-    be its own in the whole set, as the split, the crops and the damage hang on the name alone: not on the shard, nor
+    be its own in the whole set, as the split, the crops and the damage depend on the name alone: not on the shard, nor
     on the place in it. Shards lie on a disk or behind http(s); what else the library opens is refused, above all its
     `pipe:`, which would run a stranger's shell commands.
 
@@ -90,13 +92,16 @@ class WebDataset(Task):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise InputError(f"task.{name}={value} is not possible: give a whole number of at least 0.")
+        if self.workers > _MOST_WORKERS:
+            raise InputError(f"task.workers={self.workers} is not possible: give at most {_MOST_WORKERS} processes.")
         if self.channels not in (None, 1, 3):
             raise InputError(f"task.channels={self.channels} is not possible: give 1, 3 or null.")
         if self.on_bad_image not in ("raise", "skip"):
             raise InputError(f"task.on_bad_image={self.on_bad_image} is unknown: choose raise or skip.")
         if self.num_classes and not self.label:
             raise InputError(f"task.label={self.label} tells no class: give the ending of the files that do, as cls.")
-        shared = set(self._shards) & set(self._test_shards)
+        files = {_identity(shard) for shard in self._test_shards}
+        shared = [shard for shard in self._shards if _identity(shard) in files]
         if shared:
             raise InputError(
                 f"{min(shared)} is in both task.path and task.test: test images must not be trained on, "
@@ -128,14 +133,20 @@ class WebDataset(Task):
         ]
         for name, part in zip(_PARTS, parts, strict=True):
             if not len(part):
-                setting = {"train": "path", "validation": "validation"}.get(
-                    name, "test_fraction" if self.test is None else "test"
-                )
+                setting = self._blamed(name)
                 raise InputError(
                     f"task.{setting}={getattr(self, setting)} leaves no sample for {name} of the "
                     f"{sum(len(one.index) for one in listed)} that there are: add samples or change the fractions."
                 )
         return Splits(*parts)  # type: ignore[arg-type]  # streams in the place of stores: `DataModule` knows both
+
+    def _blamed(self, part: str) -> str:
+        """Name the setting by which a part has no sample."""
+        if part == "test":
+            return "test_fraction" if self.test is None else "test"
+        if part == "validation":
+            return "validation"
+        return "test_fraction" if self.test is None and self.test_fraction > self.validation else "validation"
 
     @cached_property
     def _shards(self) -> list[str]:
@@ -152,7 +163,7 @@ class WebDataset(Task):
         for shard in self._shards:
             with closing(contents.read(shard)) as samples, pixel_limit(self.max_pixels):
                 for sample in samples:
-                    if (image := contents.decode(sample)) is not None:
+                    if (image := contents.decode(sample, self.crop)) is not None:
                         return image.shape
         raise InputError(f"task.path={self.path} has no usable image that ends in {self.image}: set task.image.")
 
@@ -169,7 +180,6 @@ class WebDataset(Task):
             channels=channels,
             all_grey=self.channels is None and channels == 1,
             size=None if size is None else tuple(size),
-            crop=self.crop,
             max_pixels=self.max_pixels,
             skip=self.on_bad_image == "skip",
         )
@@ -240,7 +250,7 @@ def _refuse_repeats(listed: Sequence[_Listing]) -> None:
         one, other = (listed[shard[order[again[0] + step]]].shard for step in (0, 1))
         raise InputError(
             f"{one} and {other} hold samples of one name, {len(again)} in the whole set: write the shards with names "
-            "that are unique, as the damage hangs on them."
+            "that are unique, as the damage depends on them."
             if one != other
             else f"{one} holds several samples of one name: write it again with names that are unique."
         )
@@ -268,12 +278,17 @@ def _expand(key: str, pattern: str) -> list[str]:
                 "give local paths or http(s) URLs."
             )
         shards += [one] if scheme else _local(key, one)
-    return list(dict.fromkeys(shards))
+    return list({_identity(shard): shard for shard in reversed(shards)}.values())[::-1]
+
+
+def _identity(shard: str) -> Identity:
+    """Tell a shard from all others, whatever links lead to it."""
+    return (shard,) if urlparse(shard).scheme else identity(Path(shard))
 
 
 def _local(key: str, pattern: str) -> list[str]:
     """List the files that a path or glob names, as absolute paths."""
-    path = Path(pattern).expanduser()
+    path = expanded(pattern)
     paths = [path] if path.is_file() else sorted(map(Path, glob.iglob(str(path), recursive=True)))
     files = [str(path.absolute()) for path in paths if path.is_file()]
     if not files:
@@ -356,7 +371,6 @@ class _Contents:
         channels: of every image; `None` for as many as it has.
         all_grey: whether an image in colour is a bad one.
         size: (H,W) that every image has, or `None` for any.
-        crop: the smallest height and width of good images, or `None`.
         max_pixels: the largest height·width of good images.
         skip: whether bad images are left out.
     """
@@ -367,7 +381,6 @@ class _Contents:
     channels: int | None
     all_grey: bool
     size: tuple[int, ...] | None
-    crop: int | None
     max_pixels: int
     skip: bool
 
@@ -395,25 +408,20 @@ class _Contents:
             )
         return int(text)
 
-    def decode(self, sample: _Sample) -> np.ndarray | None:
-        """Decode a sample's image to (C,H,W) uint8, `None` for one that is left out.
+    def decode(self, sample: _Sample, crop: int | None = None) -> np.ndarray | None:
+        """Decode a sample's image to (C,H,W) uint8, `None` for one that is left out; `crop` is cut from it, if any.
 
         Raises:
             InputError: the image cannot be used, and is not to be left out.
         """
         try:
-            with Image.open(BytesIO(sample.data)) as file:
-                if file.mode in ("F", "I"):
-                    raise ValueError("32 bits per value; 8 or 16 are read")
-                if self.all_grey and channels_of(file) == 3:
-                    raise ValueError("in colour, unlike the first image; task.channels=3 or 1 allows both")
-                return self._good(to_array(file, self.channels or channels_of(file)))
-        except UnidentifiedImageError:
-            reason = "not in a format that can be read" if sample.data else "empty"
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            reason = f"more pixels than task.max_pixels={self.max_pixels}"
-        except Exception as error:  # Pillow's decoders raise many kinds on broken files
-            reason = f"{error}" or type(error).__name__
+            with opened(BytesIO(sample.data)) as image:
+                channels = channels_of(image)
+                if self.all_grey and channels == 3:
+                    raise Unusable("in colour, unlike the first image; task.channels=3 or 1 allows both")
+                return self._good(to_array(image, self.channels or channels), crop)
+        except Unusable as error:
+            reason = str(error)
         if self.skip:
             return None
         raise InputError(
@@ -421,13 +429,13 @@ class _Contents:
             "or set task.on_bad_image=skip."
         )
 
-    def _good(self, image: np.ndarray) -> np.ndarray:
+    def _good(self, image: np.ndarray, crop: int | None) -> np.ndarray:
         """Refuse sizes that do not fit."""
         _, height, width = image.shape
-        if self.crop is not None and min(height, width) < self.crop:
-            raise ValueError(f"{width}x{height} pixels, fewer than task.crop={self.crop}")
+        if crop is not None and min(height, width) < crop:
+            raise Unusable(f"{width}x{height} pixels, fewer than task.crop={crop}")
         if self.size is not None and (height, width) != self.size:
-            raise ValueError(f"{width}x{height} pixels, unlike the first image; task.crop allows any size")
+            raise Unusable(f"{width}x{height} pixels, unlike the first image; task.crop allows any size")
         return image
 
 
@@ -519,7 +527,7 @@ def _decode(contents: _Contents, draws: _Draws, samples: Sequence[_Sample]) -> _
     images: list[np.ndarray] = []
     with pixel_limit(contents.max_pixels):
         for start in range(0, len(samples), _WHOLE):
-            decoded = [(sample, contents.decode(sample)) for sample in samples[start : start + _WHOLE]]
+            decoded = [(sample, contents.decode(sample, draws.crop)) for sample in samples[start : start + _WHOLE]]
             some = [(sample, image) for sample, image in decoded if image is not None]
             good += [sample for sample, _ in some]
             images += draws.cut([image for _, image in some], [sample.index for sample, _ in some])
@@ -588,7 +596,7 @@ class ShardLoader:
     its workers, reads a run of equal length. The last, incomplete batch is left out, so that ranks take the same
     number of steps. Each process shuffles what it reads in a buffer: the same settings give the same order, another
     number of ranks or workers another one. In an evaluation the ranks share every sample once. The pair of a sample
-    is the same for any number of ranks and workers and any batch size, as it hangs on the sample's name.
+    is the same for any number of ranks and workers and any batch size, as it depends on the sample's name.
 
     A batch from which bad images are left out is smaller. A shard that holds the end of one run and the start of the
     next is read by both; so give more shards than there are ranks times workers.
@@ -605,6 +613,7 @@ class ShardLoader:
         rank: this process.
         world_size: how many processes share each batch.
         device: where the pairs are made; each batch travels there as bytes. None for the CPU.
+        repeat: give the batches of epoch 0 in every epoch, for overfitting on a few.
 
     Attributes:
         start: the batch that the next iteration begins with, in training; the one after it begins with the first again.
@@ -625,6 +634,7 @@ class ShardLoader:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | None = None,
+        repeat: bool = False,
     ) -> None:
         self.source = source
         self.split = split
@@ -635,6 +645,7 @@ class ShardLoader:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device("cpu") if device is None else device
+        self.repeat = repeat
         self.start = 0
         self.training = split == "train"
         # A set smaller than one batch still trains, on what it has.
@@ -647,7 +658,7 @@ class ShardLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and draws the next iteration of a training split gives."""
-        self.epoch = epoch
+        self.epoch = 0 if self.repeat else epoch
 
     def __len__(self) -> int:
         """The number of batches that this rank gives."""
@@ -685,7 +696,7 @@ class ShardLoader:
         with closing(self.source.read(range(len(self.source.shards)), 0, len(self.source))) as samples:
             for sample in samples:
                 with pixel_limit(contents.max_pixels):
-                    image = contents.decode(sample)
+                    image = contents.decode(sample, self.crop)
                 if image is not None:
                     chosen.append(sample)
                     sizes.add(image.shape[1:])
@@ -693,9 +704,11 @@ class ShardLoader:
                     break
         if not chosen:
             raise InputError(f"{self.source.shards[0]} and all others have no usable image for {self.split}: add some.")
-        if self.crop is None and (len(sizes) > 1 or max(map(max, sizes)) > largest):
-            draws = replace(draws, crop=min(largest, *map(min, sizes)))
-        return self._pair(_decode(contents, draws, chosen), draws)
+        if self.crop is not None or (len(sizes) == 1 and max(map(max, sizes)) <= largest):
+            return self._pair(_decode(contents, draws, chosen), draws)
+        whole = [self._pair(_decode(contents, draws, [sample]), draws) for sample in chosen]
+        keys = draws.keys(torch.tensor([sample.index for sample in chosen]))
+        return windows(whole, keys, largest, self.degradation.scale)
 
     def _pair(self, batch: _Batch, draws: _Draws) -> Pair:
         """Make the pair of a decoded batch, on the device."""

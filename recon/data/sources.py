@@ -9,7 +9,7 @@ import os
 import tarfile
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -23,6 +23,8 @@ from recon.data.download import fetch
 from recon.data.images import read_image
 from recon.data.store import ImageStore
 from recon.errors import InputError
+
+_LARGEST_EPOCH = 10**8  # images, whose order takes 4 GB to draw
 
 
 class Splits(NamedTuple):
@@ -42,6 +44,7 @@ class Task(ABC):
         epochs: passes over the training images, unless the trainer is told another number.
         validation: how much of train is kept for validation: a number of images, or a fraction in (0,1).
         crop: side in pixels of the keyed random crops that are trained on; `None` for whole images.
+        tested_only: nothing is trained, as when a trained model is evaluated; set after the task is made.
 
     Raises:
         InputError: a number is out of its range.
@@ -51,18 +54,24 @@ class Task(ABC):
     epochs: int
     validation: int | float
     crop: int | None
+    tested_only: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "epochs", *([] if self.crop is None else ["crop"]))
         if isinstance(self.validation, float):
-            require_fraction(self, "validation")
+            require_fraction(self, "validation", "a whole number of images of at least 1, or ")
         else:
-            require_positive(self, "validation")
+            require_positive(self, "validation", remedy="a fraction between 0 and 1, or ")
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for; H and W are `crop` where it is set. Nothing is downloaded."""
+
+    @property
+    def possible_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the shapes that images may have when they are degraded; the degradation must suit one."""
+        return (self.shape,)
 
     @property
     @abstractmethod
@@ -94,25 +103,25 @@ class Task(ABC):
         if kept >= len(train):
             raise InputError(
                 f"task.validation={self.validation} would keep {kept} of the {len(train)} training images "
-                "and leave none to train on: choose less."
+                "and leave none to train on: choose less, or add images."
             )
         rest, validation = cut(len(train), kept, "validation")
         return Splits(train.subset(rest), train.subset(validation), test)
 
 
-def require_positive(task: Task, *names: str) -> None:
+def require_positive(task: Task, *names: str, remedy: str = "") -> None:
     """Raise InputError for the first of the named settings that is no whole number of at least 1."""
     for name in names:
         value = getattr(task, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"task.{name}={value} is not possible: give a whole number of at least 1.")
+            raise InputError(f"task.{name}={value} is not possible: give {remedy}a whole number of at least 1.")
 
 
-def require_fraction(task: Task, name: str) -> None:
+def require_fraction(task: Task, name: str, remedy: str = "") -> None:
     """Raise InputError if the named setting is no fraction in (0,1)."""
     value = getattr(task, name)
     if not isinstance(value, float) or not 0 < value < 1:
-        raise InputError(f"task.{name}={value} is not possible: give a fraction between 0 and 1.")
+        raise InputError(f"task.{name}={value} is not possible: give {remedy}a fraction between 0 and 1.")
 
 
 def cut(count: int, kept: int, stream: str) -> tuple[Tensor, Tensor]:
@@ -319,11 +328,21 @@ class Photos(Task):
     def load(self, root: Path) -> Splits:
         """Read the photographs; nothing is downloaded."""
         _ = self.shape  # refuses a crop that does not fit
+        require_crops(self, len(self.TRAIN), self.crops_per_image)
         train, test = (
             ImageStore.from_arrays([read_image(Path(str(files(package))) / name, 3) for package, name in names])
             for names in (self.TRAIN, self.TEST)
         )
         return repeat_train(self.split(train, test), self.crops_per_image)
+
+
+def require_crops(task: Task, count: int, crops_per_image: int) -> None:
+    """Raise InputError if an epoch of so many crops of each of `count` images has more than can be shuffled."""
+    if count * crops_per_image > _LARGEST_EPOCH:
+        raise InputError(
+            f"task.crops_per_image={crops_per_image} of {count} images make more crops than an epoch may have "
+            f"({_LARGEST_EPOCH:,}): give at most {_LARGEST_EPOCH // count}, and more task.epochs."
+        )
 
 
 def repeat_train(splits: Splits, times: int) -> Splits:

@@ -1,6 +1,6 @@
 """All clean images of one split in a single buffer, read a whole batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ class ImageStore:
         shape: (N,3) int64, rows (C,H,W); C is the same for the whole store.
         label: (N,) int64 class, -1 where there is none.
         names: (N,) str, what each image is called in its set, or None.
+        check: called with where images start in `buffer` (n,) int64 before they are read, or None.
     """
 
     buffer: Tensor
@@ -26,6 +27,7 @@ class ImageStore:
     shape: Tensor
     label: Tensor
     names: np.ndarray | None = None
+    check: Callable[[Tensor], None] | None = None
 
     @classmethod
     def from_arrays(
@@ -50,7 +52,7 @@ class ImageStore:
         if label.shape != (len(shape),):
             raise ValueError(f"{len(shape)} images cannot have labels of shape {tuple(label.shape)}")
         end = shape.prod(1).cumsum(0)
-        # `concatenate` copies, so that the store never hangs on an array that someone else may change or free.
+        # `concatenate` copies, so that the store never depends on an array that someone else may change or free.
         buffer = torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays]))
         return cls(buffer, end - shape.prod(1), shape, label)
 
@@ -100,7 +102,7 @@ class ImageStore:
             if (shapes != shapes[0]).any():
                 raise ValueError("images of different sizes make no batch: gather them one by one, or crop them")
             channels, height, width = shapes[0].tolist()
-        start = self.offset.index_select(0, index)
+        start = self._start_of(index)
         return runs(self.buffer, start, channels * height * width).view(-1, channels, height, width)
 
     def crop(self, index: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
@@ -125,16 +127,23 @@ class ImageStore:
             ((top < 0) | (left < 0) | (top + rows > height) | (left + columns > width)).any()
         ):
             raise ValueError(f"a window of {rows}x{columns} pixels leaves its image")
-        corner = self.offset.index_select(0, index) + top * width + left
+        corner = self._start_of(index) + top * width + left
         plane = torch.arange(self.channels, device=index.device).view(1, -1, 1) * (height * width).view(-1, 1, 1)
         row = torch.arange(rows, device=index.device) * width.view(-1, 1, 1)
         start = corner.view(-1, 1, 1) + plane + row
         return runs(self.buffer, start.view(-1), columns).view(len(index), self.channels, rows, columns)
 
+    def _start_of(self, index: Tensor) -> Tensor:
+        """Tell where images start in the buffer, after these were checked."""
+        start = self.offset.index_select(0, index)
+        if self.check is not None:
+            self.check(start)
+        return start
+
     def subset(self, index: Tensor) -> "ImageStore":
         """Choose images by place (n,) int64, in that order and with repeats if wanted; the buffer is shared."""
         names = None if self.names is None else self.names[index.cpu().numpy()]
-        return ImageStore(self.buffer, self.offset[index], self.shape[index], self.label[index], names)
+        return ImageStore(self.buffer, self.offset[index], self.shape[index], self.label[index], names, self.check)
 
     def over(self, buffer: Tensor) -> "ImageStore":
         """Give the same images, read from a copy of the buffer that lies on another device."""

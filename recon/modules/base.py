@@ -206,7 +206,8 @@ class Module(Steps):
     def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
         """Pair an optimiser with its schedule, in Lightning's form."""
         wanted = inspect.signature(self.make_scheduler).parameters
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        estimated = self.trainer.estimated_stepping_batches
+        steps = max(1, int(estimated)) if math.isfinite(estimated) else None  # recon.trainer asks for a length first
         known: dict[str, Any] = {
             "T_max": steps,
             "total_steps": steps,

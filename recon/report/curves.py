@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from recon.report import chart
-from recon.report.gather import Configuration, Problem, Run
+from recon.report.gather import Configuration, Problem
 from recon.report.html import Html, tag
-from recon.report.leaderboard import BEFORE, COSTS, is_timed
+from recon.report.leaderboard import COSTS
 from recon.report.measures import measure
+from recon.report.run import Run
 from recon.report.statistics import estimate, pareto
 
 _SHOWN = 8  # configurations in a chart: as many as there are colours
@@ -21,7 +22,7 @@ _SHOWN = 8  # configurations in a chart: as many as there are colours
 def curves(problem: Problem) -> Html | None:
     """Learning curves: the validation of the main measure after each epoch, and the training loss where comparable."""
     charts = []
-    losses = {(f.flat.get("model._target_"), f.flat.get("model.loss")) for f in problem.configurations}
+    losses = {str([f.flat.get(f"model.{key}") for key in ("_target_", "loss")]) for f in problem.configurations}
     wanted = [f"val/{problem.main}"] if problem.main else ["val/loss"]
     for column in wanted + (["train/loss"] if len(losses) == 1 else []):
         how = measure(column.split("/")[1])
@@ -90,15 +91,26 @@ def cost(problem: Problem) -> Html | None:
         rows = [[f"{rank} {label}", what.text(x, unit=True), how.text(y, unit=True), "yes" if k in front else ""]
                 for k, (rank, label, x, y) in enumerate(told)]  # fmt: skip
         numbers = chart.table(["configuration", what.label, how.label, "not beaten in both"], rows)
-        charts.append(chart.figure(title, drawn, numbers, class_="time" if is_timed(key) else ""))
+        charts.append(chart.figure(title, drawn, numbers, class_="time" if what.timed else ""))
     if not charts:
         return None
     note = "Filled marks on the stepped line are the Pareto front: no other is both better and cheaper."
-    machines = {tuple(map(str, (run.environment("processor"), run.environment("cores"), run.environment("threads"),
-                                run.environment("gpus")))) for run in problem.runs}  # fmt: skip
-    if len(machines) > 1:
-        note += f" The times were taken on {len(machines)} kinds of machine and compare only roughly."
+    note += _machines(problem)
     return _charted("What quality costs", charts, problem, note)
+
+
+def _machines(problem: Problem) -> str:
+    """Say on what the times were taken, where that was not the same for all."""
+
+    def kinds(*keys: str) -> set[tuple[str, ...]]:
+        return {tuple(str(run.environment(key) or "") for key in keys) for run in problem.runs}
+
+    several = len(kinds("processor", "cores", "gpus"))
+    threads = sorted(kinds("threads"), key=lambda kind: (len(kind[0]), kind))
+    where = [f"on {several} kinds of machine"] if several > 1 else []
+    numbers = " or ".join(kind[0] or "an unknown number of" for kind in threads)
+    where += [f"with {numbers} threads"] if len(threads) > 1 else []
+    return f" The times were taken {' and '.join(where)} and compare only roughly." if where else ""
 
 
 def severity(problem: Problem) -> Html | None:
@@ -109,7 +121,7 @@ def severity(problem: Problem) -> Html | None:
     first = next((run for run in problem.runs if "severity" in run.images), None)
     if first is None or not np.ptp(np.nan_to_num(first.images["severity"])) > 0:
         return None
-    level = first.images["severity"]
+    level = np.nan_to_num(first.images["severity"])
     edges = np.unique(np.quantile(level, np.linspace(0, 1, min(6, max(2, len(level) // 20)) + 1)))
     bins = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, len(edges) - 2)
     if len(edges) < 3:
@@ -131,7 +143,7 @@ def severity(problem: Problem) -> Html | None:
     ]
     if not found:
         return None
-    if before := binned([first], BEFORE.get(problem.main, "")):
+    if before := binned([first], how.before or ""):
         found.append(chart.Line(0, "before", x, before))
     title = f"{how.label} against severity"
     drawn = chart.lines(title, found, f"severity: the level of {problem.damage.split(' (')[0]}", how.heading)

@@ -6,14 +6,17 @@ import re
 from collections.abc import Sequence
 
 from recon.report.gather import Problem
-from recon.report.leaderboard import Column, columns, is_timed
+from recon.report.html import printable
+from recon.report.leaderboard import Column, columns
 from recon.report.measures import DASH
 from recon.report.statistics import Estimate
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "…": r"\dots{}", "\n": " ",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "…": r"\dots{}",
+    "`": r"\textasciigrave{}", "�": "?",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # behind the end of a row they would be its options
 }  # fmt: skip
 _NOTE = "Mean ± half of the 95 % confidence interval over seeds (Student's t); no interval for one seed."
 
@@ -30,7 +33,7 @@ def markdown(problems: Sequence[Problem]) -> str:
         for label, seeds, cells in rows:
             written = [f"**{_for_markdown(text)}**" if best else _for_markdown(text) for text, best in cells]
             parts.append("| " + " | ".join([_for_markdown(label), str(seeds), *written]) + " |\n")
-        parts.append(f"\n{_NOTE}\n")
+        parts.append(f"\n{_for_markdown(_note(problem))}\n")
     return "".join(parts)
 
 
@@ -41,7 +44,7 @@ def latex(problems: Sequence[Problem]) -> str:
         found, rows = _rows(problem)
         header = ["configuration", "seeds", *(_heading(column) for column in found)]
         parts.append("\\begin{table}\n  \\centering\n")
-        parts.append(f"  \\caption{{{_for_latex(problem.title)}. {_for_latex(_NOTE)}}}\n")
+        parts.append(f"  \\caption{{{_for_latex(problem.title)}. {_for_latex(_note(problem))}}}\n")
         parts.append(f"  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n    \\toprule\n")
         parts.append("    " + " & ".join(map(_for_latex, header)) + " \\\\\n    \\midrule\n")
         for label, seeds, cells in rows:
@@ -52,8 +55,8 @@ def latex(problems: Sequence[Problem]) -> str:
 
 
 def _rows(problem: Problem) -> tuple[list[Column], list[tuple[str, int, list[tuple[str, bool]]]]]:
-    """The columns that do not hang on the machine's speed, and each configuration's cells with whether it is best."""
-    found = [column for column in columns(problem) if not is_timed(column.key)]
+    """The columns that do not depend on the machine's speed, and each configuration's cells with whether it is best."""
+    found = [column for column in columns(problem) if not column.measure.timed]
     estimates = [[column.of(each) for column in found] for each in problem.configurations]
     rows = []
     for each, told in zip(problem.configurations, estimates, strict=True):
@@ -63,6 +66,10 @@ def _rows(problem: Problem) -> tuple[list[Column], list[tuple[str, int, list[tup
         ]
         rows.append((each.label, len(each.runs), cells))
     return found, rows
+
+
+def _note(problem: Problem) -> str:
+    return " ".join(filter(None, (_NOTE, problem.left_out)))
 
 
 def _heading(column: Column) -> str:
@@ -83,8 +90,13 @@ def _is_best(column: Column, value: Estimate, of: Sequence[Estimate]) -> bool:
 
 
 def _for_markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text.replace("\n", " "))
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", _in_a_line(text))
 
 
 def _for_latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in _in_a_line(text))
+
+
+def _in_a_line(text: str) -> str:
+    """Write a text in one line: any white space, of whatever kind, is one blank."""
+    return printable(" ".join(text.split()))

@@ -1,18 +1,13 @@
-"""From run folders to what is compared: problems, the configurations within each, and their runs, one for each seed.
-
-Everything here was written by runs that may be damaged or a stranger's: whatever is missing, torn or of another kind
-reads as nothing.
-"""
+"""From run folders to what is compared: problems, the configurations within each, and their runs, one for each seed."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,97 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.report import labels
-from recon.report.measures import MAIN, measure
+from recon.report.measures import BASELINES, MAIN, measure
+from recon.report.run import Run
 from recon.report.statistics import Comparison
 from recon.runs import RunFolder
 
-# Keys that runs of one configuration may differ in, beside those that cannot change a result.
-_NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint")
 # Keys of a task that say how one trains on it, not what it is tested on.
 _OF_TRAINING = ("batch_size", "epochs", "crop", "validation")
-_ABOUT_AN_IMAGE = ("index", "severity", "prediction", "label")
-
-
-class Run:
-    """One run, read when asked.
-
-    Args:
-        folder: where it lies.
-        name: how it is called on the page.
-    """
-
-    def __init__(self, folder: RunFolder, name: str) -> None:
-        self.folder, self.name = folder, name
-
-    @cached_property
-    def trained(self) -> RunFolder:
-        """The run whose weights these are: an evaluation's own where it can still be read, else this one."""
-        source = self.folder.config.get("run")
-        if self.evaluates and isinstance(source, str):
-            found = RunFolder(Path(source))
-            if (found.path / "config.yaml").is_file() and found.config:
-                return found
-        return self.folder
-
-    @property
-    def evaluates(self) -> bool:
-        """Is it an evaluation of another run's weights?"""
-        return self.folder.config.get("action") == "evaluate"
-
-    @cached_property
-    def metrics(self) -> dict[str, float]:
-        """The final numbers that are numbers."""
-        return {
-            str(name): float(value)
-            for name, value in self.folder.metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-
-    @cached_property
-    def tested(self) -> dict[str, float]:
-        """The numbers of the test by their names without the split."""
-        return {name[5:]: value for name, value in self.metrics.items() if name.startswith("test/")}
-
-    @property
-    def kind(self) -> str | None:
-        """What it was tested in: "recognise", "restore", "generate", or None where it has no such numbers."""
-        if self.folder.status != "ok" or not self.tested:
-            return None
-        return "recognise" if "accuracy" in self.tested else "restore" if "psnr" in self.tested else "generate"
-
-    @cached_property
-    def images(self) -> dict[str, NDArray[np.float64]]:
-        """The columns of `per_image.csv` in order of "index"; for classes also "accuracy", 1 where told right."""
-        return _columns(self.folder.path / "per_image.csv")
-
-    @cached_property
-    def epochs(self) -> dict[str, NDArray[np.float64]]:
-        """The columns of `metrics.csv`; what is missing is NaN."""
-        return _table(self.folder.path / "metrics.csv")
-
-    def pictures(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays of `images/<name>.npz`: "index" (N,), every other (N,H,W,C) uint8."""
-        return _arrays(self.folder.path / "images" / f"{name}.npz")
-
-    def convention(self, name: str) -> str:
-        """How it computed a metric, in words."""
-        told = self.folder.convention
-        return str(told.get(name, "")) if isinstance(told, dict) else ""
-
-    def environment(self, key: str) -> Any:
-        """What `environment.json` says under a key, or None."""
-        return self.folder.environment.get(key)
-
-    @property
-    def seconds(self) -> float:
-        """How long it took, or NaN."""
-        value = self.environment("seconds")
-        return float(value) if isinstance(value, int | float) else math.nan
-
-    @property
-    def seed(self) -> str:
-        """Its seed."""
-        return str(self.trained.config.get("seed"))
+_TELLING = ("ssim_degraded", "psnr_hole_mean")  # these depend on what an image shows, whatever its damage
 
 
 @dataclass
@@ -122,6 +34,7 @@ class Configuration:
     repeats: list[Run] = field(default_factory=list)
     label: str = ""
     values: dict[str, str] = field(default_factory=dict)  # of the parameters that vary within the problem
+    failed: set[str] = field(default_factory=set)  # seeds that gave no result
 
     def of(self, name: str) -> list[float]:
         """The values of a metric with its split, one for each run that has it."""
@@ -133,18 +46,37 @@ class Configuration:
         ranked = [run for run in self.runs if math.isfinite(run.tested.get(name, math.nan))]
         return max(ranked, key=lambda run: sign * run.tested[name], default=self.runs[0])
 
+    @property
+    def flawed(self) -> list[Run]:
+        """Its runs, repeats left out, with results that are not finite."""
+        return [run for run in self.runs if run.flaw]
+
 
 @dataclass
 class Problem:
-    """What is tested on the same images under the same damage: only within it are models compared."""
+    """What is tested on the same images under the same damage: only within it are models compared.
+
+    Attributes:
+        kind, task, damage: what it is.
+        configurations: those that are ranked, the best first.
+        unranked: those with a run whose results are not finite.
+        main: the measure that tells models apart, or None where there is none.
+        same_images: are all its runs known to be tested on the same images? Runs of an older recon may not tell.
+        elsewhere: how many runs of the same task and damage were tested on other images.
+        comparisons: once they are made.
+        mark: what tells its title from those of other problems.
+    """
 
     kind: str
     task: str
     damage: str
     configurations: list[Configuration]
-    main: str | None = None  # the measure that tells models apart, or None where there is none
-    comparisons: list[Comparison] | None = None  # once they are made
-    has_twin: bool = False  # is there one like it, but for the images
+    unranked: list[Configuration] = field(default_factory=list)
+    main: str | None = None
+    same_images: bool = True
+    elsewhere: int = 0
+    comparisons: list[Comparison] | None = None
+    mark: str = ""
 
     @property
     def runs(self) -> list[Run]:
@@ -157,69 +89,129 @@ class Problem:
         whole = self.damage == "none"
         verb = {"recognise": "Recognising", "restore": "Rebuilding" if whole else "Restoring", "generate": "Generating"}
         damage = "" if whole or self.kind == "generate" else f" under {self.damage}"
-        count = f", {self.images:,} images" if self.has_twin else ""
-        return f"{verb[self.kind]} {self.task or 'an unknown task'}{damage}{count}"
+        return f"{verb[self.kind]} {self.task or 'an unknown task'}{damage}{self.mark}"
+
+    @property
+    def left_out(self) -> str:
+        """Say which configurations are not ranked, and why; "" where all are."""
+        told = [f"{found.label}, seed {run.seed}: {run.flaw}" for found in self.unranked for run in found.flawed]
+        return f"Not ranked, as results are not finite: {'; '.join(told)}." if told else ""
 
     @property
     def images(self) -> int:
         """On how many images it is tested; 0 where no run tells."""
-        return next((len(run.images["index"]) for run in self.runs if run.images), 0)
+        told = (len(run.images["index"]) if run.images else (run.folder.images or ("", 0))[1] for run in self.runs)
+        return next(filter(None, told), 0)
 
 
 def problems(runs: Iterable[Run]) -> list[Problem]:
-    """Sort finished runs into problems, and each problem's into configurations, the best first."""
+    """Sort runs with results into problems, and each problem's into configurations, the best first.
+
+    A run whose results are not finite takes its configuration out of the ranking; it makes no problem by itself.
+    """
+    runs = list(runs)
+    order = {id(run): number for number, run in enumerate(runs)}
     groups: dict[str, list[list[Run]]] = {}
-    for run in runs:
-        if run.kind is not None:
+    # Those that tell on which images they were tested come first, so that the others are compared with them.
+    for run in sorted(runs, key=lambda run: run.folder.images is None):
+        if run.is_sound:
             _place(run, groups.setdefault(_problem_key(run), []))
+    flawed = [run for run in runs if run.kind and run.flaw]
+    failed = [run for run in runs if not run.flaw and run.folder.status in ("failed", "killed", "lost")]
     found = []
     for group in groups.values():
         for same in group:
-            task, damage = labels.choice(same[0].folder, "task"), labels.degradation(same[0].folder)
-            problem = Problem(str(same[0].kind), task, damage, _configurations(same))
-            problem.main = next((name for name in MAIN if all(name in run.tested for run in same)), None)
-            _rank(problem)
-            found.append(problem)
-    titles = [problem.title for problem in found]
-    for problem, title in zip(found, titles, strict=True):
-        problem.has_twin = titles.count(title) > 1
-    return found
+            same.sort(key=lambda run: order[id(run)])
+            problem = _problem(same, [run for run in flawed if _belongs(run, same[0])], failed)
+            problem.elsewhere = sum(map(len, group)) - len(same)
+            found.append((order[id(same[0])], problem))
+    sorted_problems = [problem for _, problem in sorted(found, key=lambda each: each[0])]
+    _mark(sorted_problems)
+    return sorted_problems
+
+
+def _problem(sound: list[Run], flawed: list[Run], failed: list[Run]) -> Problem:
+    task, damage = labels.choice(sound[0].folder, "task"), labels.degradation(sound[0].folder)
+    configurations = _configurations([*sound, *flawed], failed)
+    problem = Problem(str(sound[0].kind), task, damage, [found for found in configurations if not found.flawed])
+    problem.unranked = [found for found in configurations if found.flawed]
+    problem.main = next((name for name in MAIN if all(np.isfinite(r.tested.get(name, np.nan)) for r in sound)), None)
+    problem.same_images = all(_same_images(run, sound[0]) for run in sound[1:])
+    _rank(problem)
+    return problem
+
+
+def _mark(found: Sequence[Problem]) -> None:
+    """Tell problems of one title apart: by how many images they have, else by a number."""
+    for by_number in (False, True):
+        titles = [problem.title for problem in found]
+        numbers: Counter[str] = Counter()
+        for problem, title in zip(found, titles, strict=True):
+            if titles.count(title) > 1:
+                numbers[title] += 1
+                problem.mark += f", set {numbers[title]}" if by_number else f", {problem.images:,} images"
 
 
 def _place(run: Run, group: list[list[Run]]) -> None:
-    """Put a run to those that were tested on the very same images: the same places, damage and damaged quality."""
+    """Put a run to those that were tested on the very same images."""
     for same in group:
-        if _same_images(run, same[0]):
+        if _same_images(run, same[0]) is not False:
             same.append(run)
             return
     group.append([run])
 
 
-def _same_images(run: Run, other: Run) -> bool:
-    if not run.images or not other.images:  # lost: the numbers before restoration must do
-        name = "psnr_degraded"
-        return math.isclose(run.tested.get(name, 0), other.tested.get(name, 0), abs_tol=1e-3)
-    if not np.array_equal(run.images["index"], other.images["index"]):
+def _belongs(flawed: Run, sound: Run) -> bool:
+    """Was a run whose numbers are no results to solve the problem of another?"""
+    return _base_key(flawed) == _base_key(sound) and _same_images(flawed, sound) is not False
+
+
+def _same_images(run: Run, other: Run) -> bool | None:
+    """Were two runs tested on the same images under the same damage? None where nothing tells.
+
+    The digest of the images and labels tells; where a run has none, as before recon recorded it, the quality of each
+    degraded image does, if it varies. Neither order nor labels nor severity depend on what the images show.
+    """
+    digests = run.folder.images, other.folder.images
+    if None not in digests and digests[0] != digests[1]:
         return False
-    shared = [name for name in ("severity", "psnr_degraded") if name in run.images and name in other.images]
-    return all(np.allclose(run.images[n], other.images[n], rtol=1e-4, atol=1e-3, equal_nan=True) for n in shared)
+    first, second = run.images, other.images
+    wanted = (*_TELLING, "index", "severity", "label", "psnr_degraded")
+    shared = [name for name in wanted if name in first and name in second]
+    for name in shared:
+        a, b = first[name], second[name]
+        if len(a) != len(b) or not np.allclose(a, b, rtol=1e-4, atol=1e-3, equal_nan=True):
+            return False
+    if not shared and any(abs(run.tested.get(n, 0) - other.tested.get(n, 0)) > 1e-3 for n in BASELINES):
+        return False
+    return True if None not in digests or any(_varies(first[name]) for name in _TELLING if name in shared) else None
 
 
-def _problem_key(run: Run) -> str:
+def _varies(column: NDArray[np.float64]) -> bool:
+    known = column[np.isfinite(column)]
+    return len(known) > 0 and bool(np.ptp(known) > 1e-3)
+
+
+def _base_key(run: Run) -> str:
     config = run.folder.config
     task = {key: value for key, value in labels.part(config, "task").items() if key not in _OF_TRAINING}
     damage = labels.part(config, "degradation") if run.kind != "generate" else {}
+    return json.dumps([run.kind, task, damage], sort_keys=True, default=str)
+
+
+def _problem_key(run: Run) -> str:
     made = {name: run.convention(name) for name in MAIN if name in run.tested}
-    return json.dumps([run.kind, task, damage, made], sort_keys=True, default=str)
+    return json.dumps([_base_key(run), made], sort_keys=True)
 
 
-def _configurations(runs: list[Run]) -> list[Configuration]:
+def _configurations(runs: list[Run], failed: list[Run]) -> list[Configuration]:
     by_key: dict[str, Configuration] = {}
     for run in runs:
-        flat = labels.flat({k: v for k, v in run.trained.config.items() if k not in _NOT_COMPARED})
-        flat.pop("trainer.enable_progress_bar", None)
-        key = json.dumps(flat, sort_keys=True, default=str)
-        by_key.setdefault(key, Configuration(flat, [])).runs.append(run)
+        by_key.setdefault(run.key, Configuration(run.flat, [])).runs.append(run)
+    for run in failed:
+        found = by_key.get(run.key)
+        if found is not None and run.seed not in [other.seed for other in found.runs]:
+            found.failed.add(run.seed)
     for found in by_key.values():
         # A training comes before an evaluation of it, which may have seen fewer numbers.
         newest = sorted(found.runs, key=lambda r: (not r.evaluates, str(r.environment("started") or "")), reverse=True)
@@ -244,24 +236,22 @@ def _rank(problem: Problem) -> None:
 
 
 def paired_table(problem: Problem) -> tuple[list[int], NDArray[np.float64]]:
-    """Give each image's main value under each configuration, averaged over its runs, where all have one.
+    """Give each image's main value under each configuration, averaged over its runs.
 
     Returns:
-        The places of the configurations that have such values, and (images, these configurations).
+        The indices of the configurations that have such values, and (images, these configurations): NaN where an image
+        has no value.
     """
     assert problem.main is not None
-    places, columns = [], []
-    for place, found in enumerate(problem.configurations):
+    indices, columns = [], []
+    for index, found in enumerate(problem.configurations):
         values = [run.images[problem.main] for run in found.runs if problem.main in run.images]
         if values and len({len(column) for column in values}) == 1:
-            mean = np.mean(values, axis=0)
-            if np.isfinite(mean).any():
-                places.append(place)
-                columns.append(mean)
+            indices.append(index)
+            columns.append(np.mean(values, axis=0))
     if not columns or len({len(column) for column in columns}) > 1:
         return [], np.empty((0, 0))
-    table = np.stack(columns, axis=1)
-    return places, table[np.isfinite(table).all(axis=1)]
+    return indices, np.stack(columns, axis=1)
 
 
 def common_names(folders: list[RunFolder]) -> dict[Path, str]:
@@ -269,52 +259,6 @@ def common_names(folders: list[RunFolder]) -> dict[Path, str]:
     paths = [folder.path.absolute() for folder in folders]
     top = os.path.commonpath([path.parent for path in paths]) if paths else "."
     return {folder.path: os.path.relpath(path, top) for folder, path in zip(folders, paths, strict=True)}
-
-
-def _columns(path: Path) -> dict[str, NDArray[np.float64]]:
-    table = _table(path)
-    index = table.get("index")
-    if index is None or not len(index) or not np.isfinite(index).all() or len(np.unique(index)) != len(index):
-        return {}
-    order = np.argsort(index, kind="stable")
-    table = {name: column[order] for name, column in table.items()}
-    if "prediction" in table and "label" in table:
-        table["accuracy"] = (table["prediction"] == table["label"]).astype(np.float64)
-    return table
-
-
-def _table(path: Path) -> dict[str, NDArray[np.float64]]:
-    try:
-        with open(path, newline="") as file:
-            header = next(csv.reader(file), [])
-            lines = file.readlines()
-        try:
-            rows = np.loadtxt(lines, delimiter=",", ndmin=2)
-        except ValueError:  # empty cells; this reads them as NaN, but takes five times as long
-            rows = np.genfromtxt(lines, delimiter=",", ndmin=2)
-    except (OSError, ValueError, csv.Error, UnicodeDecodeError):
-        return {}
-    if not header or rows.shape[0] == 0 or rows.shape[1] != len(header):
-        return {}
-    return {name: rows[:, place] for place, name in enumerate(header)}
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except Exception:  # a zip file has a dozen ways to be damaged
-        return {}
-    index = found.get("index")
-    if index is None or index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
-        return {}
-    good = {
-        name: pixels
-        for name, pixels in found.items()
-        if name != "index" and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
-        and len(pixels) == len(index) and 0 < max(pixels.shape[1:3]) <= 4096
-    }  # fmt: skip
-    return {"index": index, **good} if good else {}
 
 
 def convention_of(runs: Iterable[Run], name: str) -> Mapping[str, list[Run]]:

@@ -22,6 +22,7 @@ _CHOICES = (
     "accelerator",
 )
 _AT_MOST = 4  # further keys in a label
+_LONGEST = 80  # letters of a value that is shown
 
 
 def part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -42,20 +43,20 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def choice(folder: RunFolder, group: str) -> str:
     """What was chosen of a group, by the word that was typed, else by the class that it stands for."""
     choices = folder.environment.get("choices")
-    if isinstance(choices, dict) and isinstance(choices.get(group), str):
-        return str(choices[group])
+    if isinstance(choices, dict) and choices.get(group):
+        return cut(choices[group])
     node: Any = folder.config
     for name in group.split("/"):
         node = node.get(name) if isinstance(node, dict) else None
     target = node.get("_target_") if isinstance(node, dict) else None
-    return str(target).rsplit(".", 1)[-1] if target else ""
+    return cut(str(target).rsplit(".", 1)[-1]) if target else ""
 
 
 def degradation(folder: RunFolder) -> str:
     """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
     name = choice(folder, "degradation") or "an unknown damage"
     levels = [
-        f"{key} {value(level)}"
+        f"{key} {cut(value(level))}"
         for key, level in part(folder.config, "degradation").items()
         if isinstance(level, int | float | list) and not isinstance(level, bool)
     ]
@@ -64,8 +65,8 @@ def degradation(folder: RunFolder) -> str:
 
 def value(what: Any) -> str:
     """Write a value as one would say it: a range of two numbers "0.1 to 0.5"."""
-    if isinstance(what, list) and len(what) == 2 and all(isinstance(n, int | float) for n in what):
-        return f"{what[0]:g} to {what[1]:g}"
+    if isinstance(what, list) and len(what) == 2 and all(type(n) in (int, float) for n in what):
+        return f"{value(what[0])} to {value(what[1])}"
     if isinstance(what, float):
         return f"{what:g}"
     if isinstance(what, list):
@@ -73,6 +74,11 @@ def value(what: Any) -> str:
     if what is None or isinstance(what, bool):
         return {True: "on", False: "off", None: "none"}[what]
     return str(what)
+
+
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """Leave out the end of a text that is longer than anybody reads."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def give(configurations: Sequence[Configuration]) -> None:
@@ -124,8 +130,8 @@ def _said(key: str, told: str, chosen: Sequence[str]) -> str:
     if "." not in key:
         if key == "degradation":
             return f"trained on {told}"
-        return told if key in _CHOICES else f"{key} {told}"
-    return f"{short(key, chosen)} {told}" if told else ""
+        return told if key in _CHOICES else f"{key} {cut(told)}"
+    return f"{short(key, chosen)} {cut(told)}" if told else ""
 
 
 def short(key: str, among: Sequence[str]) -> str:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from recon.report import chart
 from recon.report.gather import Configuration, Problem, convention_of
 from recon.report.html import Child, Html, tag
-from recon.report.measures import DASH, Measure, in_order, measure
+from recon.report.measures import BASELINES, DASH, Measure, in_order, measure
 from recon.report.statistics import Estimate, estimate
 
-BEFORE = {"psnr": "psnr_degraded", "psnr_hole": "psnr_hole_mean", "ssim": "ssim_degraded"}
-_NOT_SHOWN = {"psnr_degraded", "ssim_degraded", "psnr_hole_mean"}
 COSTS = ("train/seconds", "cost/parameters", "cost/latency_ms", "cost/megapixels_per_second")
 
 
@@ -42,7 +40,7 @@ class Column:
 
 def columns(problem: Problem) -> list[Column]:
     """The columns of a problem's leaderboard, the main measure first; a metric made in two ways has two."""
-    names = {name for run in problem.runs for name in run.tested} - _NOT_SHOWN
+    names = {name for run in problem.runs for name in run.tested} - BASELINES - {"not_finite"}
     ordered = in_order(names)
     if problem.main in ordered:
         ordered.remove(problem.main)
@@ -53,11 +51,6 @@ def columns(problem: Problem) -> list[Column]:
         for made in sorted(convention_of([run for run in problem.runs if key in run.metrics], name)):
             found.append(Column(key, measure(name), made, len(found) + 1))
     return found
-
-
-def is_timed(key: str) -> bool:
-    """Does a metric depend on how fast something ran?"""
-    return key.split("/")[-1] in ("seconds", "latency_ms", "megapixels_per_second", "images_per_second")
 
 
 def leaderboard(problem: Problem) -> Html:
@@ -88,7 +81,21 @@ def leaderboard(problem: Problem) -> Html:
     region = tag("div", table, class_="scroll", tabindex=0, role="group", aria_label=f"Leaderboard: {problem.title}")
     made = [tag("li", f"{c.measure.label}: {c.made or 'its run does not say how it is made'}.") for c in found]
     how = tag("details", tag("summary", "How these numbers are made"), tag("ol", made))
-    return tag("section", tag("h3", "Leaderboard"), tag("p", _seeds_sentence(problem), class_="note"), region, how)
+    note = tag("p", _seeds_sentence(problem), class_="note")
+    return tag("section", tag("h3", "Leaderboard"), note, region, _notes(problem), how)
+
+
+def _notes(problem: Problem) -> Html | None:
+    """What else must be known of the runs behind a leaderboard."""
+    told = [
+        f"{found.label}: seed{'s' if len(found.failed) > 1 else ''} {', '.join(sorted(found.failed))} failed, and so "
+        "the mean is of the others alone."
+        for found in problem.configurations
+        if found.failed
+    ]
+    if not problem.same_images:
+        told.append("Not all of these runs record which images they were tested on: not known to be the same images.")
+    return tag("ul", [tag("li", each) for each in told], class_="note") if told else None
 
 
 def _head(column: Column, found: Sequence[Column]) -> Html:
@@ -104,7 +111,7 @@ def _cell(column: Column, value: Estimate, strong: bool) -> Html:
     if value.half is not None and value.half > 0:
         written.append(tag("small", f" ± {column.measure.text(value.half, like=value.mean)}"))
     kind = "number main" if strong else "number"
-    if is_timed(column.key):
+    if column.measure.timed:
         return tag("td", written, class_=f"{kind} time", data_value=value.mean)
     return tag("td", written, class_=kind, data_value=value.mean)
 
@@ -112,7 +119,7 @@ def _cell(column: Column, value: Estimate, strong: bool) -> Html:
 def _before(problem: Problem, found: Sequence[Column], pictured: bool) -> Html | None:
     """The foot of a leaderboard: the same measures of the degraded images, as they came."""
     run = problem.configurations[0].runs[0]
-    told = [run.tested.get(BEFORE.get(column.key[5:], "")) for column in found]
+    told = [run.tested.get(column.measure.before or "") for column in found]
     if not any(value is not None for value in told):
         return None
     cells = [

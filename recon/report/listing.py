@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,13 @@ from typing import Any
 
 from recon import runs
 from recon.errors import InputError
+from recon.reading import read_json
+from recon.report.faults import faults, sentences
+from recon.report.labels import cut
+from recon.report.measures import HEADLINE
 from recon.runs import RunFolder
+from recon.streams import printable
 
-_MAIN = ("test/psnr_hole", "test/psnr", "test/accuracy", "test/recognised", "test/mse", "test/loss")
 _COLUMNS = (
     "folder",
     "status",
@@ -26,6 +29,7 @@ _COLUMNS = (
     "seconds",
     "started",
 )
+_LONGEST = 300  # letters of a cell
 _STYLES = {"ok": "green", "running": "cyan", "failed": "red", "lost": "red", "killed": "red"}
 
 
@@ -45,7 +49,11 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    conditions = [filter] if isinstance(filter, str) else list(filter or [])
+    if not isinstance(sort, str) or not sort.strip("-"):
+        raise InputError("list.sort: give a column, a metric or a key, such as list.sort=test/psnr")
+    conditions = [filter] if isinstance(filter, str) else filter or []
+    if not isinstance(conditions, list) or not all(isinstance(each, str) for each in conditions):
+        raise InputError("list.filter: give conditions as text, such as list.filter=model:gan")
     if wrong := [each for each in conditions if ":" not in each and "=" not in each]:
         raise InputError(f"list.filter: {wrong[0]} is no condition; give one such as list.filter=model:gan")
     found = runs.find(pattern)
@@ -59,6 +67,9 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
     # To a file or a pipe every row stays one line, whole.
     console = Console()
     Console(width=None if console.is_terminal else 400, markup=False, highlight=False).print(table)
+    for row in rows:
+        for told in sentences(faults(row.folder)):
+            print(_text(f"{row['folder']}: {told}"))
     print(f"{len(rows)} of {len(found)} runs", flush=True)
 
 
@@ -70,7 +81,8 @@ class Row:
 
     def __getitem__(self, name: str) -> str:
         """A column, a metric or a key of the configuration, as text."""
-        environment, choices = self.folder.environment, self._choices()
+        environment = self.folder.environment
+        choices: dict[str, str] = environment.get("choices", {})
         if name in ("model", "task", "degradation"):
             return choices.get(name, "")
         if name == "net":
@@ -105,26 +117,17 @@ class Row:
             return _as_number(self._main()[1])
         return _as_number(self[name])
 
-    def _choices(self) -> dict[str, str]:
-        choices = self.folder.environment.get("choices")
-        return {str(k): str(v) for k, v in choices.items()} if isinstance(choices, dict) else {}
-
     def _main(self) -> tuple[str, Any]:
-        return next(((name, self.folder.metrics[name]) for name in _MAIN if name in self.folder.metrics), ("", None))
+        metrics = self.folder.metrics
+        return next(((name, metrics[name]) for name in map("test/{}".format, HEADLINE) if name in metrics), ("", None))
 
     def _epochs(self) -> str:
         """How far it is or went: from the progress of a run at work, else the rows of its table."""
-        try:
-            progress = json.loads((self.folder.path / "progress.json").read_text())
-            if self.folder.status == "running":
-                return f"{progress['epoch']}/{progress['max_epochs']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        try:
-            with open(self.folder.path / "metrics.csv", "rb") as file:
-                return str(max(0, sum(1 for _ in file) - 1))
-        except OSError:
-            return ""
+        if self.folder.status == "running":
+            progress = read_json(self.folder.path / "progress.json")
+            if isinstance(progress.get("epoch"), int):
+                return f"{progress['epoch']}/{progress.get('max_epochs')}"
+        return str(self.folder.epochs or "")
 
 
 def _holds(row: Row, conditions: Sequence[str]) -> bool:
@@ -168,4 +171,4 @@ def _text(value: str) -> Any:
     from rich.text import Text
 
     # What a run says of itself is text: no markup, and no codes that a terminal would obey.
-    return Text("".join(letter if letter.isprintable() else "�" for letter in value))
+    return Text(printable(cut(value, _LONGEST)))

@@ -20,6 +20,9 @@ class Measure:
         decimals: digits after the point, or None for three significant digits.
         factor: what the number is multiplied by to be written.
         lowest, highest: what it can be at all.
+        before: the same measure of the images as they came, or None.
+        partial: not defined for every image, such as one without a hole: NaN there is no fault.
+        timed: it depends on how fast something ran.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Measure:
     factor: float = 1.0
     lowest: float = -math.inf
     highest: float = math.inf
+    before: str | None = None
+    partial: bool = False
+    timed: bool = False
 
     def text(self, value: float, unit: bool = False, like: float | None = None) -> str:
         """Write a value, with as many decimals as `like` has if given; a dash where there is none."""
@@ -71,12 +77,13 @@ def _percent(name: str, label: str) -> Measure:
     return Measure(name, label, 1, "%", 2, 100.0, 0.0, 1.0)
 
 
+# Every measure that recon records; a loss or logit of two players at odds is better neither way.
 _KNOWN = {
     measure.name: measure
     for measure in (
-        Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2),
-        Measure("psnr", "PSNR", 1, "dB", 2),
-        Measure("ssim", "SSIM", 1, "", 4, highest=1.0),
+        Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2, before="psnr_hole_mean", partial=True),
+        Measure("psnr", "PSNR", 1, "dB", 2, before="psnr_degraded"),
+        Measure("ssim", "SSIM", 1, "", 4, highest=1.0, before="ssim_degraded"),
         _percent("accuracy", "accuracy"),
         _percent("recognised", "recognised"),
         _percent("f1", "F1"),
@@ -85,23 +92,37 @@ _KNOWN = {
         Measure("classes", "classes seen", 1, "", 1),
         Measure("mse", "MSE", -1, lowest=0.0),
         Measure("loss", "loss", -1),
+        Measure("reconstruction", "reconstruction", -1, "nats", lowest=0.0),
+        Measure("divergence", "divergence", 0, "nats", lowest=0.0),
+        Measure("loss_adversarial", "adversarial loss", 0),
+        Measure("loss_discriminator", "loss of the discriminator", 0),
+        Measure("logit_real", "logit of clean images", 0),
+        Measure("logit_fake", "logit of generated images", 0),
+        Measure("not_finite", "images not finite", -1, "", 0, lowest=0.0),
         Measure("psnr_degraded", "PSNR before", 0, "dB", 2),
         Measure("ssim_degraded", "SSIM before", 0, "", 4),
-        Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2),
+        Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2, partial=True),
+        Measure("lr", "learning rate", 0),
         Measure("parameters", "weights", -1, "", 0),
-        Measure("latency_ms", "time for one image", -1, "ms"),
-        Measure("megapixels_per_second", "throughput", 1, "megapixels/s"),
-        Measure("seconds", "training time", -1, "s", 1),
+        Measure("latency_ms", "time for one image", -1, "ms", timed=True),
+        Measure("megapixels_per_second", "throughput", 1, "megapixels/s", timed=True),
+        Measure("images_per_second", "training speed", 1, "images/s", timed=True),
+        Measure("seconds", "training time", -1, "s", 1, timed=True),
     )
 }
 ORDER = list(_KNOWN)
 # Measures of quality that models can be told apart by, the first that all runs of a problem have counts.
 MAIN = ("psnr_hole", "psnr", "accuracy", "recognised")
+# What sums a run up in one number: these, else how far it is off.
+HEADLINE = (*MAIN, "mse", "loss")
+# What is measured of the images as they came, not of what a model made of them.
+BASELINES = frozenset(measure.before for measure in _KNOWN.values() if measure.before)
 
 
 def measure(name: str) -> Measure:
-    """Look a measure up; one that is not known is written plainly and not judged."""
-    return _KNOWN.get(name) or Measure(name, name.replace("_", " "), 0)
+    """Look a measure up, with or without its split; one that is not known is written plainly and not judged."""
+    name = name.split("/", 1)[-1]
+    return _KNOWN.get(name) or Measure(name, name.replace("_", " "), 0, partial=True)
 
 
 def in_order(names: set[str]) -> list[str]:

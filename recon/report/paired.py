@@ -14,17 +14,24 @@ from recon.report.statistics import Comparison, compare, welch
 
 _AMONG = 6  # of these every pair is compared, of the rest the best with each
 _IN_WORDS = 8  # so many comparisons are told in sentences
+_RIGHT_OR_WRONG = ("accuracy", "recognised")
+_FLIPS = "test by flipping signs, exact where up to 20 images differ and Student's t-test above."
+_METHODS = {
+    False: f"The interval is the wider of Student's and Hall's, which allows for skewness; p is of the {_FLIPS}",
+    True: f"The interval is Agresti and Min's; p is McNemar's, exact, where each has one seed, else of the {_FLIPS}",
+}
 
 
 def comparisons(problem: Problem) -> list[Comparison]:
     """Compare the first configurations with each other and the best with all, on the same images; once."""
     if problem.comparisons is None:
-        places, table = paired_table(problem) if problem.main else ([], np.empty((0, 0)))
-        count = len(places)
+        indices, table = paired_table(problem) if problem.main else ([], np.empty((0, 0)))
+        count = len(indices)
         pairs = [(a, b) for a in range(min(count, _AMONG)) for b in range(a + 1, min(count, _AMONG))]
         pairs += [(0, b) for b in range(_AMONG, count)]
+        compared = compare(table, pairs, shares=problem.main in _RIGHT_OR_WRONG)
         problem.comparisons = [
-            replace(each, first=places[each.first], second=places[each.second]) for each in compare(table, pairs)
+            replace(each, first=indices[each.first], second=indices[each.second]) for each in compared
         ]
     return problem.comparisons
 
@@ -43,9 +50,9 @@ def paired(problem: Problem) -> Html | None:
     numbers = tag("table", tag("thead", tag("tr", header)), tag("tbody", rows), class_="sortable")
     region = tag("div", numbers, class_="scroll", tabindex=0, role="group", aria_label="All pairs of configurations")
     note = (
-        f"Each test image is compared with itself, averaged over seeds. The interval is a bootstrap over the images; p "
-        f"is of Wilcoxon's signed-rank test, corrected by Holm's method for {len(found)} comparison"
-        f"{'s' if len(found) > 1 else ''}. An interval over seeds is Welch's."
+        f"Each test image is compared with itself, averaged over seeds. {_METHODS[problem.main in _RIGHT_OR_WRONG]} "
+        f"p is corrected by Holm's method for {len(found)} comparison{'s' if len(found) > 1 else ''}. "
+        "An interval over seeds is Welch's."
     )
     more = tag("details", tag("summary", f"All {len(found)} comparisons"), region) if len(found) > 1 else None
     return tag("section", tag("h3", "Is the difference real?"), tag("ul", words[:_IN_WORDS], class_="verdicts"),
@@ -57,16 +64,29 @@ def sentence(problem: Problem, found: Comparison) -> Html:
     how = measure(str(problem.main))
     better, worse, size, low, high = _ordered(how, found)
     names = [join([chart.badge(place + 1), " ", problem.configurations[place].label]) for place in (better, worse)]
-    images = f"on the same {found.images:,} {'labels' if problem.kind == 'generate' else 'images'}"
+    images = _images(problem, found)
     within = f"95 % interval {how.text(low, like=size)} to {how.text(high, like=size)}, {_p(found.p)}"
     points = how.points
     if found.certain is False:
         end = f" cannot be told apart {images}: {how.text(size)} {points} may be an accident of the images ({within})."
         return join([names[0], " and ", names[1], end])
     head = [names[0], " is better than ", names[1], f" by {how.text(size)} {points} {images} ({within})"]
+    if found.opposed > 0.5:
+        head.append(f", although the other is the better one of {100 * found.opposed:.0f} % of them")
     if found.certain is None:
-        return join([*head, ", but only one of the two tests says so: undecided."])
+        return join([*head, ", but only one of interval and test says so: undecided."])
+    if not problem.same_images:
+        return join([*head, ": if they are the same, this is no accident of the images."])
     return join([*head, f": this is no accident of the images{_of_seeds(problem, better, worse)}."])
+
+
+def _images(problem: Problem, found: Comparison) -> str:
+    """Say on which images two configurations are compared."""
+    what = "labels" if problem.kind == "generate" else "images"
+    count = f"{found.images:,}"
+    if found.images < problem.images:  # the others have no value, as one without a hole
+        count += f" of {problem.images:,}"
+    return f"on the same {count} {what}" if problem.same_images else f"on {count} {what}, not known to be the same,"
 
 
 def _over_seeds(problem: Problem, better: int, worse: int) -> tuple[float, float] | None:
@@ -79,15 +99,23 @@ def _over_seeds(problem: Problem, better: int, worse: int) -> tuple[float, float
 
 def _verdict(problem: Problem, better: int, worse: int) -> str:
     interval = _over_seeds(problem, better, worse)
+    if not problem.same_images:
+        return "real if the images are the same"
     if interval is None:
-        return "real for these weights; one seed"
+        return "real for these weights" if _seeds(problem, better, worse) > 1 else "real for these weights; one seed"
     return "real" if interval[0] > 0 else "real for these seeds"
+
+
+def _seeds(problem: Problem, *indices: int) -> int:
+    """How many seeds the one with the fewest has."""
+    return min(len(problem.configurations[index].runs) for index in indices)
 
 
 def _of_seeds(problem: Problem, better: int, worse: int) -> str:
     how, interval = measure(str(problem.main)), _over_seeds(problem, better, worse)
     if interval is None:
-        return "; with one seed nothing tells whether another training would agree"
+        seeds = "one seed" if _seeds(problem, better, worse) == 1 else "seeds that agree in all digits"
+        return f"; with {seeds} nothing tells whether another training would agree"
     low, high = interval
     written = f"over seeds {how.text(low)} to {how.text(high)}"
     return f", nor of the seeds ({written})" if low > 0 else f", but it may be one of the seeds ({written})"

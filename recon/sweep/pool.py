@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -191,7 +192,9 @@ class Pool:
 def fresh(job: Job, group: str) -> list[str]:
     """What would be typed behind run.py to run a job from its start."""
     given = {override.split("=", 1)[0].lstrip("+") for override in job.overrides}
-    named = {"logger.group": group, "logger.name": job.name}
+    named = {"logger.name": job.name}
+    if not os.environ.get("WANDB_RUN_GROUP"):
+        named["logger.group"] = group
     names = [f"{key}={quoted(value)}" for key, value in named.items() if key not in given]
     return [*job.overrides, *names, f"hydra.run.dir={quoted(str(job.folder))}", "hydra.mode=RUN"]
 
@@ -218,7 +221,7 @@ def reason(started: Started, status: int) -> str:
         error = runs.RunFolder(started.job.folder).environment.get("error")
         if error:
             return " ".join(str(error).split())
-    with open(started.job.folder / "output.log", errors="replace") as log:
+    with open(started.job.folder / "output.log", encoding="utf-8", errors="replace") as log:
         log.seek(started.log_start)
         lines = [line.strip() for line in log if line.strip()]
     told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines

@@ -192,7 +192,7 @@ class Submitted:
 def _read(path: Path) -> str:
     try:
         os.listdir(path.parent)  # a shared file system then looks anew
-        return path.read_text()
+        return path.read_text("utf-8")
     except OSError:
         return ""
 

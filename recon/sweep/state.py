@@ -65,7 +65,7 @@ class State:
         """Keep others from running the same sweep; raises InputError when one is at work."""
         if runs.is_alive(self.folder):
             raise InputError(f"hydra.sweep.dir: the sweep in {self.folder} is running; wait for it or end it")
-        with runs.locked(self.folder):
+        with runs.locked(self.folder, "hydra.sweep.dir"):
             yield
 
     def tidy(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,8 @@ def test_the_buffer_lies_on_disk_and_cannot_change_it(tmp_path: Path) -> None:
 def test_all_decoded_images_are_never_in_memory(tmp_path: Path) -> None:
     """Building a store of 252 MB takes less than half of that of the process's own memory."""
     first = save(tmp_path / "photos", "0.jpg", PHOTO)  # 512x512
-    for n in range(1, 320):
-        os.link(first, first.with_name(f"{n}.jpg"))
+    for n in range(1, 320):  # not links, which would count as one image
+        shutil.copy(first, first.with_name(f"{n}.jpg"))
     code = (
         TASK
         + """
@@ -193,6 +194,36 @@ def test_a_store_that_is_not_whole_is_built_again(tmp_path: Path, damage) -> Non
     damage(file)
     assert_same(want, pairs(folder_task(folder, crop=32), cache))
     assert file.read_bytes() == right
+
+
+def read_all(splits, crop: int | None) -> None:
+    corner = torch.zeros(1, dtype=torch.int64)
+    for store in splits:
+        for index in torch.arange(len(store)).split(1):
+            store.gather(index) if crop is None else store.crop(index, corner, corner, (crop, crop))
+
+
+@pytest.mark.parametrize("crop", [None, 32])
+def test_changed_bytes_are_noticed_before_they_are_used(tmp_path: Path, crop: int | None) -> None:
+    folder, cache = photographs(tmp_path / "photos"), tmp_path / "cache"
+    task = folder_task(folder, crop=32, on_bad_image="skip")
+    before = pairs(task, None)
+    read_all(task.load(Path(), cache), crop)
+    [file] = files(cache)
+    right = file.read_bytes()
+    pixels = len(right) - 9 * 5 - 36
+    for place in (0, pixels // 2, pixels - 1, pixels + 3, pixels + 9 + 7, pixels + 9 * 5 + 4, len(right) - 1):
+        damaged = bytearray(right)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        splits = folder_task(folder, crop=32, on_bad_image="skip").load(Path(), cache)
+        if place < pixels:  # of the image, which one split has
+            with pytest.raises(InputError, match=r"^data\.cache: .*\.pixels has been damaged .* run again"):
+                read_all(splits, crop)
+            assert files(cache) == []
+        else:  # of what is told of them, which is built anew at once
+            assert file.read_bytes() == right
+        assert_same(before, pairs(task, cache))
 
 
 # Decodes some images, and the others only when a file named "go" is there.
@@ -336,8 +367,9 @@ def test_a_store_larger_than_the_memory_can_be_mapped(tmp_path: Path) -> None:
     path = tmp_path / f"big-{content.hex()[:16]}.pixels"
     with open(path, "wb") as file:
         file.seek(total - 5)
-        file.write(b"\1\2\3\4\5" + bytes([1]) * 2048 + content)
-    buffer, good = cache_module.mapped(tmp_path, "big", content, lengths, lambda write: [])
+        about = bytes([1]) * 2048 + bytes(4 * 2048) + content
+        file.write(b"\1\2\3\4\5" + about + zlib.crc32(about).to_bytes(4, "little"))
+    buffer, good, _ = cache_module.mapped(tmp_path, "big", content, lengths, lambda write: [])
     assert good.all()
     assert buffer[total - 5 :].tolist() == [1, 2, 3, 4, 5]
     assert len(buffer) == total

@@ -14,22 +14,12 @@ import numpy as np
 import pytest
 import scipy.stats
 from conftest import ROOT
-from report_runs import Text, change_json, copies
+from report_runs import Text, change_json, copies, page_of, text_of
 
-from recon import report
 from recon.errors import InputError
-from recon.report.effects import marginal
 from recon.report.gather import Run, problems
 from recon.report.html import Html, tag
-from recon.runs import RunFolder, find
-
-
-def page_of(what: str | list[Path], folder: Path, sweep: Path | None = None) -> str:
-    return report.write(what, folder / "report.html", sweep).read_text()
-
-
-def text_of(what: str | list[Path], folder: Path, sweep: Path | None = None) -> str:
-    return Text(page_of(what, folder, sweep)).text
+from recon.runs import RunFolder
 
 
 def test_markup_is_escaped_and_every_element_closed(made: Path, tmp_path: Path) -> None:
@@ -108,28 +98,6 @@ def test_images_are_paired_by_their_index_whatever_the_order(made: Path, tmp_pat
     with open(runs[0] / "per_image.csv", "w", newline="") as file:
         csv.writer(file).writerows([header, *reversed(rows)])
     assert text_of(str(tmp_path / "runs"), tmp_path) == before
-
-
-def test_the_effect_of_a_parameter_counts_only_what_differs_in_nothing_else(made: Path, tmp_path: Path) -> None:
-    list(copies(made / "sweep" / "unet-1", tmp_path / "u", seeds=2, rates=2, shift=lambda rate: 1.0 * rate))
-    list(copies(made / "sweep" / "cvanet-1", tmp_path / "c", seeds=2, rates=3, shift=lambda rate: 1.0 * rate))
-    runs = [Run(folder, folder.path.name) for folder in find(f"{tmp_path}/u,{tmp_path}/c")]
-    (problem,) = problems(runs)
-    assert set(problem.configurations[0].values) == {"model/net", "optimizer.lr"}
-    rates, groups = marginal(problem, "optimizer.lr")
-    assert groups == 2, "the rate of 0.003 was tried with one of the nets only"
-    assert [value for value, _ in rates] == ["0.001", "0.002", "0.003"]
-    steps = [e.mean for _, e in rates]
-    assert steps[1] - steps[0] == pytest.approx(1, abs=0.1)
-    nets, groups = marginal(problem, "model/net")
-    assert groups == 4
-    psnr = {
-        net: np.mean(
-            [json.loads(path.read_text())["test/psnr"] for path in tmp_path.glob(f"{net}/rate-[01]*/metrics.json")]
-        )
-        for net in "uc"
-    }
-    assert {value: e.mean for value, e in nets} == pytest.approx({"unet": psnr["u"], "cvanet": psnr["c"]})
 
 
 def test_numbers_made_in_another_way_are_never_in_one_column(some: Path, tmp_path: Path) -> None:
@@ -247,42 +215,27 @@ def test_what_a_run_says_of_itself_is_text(some: Path, tmp_path: Path) -> None:
     assert re.search(r"(?<!\\)[#&%_](?!\\)", re.sub(r" & |^%.*|\\textbackslash\{\}", "", latex, flags=re.M)) is None
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["missing", "empty", "torn", "binary", "other type", "deep", "not finite", "pickled"],
-)
-def test_a_damaged_run_folder_never_breaks_the_page(damage: str, some: Path, tmp_path: Path) -> None:
-    place = some / "unet-1"
-    files = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".png"]
-    assert len(files) >= 7
-    for path in files:
-        if damage == "missing":
-            if path.name != "environment.json":  # without it nothing is a run folder
-                path.unlink()
-        elif damage == "not finite":
-            if path.name == "metrics.json":
-                change_json(
-                    path, lambda c: c.update({"test/psnr": float("nan"), "test/ssim": float("inf"), "test/mse": 1e308})
-                )
-            elif path.suffix == ".csv":
-                path.write_text(re.sub(r"\d+\.\d+", "nan", path.read_text()))
-        elif damage == "pickled":
-            if path.suffix == ".npz":
-                np.savez(path, index=np.array([object()]), degraded=np.array([{}], dtype=object))
-        else:
-            content = path.read_bytes()
-            replaced = {"empty": b"", "torn": content[: len(content) // 2], "binary": bytes(range(256)) * 9,
-                        "other type": b"[[1, 2], null]", "deep": b"[" * 100_000}  # fmt: skip
-            path.write_bytes(replaced[damage])
-    parsed = Text(page_of(str(some), tmp_path))
-    assert parsed.depth == 0
-    assert "cvanet" in parsed.text
-    if damage not in ("not finite", "pickled"):
-        assert "Failed and missing" in parsed.text or damage == "missing"
-    numbers = [
-        value for _, a in parsed.tags for key, value in a.items() if key in ("cx", "cy", "d", "x1", "x2", "x", "y")
-    ]
-    assert not any("nan" in value or "inf" in value for value in numbers if value)
+CODES = "\r\n\t\x0b\x0c\x1c\x85\u2028\u2029|`*_[x](y)&lt;$1$~#\\\\\\[2pt]\x00\x1b[2J\x7f\x9b1m\u202e\u2066"
+
+
+def test_no_text_breaks_out_of_a_table(some: Path, tmp_path: Path) -> None:
+    for net in ("unet", "cvanet"):
+        for folder in some.glob(f"{net}-*"):
+            choices = {"model/net": f"[{net}{CODES}", "task": CODES, "degradation": CODES}
+            change_json(folder / "environment.json", lambda content, choices=choices: content.update(choices=choices))
+    change_json(some / "unet-1" / "metrics.json", lambda content: content.update({f"test/{CODES}": 1.0}))
+    page = page_of(str(some), tmp_path)
+    assert not set("\x00\x0b\x0c\x1b\x1c\x7f\x85\x9b\u202e\u2066") & set(page)
+    markdown, latex = ((tmp_path / f"report.{kind}").read_bytes().decode() for kind in ("md", "tex"))
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
+    assert not re.search(r"(?<!\\)[`~&$<\[]", markdown)
+    assert len(markdown.splitlines()) == len(markdown.split("\n")) - 1
+    body = latex.split("\\midrule\n")[1].split("    \\bottomrule")[0]
+    assert len(body.splitlines()) == 2
+    assert all(line.endswith(r" \\") and line.startswith("    {[}") for line in body.splitlines())
+    assert not set(latex) & set("\x00\x1b\r\t�")
 
 
 def test_no_run_and_one_run(some: Path, tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""What of a run's record cannot be read, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from recon.reading import Unreadable, read_object, read_yaml
+from recon.runs import RunFolder
+
+
+def faults(folder: RunFolder) -> dict[str, str]:
+    """Name the files of a record that are damaged, each with the reason; looks only at those that read as empty."""
+    found = {}
+    for name, content in (
+        ("environment.json", folder.environment),
+        ("config.yaml", folder.config),
+        ("metrics.json", folder.metrics),
+    ):
+        path = folder.path / name
+        # A run that did not end has no numbers.
+        if not content and (os.path.lexists(path) or name == "config.yaml" or folder.status == "ok"):
+            found[name] = why_unreadable(path) or "nothing in it is what recon writes"
+    return found
+
+
+def sentences(found: Mapping[str, str]) -> list[str]:
+    """Write faults by file as sentences."""
+    return [f"{name} cannot be read: {why}" for name, why in sorted(found.items())]
+
+
+def reason(error: OSError | Unreadable) -> str:
+    """Say in a clause why a file could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return "it is missing"
+    return str(error.strerror or "it may not be read").lower() if isinstance(error, OSError) else str(error)
+
+
+def why_unreadable(path: Path) -> str:
+    """Say in a clause why a record cannot be read; "" where it can."""
+    try:
+        (read_yaml if path.suffix == ".yaml" else read_object)(path)
+    except (OSError, Unreadable) as error:
+        return reason(error)
+    return ""
