@@ -42,13 +42,14 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
     node = model.get("net")
     if not isinstance(node, dict) or "_target_" not in node:
         raise InputError(f"model.net: {_not_a_net(node)}")
-    net, whole = _on_meta(node, facts, "model.net"), None
-    if net is not None:
-        _require_memory(net, "model.net")
-        _require_fit(net, kind, facts)
-        whole = _on_meta(model, facts, "model")
-    if whole is not None:
-        _require_memory(whole, "model")
+    net = _on_meta(node, facts, "model.net")
+    if net is None:
+        return
+    _require_memory(net, "model.net")
+    _require_fit(net, kind, facts)
+    module = _on_meta(model, facts, "model")
+    if module is not None:
+        _require_memory(module, "model")
 
 
 def _require_fit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> None:
@@ -176,7 +177,7 @@ def _not_a_net(node: Any) -> str:
 
 def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
     """Build a net or module without memory; None for one with a net of one's own that cannot be built so."""
-    own = not str(node.get("net", node)["_target_"]).startswith("recon.")
+    own = not all(str(each["_target_"]).startswith("recon.") for each in (node, node.get("net", node)))
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             made: nn.Module = construct(node, key, facts)
