@@ -57,7 +57,7 @@ def run(config: Config, folder: Path) -> Run:
     logger = loggers.make(folder=folder, config=config, **config["logger"])
     made_trainer = make_trainer(config, made_module, folder, logger)
     if config["action"] == "train":
-        require_precision(made_module, config["trainer"]["precision"])
+        require_precision(made_module, made_trainer)
         require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
     return Run(made_module, made_data, made_trainer, logger)
 

@@ -35,12 +35,15 @@ class Results(dict[str, float]):
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
-        for split, bad in ((split, self.get(f"{split}/not_finite", 0.0)) for split in ("test", "val")):
-            if bad:
-                images, count = ("test", f" of {self.images.count}") if split == "test" and self.images else (split, "")
+        said = {
+            "test/not_finite": f" of {self.images.count} test images" if self.images else " test images",
+            "val/not_finite": " validation images",
+        }
+        for name, which in said.items():
+            if bad := self.get(name):
                 raise InputError(
-                    f"{bad:.0f}{count} {images.replace('val', 'validation')} images gave a result that is not finite; "
-                    "lower optimizer.lr, or set trainer.precision=32-true (per_image.csv tells which)"
+                    f"{bad:.0f}{which} gave a result that is not finite; lower optimizer.lr, or set "
+                    "trainer.precision=32-true (per_image.csv of the run tells which)"
                 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -41,13 +42,17 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
     node = model.get("net")
     if not isinstance(node, dict) or "_target_" not in node:
         raise InputError(f"model.net: {_not_a_net(node)}")
-    nodes = {key: value for key, value in model.items() if isinstance(value, dict) and "_target_" in value}
-    nets = {key: net for key, value in nodes.items() if (net := _on_meta(value, facts, f"model.{key}")) is not None}
-    for key, net in nets.items():
-        _require_memory(net, f"model.{key}")
-    if "net" not in nets:
+    net = _on_meta(node, facts, "model.net")
+    if net is None:
         return
-    net = nets["net"]
+    _require_memory(net, "model.net")
+    _require_fit(net, kind, facts)
+    module = _on_meta(model, facts, "model")
+    if module is not None:
+        _require_memory(module, "model")
+
+
+def _require_fit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> None:
     refusal, reason = None, None
     try:
         reason = _misfit(net, kind, facts)
@@ -97,7 +102,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes
             outcome = module.eval().try_out(pair)
         _require_numbers(outcome)
     except InputError as error:
-        raise InputError(f"model.net: {error}") from error
+        raise InputError(str(error) if str(error).startswith("model.") else f"model.net: {error}") from error
     except Exception as error:  # of a net of one's own it may be anything
         size, reason = "×".join(map(str, shape)), str(error).strip() or type(error).__name__
         raise InputError(
@@ -133,22 +138,30 @@ def require_batch(module: Module, batch_size: int, images: int | None, devices: 
         )
 
 
-def require_precision(module: Module, precision: str | int) -> None:
-    """Raise InputError where training in half precision would go wrong without a word."""
-    dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(str(precision))
+def require_precision(module: Module, trainer: Trainer) -> None:
+    """Raise InputError where training in a low precision would fail, or go wrong without a word."""
+    precision = trainer.precision
+    options = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults
+    clips = module.clip_norm or trainer.gradient_clip_val
+    if getattr(trainer.precision_plugin, "scaler", None) is not None and clips and options.get("fused"):
+        raise InputError(
+            f"accelerator.fused: a fused optimiser cannot clip gradients with trainer.precision={precision}; set "
+            "accelerator.fused=false, or choose trainer.precision=bf16-mixed"
+        )
+    dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(precision)
     if dtype is None:
         return
     if module.average is not None:
         raise InputError(
             f"model.ema: with trainer.precision={precision} the small steps of the average are rounded away; set "
-            f"model.ema=0, or choose trainer.precision={str(precision).replace('true', 'mixed')}"
+            f"model.ema=0, or choose trainer.precision={precision.replace('true', 'mixed')}"
         )
     if dtype == torch.float16 and getattr(module, "gradient_penalty", None):
         raise InputError(
             "model.gradient_penalty: gradients of gradients leave the range of float16; choose "
             "trainer.precision=bf16-true or 32-true"
         )
-    eps = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults.get("eps")
+    eps = options.get("eps")
     if isinstance(eps, float) and eps and not float(torch.tensor(eps, dtype=dtype)):
         raise InputError(
             f"optimizer.eps: with trainer.precision={precision} {eps:g} is 0, and steps are divided by it; add "
@@ -163,17 +176,16 @@ def _not_a_net(node: Any) -> str:
 
 
 def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
-    """Build a net without memory; None for a net of one's own that cannot be built so."""
+    """Build a net or module without memory; None for one with a net of one's own that cannot be built so."""
+    own = not all(str(each["_target_"]).startswith("recon.") for each in (node, node.get("net", node)))
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            net = construct(node, key, facts)
-    except Exception as error:
-        if isinstance(error, InputError) and str(node["_target_"]).startswith("recon."):
-            raise
-        return None
-    if not isinstance(net, nn.Module):
-        raise InputError(f"{key}._target_: {node['_target_']} is no torch.nn.Module; choose one of recon.nets")
-    return net
+            made: nn.Module = construct(node, key, facts)
+    except Exception:
+        if own:
+            return None
+        raise
+    return made
 
 
 def _require_memory(net: nn.Module, key: str) -> None:

@@ -43,6 +43,7 @@ def test_two_devices_train_and_report_what_one_device_does(model: str, sweep: Sw
     for again in (metrics(evaluated.run(0)), metrics(evaluated.run(1))):
         for name, value in tested.items():
             assert again[name] == pytest.approx(value, abs=1e-6), name
+        assert again["images"] == metrics(folder)["images"], "however many devices shared the images out"
     places = (folder, evaluated.run(0), evaluated.run(1))
     rows = [(place / "per_image.csv").read_text().splitlines() for place in places]
     assert [len(table) for table in rows] == [361, 361, 361]

@@ -35,8 +35,8 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     if config["init_from"] and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
-    check_lengths(trainer, data, training=True)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
+    check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, logger) as results:
         introduce(module, data, trainer)
         checkpoint = resumed_from(folder) if config["resume"] else None

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recon import losses, metrics
+from recon.errors import InputError
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
 from recon.pair import Pair
@@ -75,11 +76,19 @@ class InpaintingModule(AdversarialModule):
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
 
     def try_out(self, pair: Pair) -> Outcome:
-        """Use the discriminator too, which evaluation does not."""
+        """Use the discriminator too, which evaluation does not; raises InputError when it does not work."""
         outcome = self.step(pair)
         if self.discriminator is None:
             return outcome
-        return outcome._replace(terms={"logit": self.judged(self.discriminator, pair.clean, pair.label)})
+        try:
+            logit = self.judged(self.discriminator, pair.clean, pair.label)
+        except Exception as error:  # of a net of one's own it may be anything
+            reason = str(error).strip() or type(error).__name__
+            raise InputError(
+                f"model.discriminator: it does not work on these images and labels ({reason.splitlines()[0]}); correct "
+                "it, or set model.adversarial=0"
+            ) from error
+        return outcome._replace(terms={"logit": logit})
 
     def predict(self, pair: Pair) -> Tensor:
         """Fill the holes."""

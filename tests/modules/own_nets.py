@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Spoilt(nn.Module):
-    """In evaluation it gives `value` in bright images, once it has been trained."""
+    """In evaluation it gives `value` in place of bright images."""
 
     def __init__(self, *, channels: int = 1, value: float = float("nan"), brighter_than: float = 0.33) -> None:
         super().__init__()
@@ -21,8 +21,10 @@ class Spoilt(nn.Module):
 class SpoiltClassifier(Spoilt):
     """The same of class scores."""
 
-    def __init__(self, *, channels: int = 1, num_classes: int = 10, value: float = float("nan")) -> None:
-        super().__init__(channels=channels, value=value)
+    def __init__(
+        self, *, channels: int = 1, num_classes: int = 10, value: float = float("nan"), brighter_than: float = 0.33
+    ) -> None:
+        super().__init__(channels=channels, value=value, brighter_than=brighter_than)
         self.last = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

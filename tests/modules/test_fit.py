@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Compose, Typed, choices
+import yaml
+from conftest import ROOT, Compose, Typed, choices
 from lightning.pytorch import Trainer
 from PIL import Image
 from test_modules import QUIET, built
@@ -38,19 +39,27 @@ def refusal(config: dict[str, Any]) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("net", choices("model/net"))
+def with_net(compose: Compose, model: str, net: str) -> dict[str, Any]:
+    """The configuration of a model with a net, without asking Hydra for each pair."""
+    config = compose(f"model={model}", "task=digits", "task.batch_size=8")
+    config["model"]["net"] = yaml.safe_load((ROOT / "conf" / "model" / "net" / f"{net}.yaml").read_text())
+    return config
+
+
 @pytest.mark.parametrize("model", choices("model"))
-def test_every_net_trains_with_a_model_or_is_refused_with_those_that_do(model: str, net: str, compose: Compose) -> None:
-    config = compose(f"model={model}", f"model/net={net}", "task=digits", "task.batch_size=8")
-    if net in FITTING[model]:
-        module, data = built(config)
-        Trainer(**QUIET, max_epochs=1, max_steps=1, limit_val_batches=1).fit(module, datamodule=data)
-        return
-    found = re.fullmatch(r"model\.net: (\w+) .*, and so does not fit (\w+); choose model/net=(.*)", refusal(config))
-    assert found
-    assert found[1] == config["model"]["net"]["_target_"].rpartition(".")[2]
-    assert found[2] == config["model"]["_target_"].rpartition(".")[2]
-    assert set(found[3].split("|")) == FITTING[model]
+def test_every_net_trains_with_a_model_or_is_refused_with_those_that_do(model: str, compose: Compose) -> None:
+    for net in choices("model/net"):
+        config = with_net(compose, model, net)
+        if net in FITTING[model]:
+            module, data = built(config)
+            Trainer(**QUIET, max_epochs=1, max_steps=1, limit_val_batches=1).fit(module, datamodule=data)
+            continue
+        said = refusal(config)
+        found = re.fullmatch(r"model\.net: (\w+) .*, and so does not fit (\w+); choose model/net=(.*)", said)
+        assert found, said
+        assert found[1] == config["model"]["net"]["_target_"].rpartition(".")[2]
+        assert found[2] == config["model"]["_target_"].rpartition(".")[2]
+        assert set(found[3].split("|")) == FITTING[model]
 
 
 @pytest.mark.parametrize(
@@ -105,66 +114,59 @@ def test_a_net_of_ones_own(model: str, net: str, said: str, compose: Compose) ->
 # Numbers and lists of numbers of the configuration -----------------------------------------------------------------
 
 
-def numbers(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def numbers(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each number or list of numbers below a node, with values to try in its place."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from numbers(value, (*path, key))
         elif isinstance(value, int | float | list) and not isinstance(value, bool):
-            yield (*path, key)
+            yield from (((*path, key), other) for other in (LISTS if isinstance(value, list) else NUMBERS))
 
 
-VALUES = (-1, 0, math.nan, math.inf, -math.inf, 10**9, 1e9, 0.5, True, [], [-1], [0], [10**9], [2.5], "x", None)
+NUMBERS = (-1, 0, math.nan, math.inf, 10**9, 1e9, True, "x", None)
+LISTS = ([], [-1], [0], [10**9], [2.5], 5, None)
 
 
 @pytest.mark.parametrize(("model", "net"), [(model, net) for model in FITTING for net in sorted(FITTING[model])])
 def test_every_number_works_or_is_refused_by_its_name(model: str, net: str, compose: Compose) -> None:
-    config = compose(f"model={model}", f"model/net={net}", "task=digits")
+    config = with_net(compose, model, net)
     if model == "inpainting":
         config["model"]["adversarial"] = 0.1
-    worked = 0
-    for path in numbers(config["model"]):
+    worked, task = 0, build.task(config)
+    for path, value in numbers(config["model"]):
         # The module's own numbers are those of any of its nets.
         if path[0] != "net" and net != min(FITTING[model]):
             continue
-        for value in VALUES:
-            changed = copy.deepcopy(config)
-            node = changed["model"]
-            for key in path[:-1]:
-                node = node[key]
-            node[path[-1]] = value
-            started, said = time.process_time(), None
-            try:
-                task = build.task(changed)
-                build.module(changed, task, build.degradation(changed, task))
-            except InputError as error:
-                said = str(error)
-            assert time.process_time() - started < 2, (path, value)
-            if said is None:
-                worked += 1
-                assert value not in (-1, None, True, "x"), path
-            else:
-                assert re.match(rf"model\.{re.escape('.'.join(path))}: [^\n]+$", said), (path, value, said)
+        changed = copy.deepcopy(config)
+        node = changed["model"]
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = value
+        started, said = time.process_time(), None
+        try:
+            build.module(changed, task, build.degradation(changed, task))
+        except InputError as error:
+            said = str(error)
+        assert time.process_time() - started < 2, (path, value)
+        if said is None:
+            worked += 1
+            assert value not in (-1, None, True, "x"), path
+        else:
+            assert re.match(rf"model\.{re.escape('.'.join(path))}: [^\n]+$", said), (path, value, said)
     assert worked or net != min(FITTING[model])
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("model.net.width", 10**6), ("model.net.width", 10**5), ("model.net.blocks", 1000), ("model.l1", math.nan),
-        ("model.ema", math.nan), ("model.ema", 1.0), ("model.ema", -0.1),
-    ],
-)  # fmt: skip
-def test_a_net_beyond_the_memory_is_refused_before_it_is_built(key: str, value: Any, compose: Compose) -> None:
-    config = compose("model=restoration", "model/net=edsr", "task=digits")
-    if key == "model.net.blocks":
-        config["model"]["net"]["width"] = 10**4
-    node = config["model"]["net"] if "net" in key else config["model"]
-    node[key.rpartition(".")[2]] = value
-    said = refusal(config)
-    if "net" in key:
-        assert re.match(r"model\.net: to train \S+ weights takes [\d,]+ GB, and this machine has [\d,]+; make", said)
-    else:
-        assert said.startswith(f"{key}: ")
+    ("net", "numbers"),
+    [("edsr", {"width": 10**6}), ("resnet18", {"width": 10**5}), ("edsr", {"width": 10**4, "blocks": 100})],
+)
+def test_a_net_beyond_the_memory_is_refused_before_it_is_built(
+    net: str, numbers: dict[str, int], compose: Compose
+) -> None:
+    config = with_net(compose, "classifier" if net == "resnet18" else "restoration", net)
+    config["model"]["net"] |= numbers
+    wanted = r"model\.net: to train \S+ weights takes [\d,]+ GB, and this machine has [\d,]+; make the net narrower.*"
+    assert re.fullmatch(wanted, refusal(config))
 
 
 def test_the_trial_draws_nothing(compose: Compose) -> None:
@@ -183,22 +185,23 @@ def test_the_trial_draws_nothing(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "least"),
+    ("model", "net", "more", "least"),
     [
-        (["model=gan"], 2),
-        (["model=gan", "model.net.norm=none"], 1),
-        (["model=classifier", "model/net=resnet18", "model.net.width=4"], 2),
-        (["model=classifier", "model/net=lenet"], 1),
-        (["model=restoration"], 1),  # its smallest features are of 2×2 pixels
-        (["model=inpainting", "model.adversarial=0.1", "model.discriminator.norm=batch",
-          "model.discriminator.widths=[4,4,4]"], 2),
+        ("gan", "dcgan", {"net": {"norm": "batch"}}, 2),
+        ("gan", "dcgan", {"net": {"norm": "none"}}, 1),
+        ("classifier", "resnet18", {"net": {"width": 4}}, 2),
+        ("classifier", "lenet", {}, 1),
+        ("restoration", "unet", {"net": {"widths": [4, 4, 4]}}, 1),  # its smallest features are of 2×2 pixels
+        ("inpainting", "unet", {"adversarial": 0.1, "discriminator": {"norm": "batch", "widths": [4, 4, 4]}}, 2),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)  # fmt: skip
-def test_batch_norm_asks_for_two_images(model: list[str], least: int, compose: Compose, tmp_path: Path) -> None:
-    config = compose(
-        *model, "task=digits", "task.batch_size=1", "trainer.max_steps=1", "logger=none", "accelerator=cpu"
-    )
+)
+def test_batch_norm_asks_for_two_images(
+    model: str, net: str, more: dict[str, Any], least: int, compose: Compose, tmp_path: Path
+) -> None:
+    config = with_net(compose, model, net)
+    config["task"]["batch_size"], config["logger"]["kind"] = 1, "none"
+    for key, value in more.items():
+        config["model"][key] = {**config["model"][key], **value} if isinstance(value, dict) else value
     if least == 2:
         with pytest.raises(InputError, match=r"^task\.batch_size: batch norm in \w+ needs 2 images .*; give 2 or more"):
             build.run(config, tmp_path)
@@ -209,12 +212,22 @@ def test_batch_norm_asks_for_two_images(model: list[str], least: int, compose: C
     assert module.least_batch == 1
 
 
+@pytest.mark.parametrize(
+    "discriminator", [{"widths": [4] * 4}, {"num_classes": 3}, {"_target_": "recon.nets.unet.UNet"}], ids=str
+)
+def test_a_discriminator_that_does_not_work_is_blamed_itself(discriminator: dict[str, Any], compose: Compose) -> None:
+    config = with_net(compose, "inpainting", "unet")
+    node = discriminator if "_target_" in discriminator else {**config["model"]["discriminator"], **discriminator}
+    config["model"] |= {"adversarial": 0.1, "discriminator": node}
+    assert refusal(config).startswith("model.discriminator: it does not work on these images and labels (")
+
+
 def test_one_training_image_is_refused_where_batch_norm_needs_two(
     compose: Compose, image_folder: Path, tmp_path: Path
 ) -> None:
-    for place, path in enumerate(sorted(image_folder.glob("*/*.png"))[:3]):
-        (tmp_path / "few").mkdir(exist_ok=True)
-        (tmp_path / "few" / f"{place}.png").write_bytes(path.read_bytes())
+    (tmp_path / "few").mkdir()
+    for index, path in enumerate(sorted(image_folder.glob("*/*.png"))[:3]):
+        (tmp_path / "few" / f"{index}.png").write_bytes(path.read_bytes())
     config = compose(
         "model=gan", "task=folder", f"task.path={tmp_path}/few", "logger=none", "accelerator=cpu",
         "trainer.enable_progress_bar=false", "model.net.discriminator_widths=[4,4,4,4]",
