@@ -62,6 +62,26 @@ def run(config: Config, folder: Path) -> Run:
     return Run(made_module, made_data, made_trainer, logger)
 
 
+def check(config: Config) -> tuple[str, str] | None:
+    """Check a configuration as `run` does, without its trainer and its images.
+
+    Returns:
+        The metric that the model monitors and "min" or "max", or None where it has none.
+
+    Raises:
+        InputError: anything that cannot be right.
+    """
+    check_config(config)
+    if config["action"] == "evaluate":  # what it tests is told by the run's own configuration
+        kind: type[Module] = find_class(config["model"].get("_target_"), "model")
+        return (kind.monitor, kind.mode) if kind.monitor else None
+    made_task = task(config)
+    made_degradation = degradation(config, made_task)
+    made = module(config, made_task, made_degradation)
+    data(config, made_task, made_degradation, made)
+    return (made.monitor, made.mode) if made.monitor else None
+
+
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
     made: Task = construct(config["task"], "task")

@@ -20,6 +20,7 @@ from recon.checkpoint import sweep_up
 from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.errors import InputError, Interrupted
+from recon.fingerprint import code_version, data_version, fingerprint
 from recon.results import Images
 
 
@@ -111,7 +112,11 @@ class _Record:
     def __init__(self, folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self.folder = folder
         self.started = time.perf_counter()
-        identity = {"fingerprint": runs.fingerprint(config), "code": runs.code_version()}
+        identity = {
+            "fingerprint": fingerprint(config),
+            "code": code_version(),
+            "data": data_version(config),
+        }
         self.environment = records.environment(**{**identity, **about})
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write_json("environment.json", self.environment)

@@ -7,33 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import fnmatch
-import hashlib
-import json
 import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from recon.errors import InputError
 from recon.reading import Unreadable, read_bytes, read_json, read_yaml
-
-# Keys of the configuration that cannot change what a run computes.
-WITHOUT_EFFECT = (
-    "data",
-    "logger",
-    "sweep",
-    "checkpoint",
-    "resume",
-    "runs",
-    "list",
-    "allow_network",
-    "trainer.enable_progress_bar",
-)
 
 
 class RunFolder:
@@ -107,7 +92,9 @@ class RunFolder:
 
 # The types of the entries of `environment.json` that anything reads.
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("status", "started", "fingerprint", "code", "error", "processor", "platform", "python"), str),
+    **dict.fromkeys(
+        ("status", "started", "fingerprint", "code", "data", "error", "processor", "platform", "python"), str
+    ),
     **dict.fromkeys(("overrides", "command", "resumed", "gpus"), list),
     **dict.fromkeys(("choices", "packages"), dict),
     "seconds": (int, float),
@@ -230,38 +217,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except (OSError, ValueError):
         return []
-
-
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """Name a run by what it computes: equal for equal resolved configurations under the same code.
-
-    Args:
-        config: plain values; keys that cannot change the result (`WITHOUT_EFFECT`) do not count.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    counted = _without(config, WITHOUT_EFFECT)
-    words = json.dumps(counted, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(f"{code_version()}\n{words}".encode()).hexdigest()[:16]
-
-
-def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    inner = {key.split(".", 1)[0]: key.split(".", 1)[1] for key in keys if "." in key}
-    kept = {key: value for key, value in config.items() if key not in keys}
-    return {key: _without(value, (inner[key],)) if key in inner else value for key, value in kept.items()}
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Name the code by the content of its files: 16 hexadecimal digits; the report only reads and does not count."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
-        place = path.relative_to(here).as_posix()
-        if not place.startswith("report/"):
-            digest.update(place.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 @contextmanager

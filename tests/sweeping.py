@@ -43,6 +43,7 @@ def fixture(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECON_TRUST", "accidents")
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "sweep"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "sweep"))  # for processes of their own
 
     def type_in(*arguments: str) -> Done:
         GlobalHydra.instance().clear()

@@ -12,7 +12,8 @@ from conftest import ROOT
 LAYERS = [
     "errors", "streams", "memory", "ranges", "reading", "config.training", "config.check", "config.construct",
     "pair", "keyed", "losses", "metrics", "results", "nets", "degradations",
-    "records", "runs", "report", "actions.report", "config.help", "console", "interrupt", "dashboards", "loggers",
+    "records", "runs", "fingerprint", "report", "actions.report", "config.help", "console", "interrupt",
+    "dashboards", "loggers",
     "data.store", "data.download", "data.pixels", "data.images", "data.find", "data.cache", "data.files",
     "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",

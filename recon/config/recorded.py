@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
+from recon.fingerprint import code_version, data_version
 from recon.reading import Unreadable, read_yaml
-from recon.runs import RunFolder, code_version
+from recon.runs import RunFolder
 
 # Groups whose choice on the command line replaces that of an evaluated run.
 _REPLACEABLE = ("task", "degradation")
@@ -216,10 +217,10 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
             f"action=evaluate run={folder}"
         )
     torch.set_num_threads(int(environment.get("threads") or torch.get_num_threads()))
-    return {str(key): value for key, value in taken.items()}, _went_on(environment)
+    return {str(key): value for key, value in taken.items()}, _went_on(environment, taken)
 
 
-def _went_on(environment: dict[str, Any]) -> dict[str, Any]:
+def _went_on(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what `environment.json` said of the run, and add that it goes on now."""
     from recon.console import say
 
@@ -229,7 +230,10 @@ def _went_on(environment: dict[str, Any]) -> dict[str, Any]:
     kept["resumed"] = [*environment.get("resumed", []), now]
     if environment.get("code") != code_version():
         say("resume: the code has changed since this run began; it may end otherwise than it would have")
-        kept["fingerprint"] = ""  # no sweep takes it for a run of either code
+        kept["code"] = ""  # no sweep takes it for a run of either code
+    if environment.get("data") not in (None, data_version(config)):
+        say("resume: the images have changed since this run began; it may end otherwise than it would have")
+        kept["data"] = ""
     return kept
 
 

@@ -56,9 +56,10 @@ def _run(collected: Collected, program: str, state: State) -> int:
     launcher, where = make_launcher(collected, program)
     _introduce(state, search, where)
     if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
-        return write_scripts(launcher, source, state)
+        return write_scripts(launcher, source, state, collected.flags)
+    state.write()  # so that the same command, typed again, finds this sweep
     with Display(state.jobs) as display:
-        pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None)
+        pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None, collected.flags)
         stopped = pool.run(source)
     state.write(ended=not stopped)
     if search:
@@ -101,6 +102,11 @@ def make_search(collected: Collected, state: State) -> Search:
             "sweep: a search varies what sweep.space says; give every other key of the command line one value"
         )
     space = Space(collected.sweep["space"], CONF)
+    if collected.flags:
+        raise InputError(
+            f"{collected.flags[0]}: a search composes its trials from recon's own configuration; leave it out, or run "
+            "a grid of values (sweep=grid)"
+        )
     try:
         from recon.sweep import search
     except ModuleNotFoundError as error:
@@ -139,7 +145,7 @@ def make_launcher(collected: Collected, program: str) -> tuple[Launcher, str]:
     return slurm.Cluster(program, sweep), f"{several} on {sweep['slurm']['cluster']}"
 
 
-def write_scripts(launcher: Launcher, source: Listed, state: State) -> int:
+def write_scripts(launcher: Launcher, source: Listed, state: State, flags: Sequence[str]) -> int:
     """Write what sbatch would be given for each job, and submit nothing."""
     from recon.sweep.slurm import Cluster
 
@@ -147,7 +153,7 @@ def write_scripts(launcher: Launcher, source: Listed, state: State) -> int:
         raise InputError("sweep.slurm.dry_run: there are no scripts without SLURM; add hydra/launcher=submitit")
     while (job := source.next()) is not None:
         path = job.folder / "sbatch.sh"
-        write_text(path, launcher.script(job, fresh(job, state.folder.name), job.folder / "output.log"))
+        write_text(path, launcher.script(job, [*flags, *fresh(job, state.folder.name)], job.folder / "output.log"))
         print(f"script: {path}")
     return 0
 
@@ -166,7 +172,7 @@ def write_report(state: State) -> None:
 
 def _check(sweep: dict[str, Any]) -> None:
     """Check what a sweep needs before anything is composed further; raises InputError."""
-    for key, least in (("jobs", 1), ("retry", 0), ("trials", 1)):
+    for key, least in (("jobs", 1), ("retry", 0), ("trials", 1), ("seed", 0)):
         value = sweep.get(key, least)
         if (value is not None or key != "jobs") and (not isinstance(value, int) or value < least):
             raise InputError(f"sweep.{key}: {value} does not do; set it to {least} or more")

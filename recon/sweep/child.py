@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import json
 import multiprocessing
 import os
 import signal
@@ -88,18 +89,19 @@ def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channe
     """Check configurations as each job will, which needs torch; sends what it sees."""
     os.environ.clear()
     os.environ.update(environment)
-    from recon.config.check import check_config
-    from recon.config.construct import find_class
+    from recon import build
 
     found: list[Seen] = []
+    made: dict[str, Seen] = {}  # what is equal but for the seed is built once
     for config in configs:
-        try:
-            check_config(config)
-            model: Any = find_class(config["model"]["_target_"], "model")
-            monitor = getattr(model, "monitor", None)
-            found.append((None, (monitor, model.mode) if monitor else None))
-        except InputError as error:
-            found.append((str(error), None))
+        key = json.dumps({**config, "seed": isinstance(config["seed"], int)}, sort_keys=True, default=str)
+        if key not in made or config["action"] != "train":
+            try:
+                monitored = build.check(config)
+                made[key] = (None, monitored)
+            except InputError as error:
+                made[key] = (str(error), None)
+        found.append(made[key])
     channel.send(found)
 
 

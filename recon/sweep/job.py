@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import runs
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
+from recon.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -52,7 +52,7 @@ class Job:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fingerprint = runs.fingerprint(self.config)
+        self.fingerprint = fingerprint(self.config)
 
     @property
     def name(self) -> str:
@@ -65,13 +65,32 @@ class Job:
         return " ".join(self.varied) or "job"
 
 
+def flags_of(arguments: Sequence[str]) -> list[str]:
+    """Return the flags of a typed command line that say where Hydra finds its configuration, as each job needs them."""
+    from hydra._internal.utils import get_args_parser
+
+    typed = get_args_parser().parse_args(list(arguments))
+    given = {"--config-dir": typed.config_dir, "--config-name": typed.config_name, "--config-path": typed.config_path}
+    return [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+
+
 @dataclass
 class Collected:
-    """What Hydra composed of one command line."""
+    """What Hydra composed of one command line.
+
+    Args:
+        launcher: the choice of `hydra/launcher`.
+        folder: the sweep's folder.
+        sweep: the node of the configuration.
+        flags: where Hydra finds its configuration, as typed.
+        overrides: of each job.
+        configs: of each job, resolved.
+    """
 
     launcher: str
     folder: Path
     sweep: dict[str, Any]
+    flags: list[str] = field(default_factory=list)
     overrides: list[list[str]] = field(default_factory=list)
     configs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -102,6 +121,8 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
         return None
     if resolved["resume"]:
         raise InputError("resume: it goes on with one run; leave out -m (a sweep goes on when it is typed again)")
+    if resolved["action"] not in ("train", "evaluate"):
+        raise InputError(f"action={resolved['action']}: it shows runs that are there already, once; leave out -m")
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:
         if devices(resolved["trainer"], 1) > 1 or resolved["trainer"]["num_nodes"] > 1:
@@ -110,10 +131,13 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
                 f"several devices; choose hydra/launcher={'|'.join(LAUNCHERS)}"
             )
         return None
-    collected = before or Collected(launcher, Path(hydra.sweep.dir).absolute(), resolved["sweep"])
+    collected = before or Collected(
+        launcher, Path(hydra.sweep.dir).absolute(), resolved["sweep"], flags_of(sys.argv[1:])
+    )
     # What only lets Hydra compose an evaluated run is said by the job's own command again.
     added = set(with_words_of_the_run(sys.argv[1:])) - set(sys.argv[1:])
     words = [word for word in hydra.overrides.task if word not in added and not _is_of_the_sweep(word)]
+    words += [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
     collected.overrides.append(words)
     collected.configs.append(resolved)
     return collected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,7 @@ class Pool:
         retry: how often a job that failed is tried again.
         on_change: called when a job began or ended, and about once a second.
         prune: tells of a job at work whether to end it early.
+        flags: where Hydra finds its configuration, as typed.
     """
 
     launcher: Launcher
@@ -61,6 +62,7 @@ class Pool:
     retry: int
     on_change: Callable[[], None]
     prune: Callable[[Job], bool] | None = None
+    flags: Sequence[str] = ()
     stopped: int | None = None
     _asked: int = 0  # how many signals to end there were
     _running: list[Started] = field(default_factory=list)
@@ -115,7 +117,8 @@ class Pool:
         record = job.folder / "environment.json"
         if job.config["action"] != "train":  # what only reads is done again from its start
             record.unlink(missing_ok=True)
-        arguments = [f"resume={quoted(str(job.folder))}"] if record.exists() else fresh(job, self.state.folder.name)
+        resumed = [f"resume={quoted(str(job.folder))}"] if record.exists() else None
+        arguments = [*self.flags, *(resumed or fresh(job, self.state.folder.name))]
         log_start = log.stat().st_size if log.exists() else 0
         if (process := self.launcher.start(job, arguments, log)) is None:
             return False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
@@ -200,9 +203,18 @@ def start_server() -> None:
 
 
 def _server() -> ForkServerContext:
+    _shorten_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recon.sweep.server"])
     return context
+
+
+def _shorten_sockets() -> None:
+    """Put multiprocessing's sockets into a short folder where TMPDIR is too long for their names (108 bytes)."""
+    config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if config.get("tempdir") is None and len(os.fsencode(tempfile.gettempdir())) > 60:
+        config["tempdir"] = folder = tempfile.mkdtemp(prefix="recon-", dir="/tmp")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recon import runs
 from recon.errors import InputError
+from recon.report.measures import measure
 from recon.sweep.job import CONF, Job
 from recon.sweep.pool import progress
 from recon.sweep.space import Space
 from recon.sweep.state import State
-
-# What is better when it is more; everything else, such as losses, errors and costs, when it is less.
-_MORE = ("psnr", "ssim", "accuracy", "precision", "recall", "f1", "recognised", "classes", "per_second")
 
 
 class Search:
@@ -156,7 +154,13 @@ def objectives(sweep: dict[str, Any], monitored: tuple[str, str] | None) -> tupl
     given = sweep["directions"]
     if given is None:
         known = dict([monitored] if monitored else [])
-        return names, [known.get(name) or ("max" if name.endswith(_MORE) else "min") for name in names]
+        ways = [known.get(name) or {1: "max", -1: "min"}.get(measure(name).better, "") for name in names]
+        if "" in ways:
+            raise InputError(
+                f"sweep.directions: which way {names[ways.index('')]} is better is not known; give min or max for each "
+                "objective"
+            )
+        return names, ways
     directions = [given] if isinstance(given, str) else list(given)
     if len(directions) != len(names) or not set(directions) <= {"min", "max"}:
         raise InputError(f"sweep.directions: {given} does not fit; give min or max for each of {', '.join(names)}")
@@ -166,6 +170,16 @@ def objectives(sweep: dict[str, Any], monitored: tuple[str, str] | None) -> tupl
 def _study(search: Search, path: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _opened(search, path)
+    except Exception as error:  # SQLite and SQLAlchemy raise a dozen types for a damaged file
+        raise InputError(
+            f"sweep: {path} is damaged ({str(error).splitlines()[0][:120]}); remove it to begin the search again (the "
+            "runs so far are kept)"
+        ) from error
+
+
+def _opened(search: Search, path: Path) -> optuna.Study:
     return optuna.create_study(
         storage=f"sqlite:///{path}",
         study_name="sweep",

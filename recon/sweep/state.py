@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from recon import runs
+from recon.config.recorded import of_run
 from recon.errors import InputError
+from recon.fingerprint import code_version, fingerprint_of, identity
 from recon.reading import read_json
 from recon.records import write_json
 from recon.sweep.job import Job
@@ -22,7 +25,7 @@ OUTPUTS = Path("outputs")
 
 def folder_for(arguments: Sequence[str]) -> str:
     """The folder in which the same command was begun under the same code, else a new one."""
-    begun = [folder for folder, state in _sweeps(arguments) if state.get("code") == runs.code_version()]
+    begun = [folder for folder, state in _sweeps(arguments) if state.get("code") == code_version()]
     return str(begun[-1] if begun else OUTPUTS / datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f_sweep"))
 
 
@@ -39,9 +42,22 @@ def _essence(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith(free)]
 
 
+# The types of what `sweep.json` says of a sweep and of each job.
+_SWEEP = {"arguments": list, "code": str, "started": str, "jobs": list}
+_JOB = {"number": int, "name": str, "overrides": list, "varied": list, "fingerprint": str, "folder": str, "status": str,
+        "attempts": int, "seconds": (int, float)}  # fmt: skip
+
+
 def read(folder: Path) -> dict[str, Any]:
-    """What `sweep.json` says; empty where there is none or it is damaged."""
-    return read_json(folder / "sweep.json")
+    """Return what `sweep.json` says; empty where there is none or it is damaged, and without jobs that are."""
+    content = read_json(folder / "sweep.json")
+    if not _fits(content, _SWEEP) or not all(isinstance(word, str) for word in content["arguments"]):
+        return {}
+    return {**content, "jobs": [job for job in content["jobs"] if _fits(job, _JOB)]}
+
+
+def _fits(content: Any, kinds: dict[str, Any]) -> bool:
+    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in kinds.items())
 
 
 class State:
@@ -55,6 +71,10 @@ class State:
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         self.folder = folder
         self.before = read(folder)
+        if not self.before and (folder / "sweep.json").exists():
+            print(
+                f"sweep: {folder}/sweep.json is damaged; what its jobs left is looked for in their folders", flush=True
+            )
         self.arguments = list(arguments)
         self.started = self.before.get("started") or _now()
         self.jobs: list[Job] = []
@@ -90,7 +110,7 @@ class State:
         """Write `sweep.json` whole or not at all."""
         content = {
             "arguments": self.arguments,
-            "code": runs.code_version(),
+            "code": code_version(),
             "started": self.started,
             "ended": _now() if ended else None,
             "jobs": sorted([*self.rows, *map(self._row, self.jobs)], key=lambda row: int(row["number"])),
@@ -116,19 +136,29 @@ class State:
     def place(self, job: Job) -> None:
         """Give a job its folder, and take it for done when it ran before.
 
-        The run of an equal configuration under the same code counts, wherever it lies below `outputs`.
+        No folder counts by its own word: its configuration must equal the job's, under the same code and data, and a
+        done one must hold finite numbers. It counts wherever it lies below `outputs`.
         """
         row = self._rows.get(job.fingerprint)
-        same = [runs.RunFolder(folder) for folder in self._known.get(job.fingerprint, [])]
-        if row:  # an evaluation records the configuration of the run that it tests: found by its folder
-            same.append(runs.RunFolder(self.folder / row["folder"]))
+        same = [runs.RunFolder(path) for path in self._known.get(job.fingerprint, [])]
+        if row:
+            same += [run for run in [runs.RunFolder(self.folder / row["folder"])] if self._is_evaluation_of(run, job)]
             job.attempts, job.seconds, job.batch = row["attempts"], row["seconds"], row.get("batch")
-        done = next((run for run in same if run.status == "ok"), None)
+        done = next((run for run in same if _is_done(run)), None)
         begun = next((run for run in same if run.status == "running" or run.has_checkpoint), None)
         found = done or begun
-        job.folder = found.path if found else self.folder / row["folder"] if row else self._own(job)
+        job.folder = found.path if found else self._own(job)
         job.status = "ok" if done else "waiting"
         self.jobs.append(job)
+
+    def _is_evaluation_of(self, run: runs.RunFolder, job: Job) -> bool:
+        """Return whether a folder holds what an evaluation writes, which records the configuration that it tests."""
+        if job.config.get("action") != "evaluate" or run.environment.get("code") != code_version():
+            return False
+        try:
+            return identity(of_run(job.config, job.overrides)) == identity(run.config)
+        except InputError:
+            return False
 
     def _own(self, job: Job) -> Path:
         """A folder in that of the sweep, which no other job has or had."""
@@ -149,8 +179,13 @@ class State:
         for place in {OUTPUTS.absolute(), self.folder}:
             for path in place.rglob("environment.json"):
                 run = runs.RunFolder(path.parent)
-                found.setdefault(run.environment.get("fingerprint", ""), []).append(run.path)
+                if run.config.get("action") == "train":
+                    found.setdefault(fingerprint_of(run), []).append(run.path)
         return found
+
+
+def _is_done(run: runs.RunFolder) -> bool:
+    return run.status == "ok" and any(math.isfinite(value) for value in run.metrics.values())
 
 
 def mark(folder: Path, status: str, error: str) -> None:

@@ -89,6 +89,10 @@ def test_two_objectives_give_those_that_nothing_beats(sweep: Sweep) -> None:
     assert "no other trial is better in all objectives" in done.output
     assert done.output.count("again: ") == len(found.best_trials)
     lacking = sweep(*chosen, LR, "sweep.objective=[test/psnr,test/nothing]", "sweep.trials=1")
+    assert lacking.status == 2
+    assert "sweep.directions: which way test/nothing is better is not known" in lacking.errors
+    named = ("sweep.objective=[test/psnr,test/nothing]", "sweep.directions=[max,min]", "sweep.trials=1")
+    lacking = sweep(*chosen, LR, *named)
     assert lacking.status == 1
     assert "it has no test/nothing; choose one of" in lacking.errors
 
@@ -219,3 +223,24 @@ def test_a_search_needs_a_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_directions_are_told_by_the_name(objective: Any, directions: Any, monitored: Any, found: Any) -> None:
     assert objectives({"objective": objective, "directions": directions}, monitored) == found
+
+
+def test_every_measure_is_optimised_the_way_that_is_better() -> None:
+    from recon.report.measures import _KNOWN, measure
+    from recon.sweep.search import objectives
+
+    judged = [name for name in _KNOWN if measure(name).better]
+    assert "psnr_hole" in judged
+    for name in judged:
+        node = {"objective": f"test/{name}", "directions": None}
+        assert objectives(node, ("val/loss", "min"))[1] == ["max" if measure(name).better > 0 else "min"], name
+
+
+def test_a_damaged_study_is_said(sweep: Sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    (folder / "study.db").write_bytes(b"SQLite format 3\0" + b"torn" * 100)
+    done = sweep("sweep=optuna", *SMALL, LR, "sweep.trials=1", f"hydra.sweep.dir={folder}")
+    assert done.status == 2
+    assert "study.db is damaged" in done.errors
+    assert "Traceback" not in done.errors

@@ -1,0 +1,141 @@
+"""What tells two runs apart: the configuration, the code and the data that a result depends on; it imports no torch."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from recon.runs import RunFolder
+
+# Keys of the configuration that cannot change what a run computes; the data that `data.root` leads to counts below.
+WITHOUT_EFFECT = (
+    "data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "allow_network", "trainer.enable_progress_bar",
+)  # fmt: skip
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Name a run by what it computes: equal for equal resolved configurations, code and data; 16 hexadecimal digits."""
+    return _combined(identity(config), code_version(), data_version(config))
+
+
+def fingerprint_of(folder: RunFolder) -> str:
+    """Name what a run folder holds, by the configuration in it and by the code and data that its record names.
+
+    A record may be a stranger's: its own word for the fingerprint is not read. The code and the data are only known by
+    its word, but count together with an equal configuration alone.
+    """
+    code, data = (str(folder.environment.get(key, "")) for key in ("code", "data"))
+    return _combined(identity(folder.config), code, data)
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Name a resolved configuration without the keys that cannot change a result: 16 hexadecimal digits."""
+    return _combined(json.dumps(_without(config, WITHOUT_EFFECT), sort_keys=True, ensure_ascii=False))
+
+
+def data_version(config: Mapping[str, Any]) -> str:
+    """Name the files on this machine that a run reads, by their names, sizes and times: 16 hexadecimal digits.
+
+    These are the files that a text of the task or degradation names (a file, a folder, a glob), those of the task's set
+    below `data.root`, and the weights that an evaluation tests. Nothing is opened.
+    """
+    texts = [*_texts(config.get("task")), *_texts(config.get("degradation"))]
+    files = [line for text in dict.fromkeys(texts) for line in _listed(text, with_time=True)]
+    data = config.get("data")
+    target = str((config.get("task") or {}).get("_target_", "")).rsplit(".", 1)[-1]
+    if isinstance(data, Mapping) and target in _SETS:
+        # Copies of a public set are the same, whenever they were made.
+        files += _listed(os.path.join(str(data.get("root")), _SETS[target]), with_time=False)
+    if config.get("action") == "evaluate" and config.get("run"):
+        files += _listed(os.path.join(str(config["run"]), "checkpoints", "best.ckpt"), with_time=True)
+    return _combined(*files)
+
+
+# The folder below `data.root` of each public set that may be there in part.
+_SETS = {"CIFAR10": "cifar10"}
+
+
+def _listed(text: str, with_time: bool) -> list[str]:
+    """List name, size and time of the files that a text names; none where it names nothing that is there."""
+    path = os.path.expanduser(text)
+    if not text or len(text) > 4096 or "\0" in text or not (os.sep in path or os.path.exists(path) or "*" in path):
+        return []
+    if os.path.isdir(path):
+        below = (os.path.join(top, name) for top, _, inner in os.walk(path) for name in inner)
+        names: Iterable[str] = (name for name in below if f"{os.sep}." not in name[len(path) :])
+    elif os.path.exists(path):
+        names = [path]
+    else:
+        names = glob.iglob(path, recursive=True)
+    lines = []
+    for name in names:
+        try:
+            status = os.stat(name)
+        except OSError:
+            continue
+        lines.append(f"{os.path.relpath(name, path)} {status.st_size} {status.st_mtime_ns if with_time else 0}")
+    return sorted(lines)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "_target_":
+                yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    inner = {key.split(".", 1)[0]: key.split(".", 1)[1] for key in keys if "." in key}
+    kept = {key: value for key, value in config.items() if key not in keys}
+    return {
+        key: _without(value, (inner[key],)) if key in inner and isinstance(value, Mapping) else value
+        for key, value in kept.items()
+    }
+
+
+def code_version() -> str:
+    """Name the code by the content of its files: that of recon and of what RECON_TRUST names; 16 hexadecimal digits."""
+    trusted = os.environ.get("RECON_TRUST", "")
+    return _combined(_own_code(), *_trusted_code(trusted)) if trusted else _own_code()
+
+
+@lru_cache(maxsize=1)
+def _own_code() -> str:
+    """Name recon's own code; the report only reads and does not count."""
+    here = Path(__file__).parent
+    files = sorted(path for path in here.rglob("*.py") if path.relative_to(here).parts[0] != "report")
+    return _combined(*(f"{path.relative_to(here).as_posix()} {_content(path)}" for path in files))
+
+
+def _trusted_code(names: str) -> Iterator[str]:
+    for name in sorted(filter(None, (part.strip(" .") for part in names.split(",")))):
+        try:
+            # That of the top package alone, as to look for an inner one would run the outer's code.
+            spec = importlib.util.find_spec(name.split(".")[0])
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin)
+        for path in sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]:
+            yield f"{name} {path.name} {_content(path)}"
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _combined(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()[:16]
