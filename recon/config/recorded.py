@@ -8,7 +8,6 @@ import re
 import sys
 import time
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
 
 
 def check_flags(arguments: Sequence[str]) -> None:
-    """Raise InputError for a flag that Hydra does not know, a key that is said twice, or one that is taken away."""
+    """Raise InputError for a flag that Hydra does not know, or a key that is taken away."""
     from hydra._internal.utils import get_args_parser
 
     said = io.StringIO()
@@ -86,10 +85,6 @@ def check_flags(arguments: Sequence[str]) -> None:
             raise
         reason = (said.getvalue().splitlines() or ["?"])[-1].rpartition("error: ")[2]
         raise InputError(f"{reason}; `python run.py --help` shows what can be typed") from error
-    keys = Counter(word.split("=", 1)[0].lstrip("+") for word in words if "=" in word)
-    twice = [key for key, count in keys.items() if count > 1]
-    if twice:
-        raise InputError(f"{twice[0]}: it is given {keys[twice[0]]} times; leave one")
     for word in words:
         if word.startswith("~") and "." not in word:
             raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
