@@ -90,8 +90,24 @@ def ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> t
     """
     found = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if not (len(found) == 2 and all(map(_is_number, found)) and low <= found[0] <= found[1] <= high):
-        raise InputError(f"{name} must be a number or a range [low, high], {_bounds(low, high)}, not {value!r}.")
+        raise InputError(f"{name} must be a number or a range [low,high], {_bounds(low, high)}, not {value!r}.")
     return float(found[0]), float(found[1])
+
+
+def levels(name: str, value: Range) -> tuple[float, float]:
+    """Give the two ends of a number or range of grey levels, of which white is 1.
+
+    Raises:
+        InputError: see `ends`; of levels as others count them, up to 255, the number to give is said.
+    """
+    try:
+        return ends(name, value, high=1)
+    except InputError as error:
+        found = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        if not all(_is_number(level) and 0 <= level <= 255 for level in found) or max(found, default=0) <= 1:
+            raise
+        same = ", ".join(f"{level:g}/255 is {level / 255:.3g}" for level in found)
+        raise InputError(f"{str(error).rstrip('.')}; levels are in [0,1]: {same}.") from error
 
 
 def whole_ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:

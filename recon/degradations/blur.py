@@ -1,7 +1,8 @@
 """Blur: Gaussian, motion, defocus, box, and any given kernel.
 
 All share three boundaries, what an image is taken to be outside itself (in brackets the mode of `scipy.ndimage`):
-"reflect" mirrors it about the outer edge of its border pixels ("reflect"), "circular" repeats it ("wrap"), "zero" is
+"reflect" mirrors it about the outer edge of its border pixels ("reflect"), "circular" repeats it ("wrap"), "replicate"
+continues its border pixels ("nearest", as MATLAB's 'replicate' and OpenCV's BORDER_REPLICATE), "zero" is
 black ("constant"). A kernel may be larger than the image, which is then mirrored or repeated as often as it needs.
 """
 
@@ -23,7 +24,9 @@ from recon.degradations.base import Degradation, Degraded, Range, all_known, dra
 from recon.errors import InputError
 from recon.metrics import exact_matmul
 
-_BOUNDARIES = ("reflect", "circular", "zero")
+_BOUNDARIES = ("reflect", "circular", "replicate", "zero")
+_MOST_NUMBERS = 1 << 22  # of kernels from a file
+_LARGEST = 512.0  # pixels; the largest kernel has 8 times as many and one to spare
 _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
 _ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
 _TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
@@ -42,7 +45,7 @@ class GaussianBlur(Degradation):
         sigma: standard deviation in pixels along `angle`, at least 0; 0 leaves the image as it is.
         ratio: standard deviation across `angle` as a part of sigma, above 0 and at most 1.
         angle: direction in degrees, counter-clockwise from the horizontal axis.
-        boundary: "reflect", "circular" or "zero".
+        boundary: "reflect", "circular", "replicate" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -51,11 +54,11 @@ class GaussianBlur(Degradation):
     examples: ClassVar = {"sigma": (1, 2, 4)}
 
     def __init__(self, sigma: Range, ratio: Range = 1.0, angle: Range = 0.0, boundary: str = "reflect") -> None:
-        self.level = ends("sigma", sigma)
+        self.level = ends("sigma", sigma, high=_LARGEST)
         self.ratio = ends("ratio", ratio, high=1)
         if self.ratio[0] == 0:
             raise InputError(f"ratio must be above 0, not {ratio!r}: a Gaussian needs some width.")
-        self.angle = ends("angle", angle, low=-math.inf)
+        self.angle = ends("angle", angle, low=-3600, high=3600)
         self.boundary = _known(boundary)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -85,7 +88,7 @@ class MotionBlur(Degradation):
     Args:
         length: of the line in pixels, at least 1; 1 leaves the image as it is.
         angle: of the line in degrees, counter-clockwise from the horizontal axis.
-        boundary: "reflect", "circular" or "zero".
+        boundary: "reflect", "circular", "replicate" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -94,8 +97,8 @@ class MotionBlur(Degradation):
     examples: ClassVar = {"length": (7, 15, 31)}
 
     def __init__(self, length: Range, angle: Range = (0.0, 180.0), boundary: str = "reflect") -> None:
-        self.level = ends("length", length, low=1)
-        self.angle = ends("angle", angle, low=-math.inf)
+        self.level = ends("length", length, low=1, high=_LARGEST)
+        self.angle = ends("angle", angle, low=-3600, high=3600)
         self.boundary = _known(boundary)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -113,7 +116,7 @@ class DefocusBlur(Degradation):
 
     Args:
         radius: of the disk in pixels, at least 0; up to 0.5 it leaves the image as it is.
-        boundary: "reflect", "circular" or "zero".
+        boundary: "reflect", "circular", "replicate" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -122,7 +125,7 @@ class DefocusBlur(Degradation):
     examples: ClassVar = {"radius": (2, 4, 8)}
 
     def __init__(self, radius: Range, boundary: str = "reflect") -> None:
-        self.level = ends("radius", radius)
+        self.level = ends("radius", radius, high=_LARGEST)
         self.boundary = _known(boundary)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -139,7 +142,7 @@ class BoxBlur(Degradation):
 
     Args:
         size: the square's side in pixels, odd; 1 leaves the image as it is, a range draws odd sizes only.
-        boundary: "reflect", "circular" or "zero".
+        boundary: "reflect", "circular", "replicate" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds, or a size is even.
@@ -148,7 +151,7 @@ class BoxBlur(Degradation):
     examples: ClassVar = {"size": (3, 7, 15)}
 
     def __init__(self, size: Range, boundary: str = "reflect") -> None:
-        self.level = ends("size", size, low=1)
+        self.level = ends("size", size, low=1, high=_LARGEST)
         if not all(end % 2 == 1 for end in self.level):
             raise InputError(f"size must be odd, or a range between two odd sizes such as [3, 9], not {size!r}.")
         self.boundary = _known(boundary)
@@ -172,7 +175,7 @@ class KernelBlur(Degradation):
         kernel: (h,w) numbers, or (K,h,w) for K kernels, h and w odd: nested lists, an array, the path of a NumPy file
             (.npy), or that of an image, whose grey values are taken.
         normalise: divide each kernel by its sum, so that the brightness stays.
-        boundary: "reflect", "circular" or "zero".
+        boundary: "reflect", "circular", "replicate" or "zero".
 
     Raises:
         InputError: the kernel cannot be read, has an even side or values that are no numbers, or sums to 0 and cannot
@@ -219,8 +222,13 @@ def _read(kernel: str | Path | ArrayLike) -> NDArray[np.float64]:
     try:
         if not isinstance(kernel, str | Path):
             return np.asarray(kernel, dtype=np.float64)
+        if not Path(kernel).expanduser().is_file():  # a pipe would never end
+            raise OSError
         if Path(kernel).suffix == ".npy":
-            return np.asarray(np.load(Path(kernel).expanduser(), allow_pickle=False), dtype=np.float64)
+            numbers = np.load(Path(kernel).expanduser(), mmap_mode="r", allow_pickle=False)  # its header may lie
+            if numbers.size > _MOST_NUMBERS:
+                raise ValueError(f"it holds more than {_MOST_NUMBERS} numbers")
+            return np.asarray(numbers, dtype=np.float64)
         with Image.open(Path(kernel).expanduser()) as image:
             # 16-bit grey must not pass through the 8 bits of "L".
             return np.asarray(image.convert("F" if image.mode[0] in "IF" else "L"), dtype=np.float64)
@@ -481,6 +489,8 @@ def _continued(image: Tensor, dim: int, before: int, after: int, boundary: str) 
 
 def _source(place: Tensor, side: int, boundary: str) -> Tensor:
     """Map places outside 0..side-1 to those whose pixel they show; for "zero" to any."""
+    if boundary == "replicate":
+        return place.clamp(0, side - 1)
     if boundary != "reflect":
         return place.remainder(side)
     place = place.remainder(2 * side)

@@ -52,7 +52,7 @@ class Missing(Degradation):
     makes_holes = True
 
     def __init__(self, fill: float) -> None:
-        self.fill = number("fill", fill)
+        self.fill = number("fill", fill, low=-1, high=2)
 
     @abstractmethod
     def known(self, keys: Tensor, height: int, width: int) -> Tensor:
@@ -176,7 +176,7 @@ class MissingStrokes(Missing):
         self, count: Range, width: Range = (0.05, 0.15), length: Range = (0.1, 0.5), fill: float = 0.0
     ) -> None:
         super().__init__(fill)
-        self.level = whole_ends("count", count)
+        self.level = whole_ends("count", count, high=1000)
         self.width = ends("width", width, high=1)
         self.length = ends("length", length, high=1)
 
@@ -243,8 +243,8 @@ class MissingGrid(Missing):
 
     def __init__(self, spacing: Range, width: Range = 1, fill: float = 0.0) -> None:
         super().__init__(fill)
-        self.level = whole_ends("spacing", spacing, low=1)
-        self.width = whole_ends("width", width)
+        self.level = whole_ends("spacing", spacing, low=1, high=10000)
+        self.width = whole_ends("width", width, high=10000)
         if self.width[1] >= self.level[0]:
             raise InputError(f"width must be below spacing={spacing!r}, so that pixels stay known, not {width!r}.")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends, number, per_image
+from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends, levels, number, per_image
 
 SMALLEST_PEAK = 1e-3  # photons
 
@@ -23,7 +23,7 @@ class GaussianNoise(Degradation):
     examples: ClassVar = {"sigma": (0.05, 0.1, 0.25)}
 
     def __init__(self, sigma: Range) -> None:
-        self.level = ends("sigma", sigma)
+        self.level = levels("sigma", sigma)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""
@@ -72,7 +72,7 @@ class PoissonNoise(Degradation):
     examples: ClassVar = {"peak": (200, 30, 4)}
 
     def __init__(self, peak: Range) -> None:
-        self.level = ends("peak", peak, low=SMALLEST_PEAK)
+        self.level = ends("peak", peak, low=SMALLEST_PEAK, high=1e9)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Count the photons, see `Degradation`."""
@@ -109,7 +109,7 @@ class SpeckleNoise(Degradation):
     examples: ClassVar = {"sigma": (0.1, 0.25, 0.6)}
 
     def __init__(self, sigma: Range) -> None:
-        self.level = ends("sigma", sigma)
+        self.level = levels("sigma", sigma)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""
@@ -130,7 +130,7 @@ class UniformNoise(Degradation):
     examples: ClassVar = {"width": (0.1, 0.2, 0.5)}
 
     def __init__(self, width: Range) -> None:
-        self.level = ends("width", width)
+        self.level = levels("width", width)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +57,7 @@ class _Method(NamedTuple):
 _METHODS: dict[str, _Method] = {
     "bicubic": _Method(_cubic, 2),
     "bicubic_matlab": _Method(_cubic, 2, mirrored=True, by_scale=True),
+    "bicubic_matlab_uint8": _Method(_cubic, 2, mirrored=True, by_scale=True),
     "area": _Method(_box, 0.5, by_scale=True),
     "bilinear": _Method(_triangle, 1),
     "lanczos": _Method(_lanczos, 3),
@@ -74,7 +75,9 @@ class Downsample(Degradation):
     Args:
         scale: how many times smaller, a whole number; never a range, as the images of a batch share one size.
         method: "bicubic", "bilinear", "lanczos" and "nearest" as Pillow's `Image.resize`, "bicubic_matlab" as MATLAB's
-            `imresize` (antialiased), "area" the mean of boxes of scale × scale pixels, less where the border cuts them.
+            `imresize` of doubles (antialiased), "bicubic_matlab_uint8" as its `imresize` of uint8, which rounds to 256
+            levels between the two passes and made the published low-resolution sets (Set5
+            LRbicx2 and the like), "area" the mean of boxes of scale × scale pixels, less where the border cuts them.
         upsample: the method that enlarges the image to the size of the clean one, or None to leave it small.
         then: what happens to the image while it is small, such as noise or JPEG, or None; with several steps a `Chain`
             (the orders of degradation of Wang et al., "Real-ESRGAN", ICCVW 2021). It draws on the stream "then".
@@ -88,13 +91,15 @@ class Downsample(Degradation):
     def __init__(
         self, scale: int, method: str = "bicubic", upsample: str | None = None, then: Degradation | None = None
     ) -> None:
-        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        if isinstance(scale, bool) or not isinstance(scale, int) or not 1 <= scale <= 64:
             raise InputError(
-                f"scale must be a whole number of at least 1, and no range, as a batch has one size, not {scale!r}."
+                f"scale must be a whole number from 1 to 64, and no range, as a batch has one size, not {scale!r}."
             )
         _require_method("method", method)
         if upsample is not None:
             _require_method("upsample", upsample)
+        if then is not None and not isinstance(then, Degradation):
+            raise InputError(f"then must be a degradation with its _target_, or null, not {then!r}.")
         if then is not None and then.scale != 1:
             raise InputError("then must leave the size of images as it is: raise scale instead.")
         self.factor = scale
@@ -122,9 +127,11 @@ class Downsample(Degradation):
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images of less than a pixel, and ask `then` about the small ones, see `Degradation`."""
         channels, height, width = shape
-        if min(height, width) < self.scale:
+        # Enlarged again, an image may keep a side of one pixel, but not be one pixel.
+        most = min(height, width) if self.upsample is None else max(height, width) - 1
+        if self.factor > max(most, 1):
             raise InputError(
-                f"scale must be at most {min(height, width)}, the shorter side of the images, not {self.scale}."
+                f"scale must be at most {max(most, 1)}, for images of {height}×{width}, not {self.factor}."
             )
         if self.then is not None:
             self.then.check_shape((channels, *self._small(height, width)))
@@ -162,6 +169,8 @@ def resize(image: Tensor, size: Sequence[int], method: str, ratio: float | None 
         (side, wanted, method, ratio or side / wanted, image.device, image.dtype)
         for side, wanted in zip(image.shape[2:], size, strict=True)
     )
+    if method == "bicubic_matlab_uint8":
+        return _rounded(image, vertical, horizontal)
     # Matrix products give the same bits for any batch size on the CPU alone, where the user allows no faster ones.
     if image.device.type != "cpu" or not exact_matmul() or method == "nearest":
         return _by_taps(_by_taps(image, 2, *_taps(*vertical)), 3, *_taps(*horizontal))
@@ -170,6 +179,17 @@ def resize(image: Tensor, size: Sequence[int], method: str, ratio: float | None 
         planes = _by_bands(image.flatten(0, 1), 1, _bands(*vertical))
         planes = _by_bands(planes, 2, _bands(*horizontal))
     return planes.view(batch, channels, *size)
+
+
+def _rounded(image: Tensor, vertical: tuple[Any, ...], horizontal: tuple[Any, ...]) -> Tensor:
+    """Resample 256 levels, rounded after each pass, rows first; in float64, as halves must be met exactly."""
+    levels = (image.double() * 255).round_().clamp_(0, 255)
+    for dim, (side, size, method, ratio, device, _) in ((2, vertical), (3, horizontal)):
+        if side != size:
+            levels = _by_taps(levels, dim, *_taps(side, size, method, ratio, device, torch.float64))
+            # MATLAB rounds halves away from 0; the sums are up to 1e-13 off.
+            levels = (levels + 0.5 + 1e-9).floor_().clamp_(0, 255)
+    return (levels / 255).to(image.dtype)
 
 
 def _by_bands(planes: Tensor, dim: int, bands: tuple[tuple[int, Tensor], ...]) -> Tensor:

@@ -14,6 +14,7 @@ from recon.degradations.base import (
     draw,
     draw_whole,
     ends,
+    levels,
     per_image,
     whole_ends,
 )
@@ -63,8 +64,8 @@ class LowLight(Degradation):
     def __init__(self, gain: Range, gamma: Range = 1.0, peak: Range = 1000.0, read_noise: Range = 0.002) -> None:
         self.level = ends("gain", gain, low=1e-3, high=1)
         self.gamma = ends("gamma", gamma, low=0.1, high=10)
-        self.peak = ends("peak", peak, low=SMALLEST_PEAK)
-        self.read_noise = ends("read_noise", read_noise)
+        self.peak = ends("peak", peak, low=SMALLEST_PEAK, high=1e9)
+        self.read_noise = levels("read_noise", read_noise)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Dim the images and draw the sensor's noise, see `Degradation`."""
@@ -99,7 +100,7 @@ class Contrast(Degradation):
     examples: ClassVar = {"factor": (0.7, 0.4, 0.15)}
 
     def __init__(self, factor: Range) -> None:
-        self.level = ends("factor", factor)
+        self.level = ends("factor", factor, high=100)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images that are neither grey nor colour, see `Degradation`."""

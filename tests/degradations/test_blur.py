@@ -24,7 +24,7 @@ from recon.degradations.base import Degradation, Range
 from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
 from recon.errors import InputError
 
-MODES = {"reflect": "reflect", "circular": "wrap", "zero": "constant"}
+MODES = {"reflect": "reflect", "circular": "wrap", "zero": "constant", "replicate": "nearest"}
 SHAKE = np.array([[0, 0, 1, 5, 2], [0, 3, 4, 1, 0], [1, 2, 0, 0, 0]])
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
 
