@@ -40,7 +40,7 @@ KEYS = {
     "trainer.log_every_n_steps": ("-1", "abc", "1.5", "null"),
     "trainer.deterministic": ("5", "abc"),
     "trainer.enable_progress_bar": ("5", "abc", "null"),
-    "optimizer.lr": (*TYPES, *NUMBERS, "inf", "null", "true"),
+    "optimizer.lr": (*TYPES, *NUMBERS, "inf", "null"),
     "optimizer.betas": ("[2,3]", "[0.9]", "[-1,0]", "abc", "5", "[0.9,nan]"),
     "optimizer.weight_decay": (*TYPES, *NUMBERS, "null"),
     "task.batch_size": (*TYPES, *NUMBERS, "0", "1.5", "null"),
