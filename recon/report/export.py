@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from recon.report.gather import Problem
-from recon.report.html import printable
 from recon.report.leaderboard import Column, columns
 from recon.report.measures import DASH
 from recon.report.statistics import Estimate
+from recon.streams import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from typing import Union
 
+from recon.streams import printable
+
 Child = Union["Html", str, int, float, None, Iterable["Child"]]
 
-# Codes that steer a terminal or turn text round, and halves of characters: no text has use of them.
-_CODES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _VOID = frozenset({"img", "input", "meta", "br", "line", "circle", "path", "rect", "col"})
 
 
@@ -50,12 +49,8 @@ def join(children: Iterable[Child]) -> Html:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(printable(text))
-
-
-def printable(text: str) -> str:
-    """Replace the codes in a text that would not be shown but obeyed."""
-    return _CODES.sub("\N{REPLACEMENT CHARACTER}", text)
+    # An image in an attribute is long, and the filter looks at each letter.
+    return html.escape(text if text.isprintable() else printable(text))
 
 
 def timed(*children: Child, name: str = "span") -> Html:

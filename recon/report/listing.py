@@ -12,7 +12,7 @@ from recon.errors import InputError
 from recon.reading import read_json
 from recon.report.faults import faults, sentences
 from recon.report.labels import cut
-from recon.report.measures import HEADLINE
+from recon.report.measures import HEADLINE, measure
 from recon.runs import RunFolder
 from recon.streams import printable
 
@@ -118,8 +118,12 @@ class Row:
         return _as_number(self[name])
 
     def _main(self) -> tuple[str, Any]:
-        metrics = self.folder.metrics
-        return next(((name, metrics[name]) for name in map("test/{}".format, HEADLINE) if name in metrics), ("", None))
+        """The number that sums the run up; one that is not finite where there is no other of use."""
+        found = [
+            (name, self.folder.metrics[name]) for name in map("test/{}".format, HEADLINE) if name in self.folder.metrics
+        ]
+        of_use = [(name, value) for name, value in found if math.isfinite(value) or not measure(name).partial]
+        return next(iter(of_use or found), ("", None))
 
     def _epochs(self) -> str:
         """How far it is or went: from the progress of a run at work, else the rows of its table."""

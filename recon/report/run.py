@@ -90,7 +90,7 @@ class Run:
     def flaw(self) -> str | None:
         """Why its results are no results: how many images, or which number, is not finite; None where all are."""
         wrong_in = [
-            ~np.isfinite(column) & ~(np.isnan(column) & measure(name).partial)
+            column < 0 if name == "prediction" else ~np.isfinite(column) & ~(np.isnan(column) & measure(name).partial)
             for name, column in self.images.items()
             if name not in _ABOUT_AN_IMAGE
         ]
@@ -177,7 +177,7 @@ def _images(path: Path) -> dict[str, NDArray[np.float64]]:
     order = np.argsort(index, kind="stable")
     table = {name: column[order] for name, column in table.items()}
     if "prediction" in table and "label" in table:
-        known = np.isfinite(table["prediction"]) & (table["label"] >= 0)
+        known = (table["prediction"] >= 0) & (table["label"] >= 0)  # -1 is none
         table["accuracy"] = np.where(known, table["prediction"] == table["label"], np.nan)
     return table
 

@@ -237,6 +237,17 @@ def test_only_images_with_a_value_count_and_the_others_are_said(rates: list[Path
     assert "on the same 340 of 360 images" in text
 
 
+def test_scores_that_are_not_finite_are_no_class(made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made / "classifiers" / "1", run)
+    predictions = Run(RunFolder(run), "").images["prediction"]
+    set_column(run, "prediction", np.where(np.arange(360) < 5, -1, predictions).astype(int))
+    change_json(run / "metrics.json", lambda content: content.pop("test/not_finite", None))
+    found = Run(RunFolder(run), "")
+    assert found.flaw == "its values are not finite on 5 of 360 test images"
+    assert np.isnan(found.images["accuracy"]).sum() == 5
+
+
 def test_images_without_a_label_are_no_mistakes(made: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(made / "classifiers" / "1", run)

@@ -70,6 +70,15 @@ def test_what_a_run_says_of_itself_cannot_command_the_terminal(some: Path, capsy
     assert "[bold]unet[/bold]" in output
 
 
+def test_a_run_is_summed_up_by_a_measure_that_says_something(some: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change_json(some / "unet-1" / "metrics.json", lambda content: content.update({"test/psnr_hole": None}))
+    change_json(some / "unet-2" / "metrics.json", lambda content: content.update({"test/psnr": None}))
+    (one,) = listed(capsys, some, filter="folder:unet-1")
+    assert one[6] == "test/psnr", "no image of it has a hole"
+    (other,) = listed(capsys, some, filter="folder:unet-2")
+    assert other[6:8] == ["test/psnr", "nan"]
+
+
 def test_it_is_typed(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("action=list", f"runs={made}", "list.sort=test/psnr", "list.filter=[model:restoration,status:ok]")
     assert carry_out(tmp_path / "x", *words) == 0
