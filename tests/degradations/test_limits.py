@@ -90,7 +90,9 @@ def test_the_published_low_resolution_sets_are_met(scale: int) -> None:
     folder = data_root() / "set5"
     if not folder.is_dir():
         pytest.skip("no Set5 in data.root")
-    for path in sorted(folder.glob("*.png"))[:2]:
+    paths = sorted(folder.glob("*.bmp"))[:2]
+    assert paths
+    for path in paths:
         grey = np.asarray(Image.open(path).convert("RGB"))[:60, :72, 1].astype(np.float64)
         small = resize(
             torch.tensor(grey / 255).float()[None, None],
