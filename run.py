@@ -14,10 +14,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from recon.config.help import help_text, hydra_sentence
-from recon.config.recorded import with_words_of_the_run
+from recon.config.recorded import check_flags, with_words_of_the_run
 from recon.errors import InputError, Interrupted
 from recon.streams import make_lasting, printable
 from recon.sweep.job import CONF, Collected, collect, in_process_folder
@@ -46,6 +47,10 @@ def compose_and_act(config: DictConfig) -> None:
 
         act(config)
     except InputError as error:
+        if _collected is None and HydraConfig.get().mode == RunMode.RUN:
+            from recon.actions import remove_empty
+
+            remove_empty(Path(HydraConfig.get().runtime.output_dir))
         # Hydra would name the job and print a traceback; an exit it lets through.
         raise SystemExit(_complain(str(error), 2)) from None
 
@@ -67,8 +72,9 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # Lets Hydra's own complaints come through as exceptions, to be told in one sentence like all others.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [_typed[0], *with_words_of_the_run(_typed[1:])]
     try:
+        check_flags(_typed[1:])
+        sys.argv = [_typed[0], *with_words_of_the_run(_typed[1:])]
         compose_and_act()
         if _collected is not None:
             from recon.sweep import run_sweep
@@ -86,9 +92,17 @@ def main() -> int:
     except Exception as error:
         if (sentence := hydra_sentence(error, CONF)) is not None:
             return _complain(sentence, 2)
+        if isinstance(error, OSError) and _is_from_hydra(error):
+            return _complain(f"hydra.run.dir: {error.filename}: {error.strerror}; choose a folder to write to", 2)
         traceback.print_exc()
         return 1
     return 0
+
+
+def _is_from_hydra(error: BaseException) -> bool:
+    """Return whether Hydra met an error when it made the run folder, before recon's own work."""
+    files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    return any("hydra" in parts for parts in files) and not any("recon" in parts[-3:-1] for parts in files)
 
 
 def _run_name(action: str, model: str, task: str) -> str:

@@ -13,6 +13,7 @@ from torch import channels_last, nn
 from recon import loggers
 from recon.config.check import Config, check_config
 from recon.config.construct import construct, find_class
+from recon.config.optimiser import require_optimiser
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
 from recon.degradations.base import Degradation, within
@@ -125,6 +126,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         "optimizer": construct(config["optimizer"], "optimizer"),
         "scheduler": construct(config["scheduler"], "scheduler"),
     }
+    require_optimiser(facts["optimizer"], facts["scheduler"])
     if model.get("judge"):
         if not isinstance(model["judge"], str):
             raise InputError("model.judge: it names no run folder; give one of model=classifier, or null")

@@ -32,7 +32,7 @@ _BYTES_A_WEIGHT = 16
 def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> None:
     """Check, before the nets of a model are built, that its net fits the module, and that all fit the memory.
 
-    They are built without memory (on torch's meta device), as their numbers may be any.
+    They are built on torch's meta device, which takes no memory, as their widths may be beyond any.
 
     Args:
         model: the node of the configuration.
@@ -56,6 +56,7 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
 
 
 def _require_fit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> None:
+    """Raise InputError, with the nets that fit, unless a net on the meta device keeps the contract of its module."""
     refusal, reason = None, None
     try:
         reason = _misfit(net, kind, facts)
@@ -151,7 +152,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes
         _require_numbers(outcome)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith("model.") else f"model.net: {error}") from error
-    except Exception as error:  # of a net of one's own it may be anything
+    except Exception as error:  # a user's own net may raise anything
         size, reason = "×".join(map(str, shape)), str(error).strip() or type(error).__name__
         raise InputError(
             f"model.net: {type(module.net).__name__} does not work on images of {size} ({reason.splitlines()[0]}); "
@@ -224,7 +225,7 @@ def _not_a_net(node: Any) -> str:
 
 
 def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
-    """Build a net or module without memory; None for one with a net of one's own that cannot be built so."""
+    """Build a net or module on the meta device; None where it is, or has, a user's own that cannot be built there."""
     own = not all(str(each["_target_"]).startswith("recon.") for each in (node, node.get("net", node)))
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -247,7 +248,7 @@ def _require_memory(net: nn.Module, key: str) -> None:
 
 
 def _misfit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> str | None:
-    """Say why a net without memory does not fit; an error inside a net of one's own tells nothing there."""
+    """Say why a net on the meta device does not fit; there an error inside a user's own net tells nothing."""
     reason = misfit(net.eval(), kind.contract, _blank(facts, kind))
     if reason is None or not reason.startswith("does not work"):
         return reason

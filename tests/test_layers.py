@@ -10,7 +10,8 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "streams", "memory", "ranges", "reading", "config.training", "config.check", "config.construct",
+    "errors", "streams", "memory", "ranges", "reading", "config.training", "config.check", "config.optimiser",
+    "config.construct",
     "pair", "keyed", "losses", "metrics", "results", "nets", "data.pixels", "data.find", "degradations",
     "records", "runs", "fingerprint", "report", "actions.report", "config.help", "console", "interrupt",
     "dashboards", "loggers",

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from recon import results
+from recon import metrics, results
+from recon.report.measures import ORDER, measure
 from recon.results import PerImage
 
 
@@ -117,6 +118,10 @@ class TestMeans:
         columns = table(loss=[1.0, 2.0], prediction=[0, -1], label=[0, -1], severity=[math.nan, math.inf])
         assert results.not_finite(columns).tolist() == [False, True]
         assert set(results.means(columns)) == {"loss"}
+
+
+def test_the_report_knows_which_measures_may_be_missing():
+    assert {name for name in ORDER if measure(name).partial} == metrics.PARTIAL
 
 
 class TestWorstFirst:

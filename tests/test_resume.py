@@ -288,7 +288,7 @@ def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
     assert typed("model=classifier", "trainer.max_epochs=1", "hydra.run.dir=run", *quick)[0] == 0
     assert "has ended; raise trainer.max_epochs" in typed.refused("resume=run")
     refused = {
-        "optimizer.lr=0.5": ["optimizer.lr: ", "there it is 0.001", "init_from=run"],
+        "optimizer.lr=0.5": ["optimizer.lr: ", "there it is 0.001", "init_from=/"],
         "optimizer=sgd": ["optimizer: ", "torch.optim.Adam"],
         "model.net.dropout=0.5": ["model.net.dropout", "there it is 0.3"],
         "trainer.devices=2": ["trainer.devices", "there it is 1"],

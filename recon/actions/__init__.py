@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import interrupt
+from recon.config.recorded import check_words
 from recon.errors import InputError, Interrupted
 from recon.memory import keep_freed_memory
 from recon.runs import RunFolder
@@ -17,6 +18,9 @@ from recon.streams import printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+ACTIONS = ("train", "evaluate", "report", "list")
 
 
 def act(config: DictConfig) -> None:
@@ -30,6 +34,14 @@ def act(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if resolved["action"] not in ACTIONS:
+        remove_empty(folder)
+        raise InputError(f"action={resolved['action']}: there is no such action; choose action={'|'.join(ACTIONS)}")
+    try:
+        check_words(resolved["action"] if not resolved["resume"] else "resume", overrides)
+    except InputError:
+        remove_empty(folder)
+        raise
     if resolved["action"] in ("report", "list"):
         _only_read(resolved, folder)
         return
@@ -47,8 +59,10 @@ def act(config: DictConfig) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove the run folder that Hydra has made, and that of the day, where they are empty."""
-    for empty in (folder, folder.parent):
+    """Remove the run folder that Hydra has made, and above it what is empty of `outputs/<day>`."""
+    outputs = Path.cwd() / "outputs"
+    above = [parent for parent in folder.parents if parent == outputs or outputs in parent.parents]
+    for empty in (folder, *above):
         with suppress(OSError):  # it is not empty, or not there
             if empty != Path.cwd():
                 empty.rmdir()
@@ -71,14 +85,10 @@ def _act(config: dict[str, Any], folder: Path, about: dict[str, Any], overrides:
         from recon.actions.train import train
 
         train(config, folder, about)
-    elif config["action"] == "evaluate":
+    else:
         from recon.actions.evaluate import evaluate
 
         evaluate(config if config["resume"] else of_run(config, overrides), folder, about)
-    else:
-        raise InputError(
-            f"action={config['action']}: there is no such action; choose action=train|evaluate|report|list"
-        )
 
 
 def _quiet() -> None:

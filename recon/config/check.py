@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -92,9 +92,31 @@ def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> 
             remedy = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(sorted(known))}"
             raise InputError(f"{place}: there is no such key; {remedy}")
         if not _fits(value, known[name]):
-            hint = known[name]
-            wanted = hint.__name__ if hint in (str, int, float, bool) else re.sub(r"(\w+\.)+", "", str(hint))
-            raise InputError(f"{place}: {value!r} does not fit; give a value of type {wanted}")
+            raise InputError(f"{place}: {_shown(value)} does not fit; give {in_words(known[name])}")
+
+
+def in_words(hint: Any) -> str:
+    """Say in words what a type hint takes, such as "a whole number or null"."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(in_words(part) for part in parts))
+    if origin is Literal:
+        return " or ".join("null" if part is None else str(part) for part in parts)
+    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
+    if hint in plain:
+        return plain[hint]
+    if origin in (list, tuple, Sequence):
+        inner = {"a whole number": "whole numbers", "a number": "numbers", "a text": "texts"}
+        named = [inner.get(in_words(part), in_words(part)) for part in parts if part is not Ellipsis]
+        return f"a list of {' or '.join(dict.fromkeys(named)) or 'values'}"
+    if origin in (dict, Mapping):
+        return "a mapping of keys"
+    return "another value"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -112,7 +134,22 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple)
+    if origin in (dict, Mapping, collections.abc.Mapping):
+        return isinstance(value, Mapping)
     return True
+
+
+_REQUIRED = tuple(key for key in _TOP_LEVEL if key != "allow_network")
+_TRAINER = (
+    "accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "max_steps", "max_time",
+    "limit_train_batches", "limit_val_batches", "limit_test_batches", "check_val_every_n_epoch", "val_check_interval",
+    "gradient_clip_val", "accumulate_grad_batches", "log_every_n_steps", "deterministic", "enable_progress_bar",
+)  # fmt: skip
+
+
+def _has(config: Config, key: str) -> bool:
+    node, _, name = key.rpartition(".")
+    return name in (config[node] if node else config)
 
 
 def check_config(config: Config) -> None:
@@ -120,6 +157,13 @@ def check_config(config: Config) -> None:
     from lightning.pytorch import Trainer
 
     check_node(config, _TOP_LEVEL, "")
+    lacking = [key for key in (*_REQUIRED, *(f"trainer.{name}" for name in _TRAINER)) if not _has(config, key)]
+    if lacking:
+        raise InputError(f"{lacking[0]}: it is missing, and recon needs it; set {lacking[0]}=<value>")
+    if config["init_from"] == "":
+        raise InputError("init_from: it names no folder; give init_from=outputs/<day>/<run>, or leave it out")
+    if not 0 <= config["seed"] < 1 << 32:
+        raise InputError(f"seed: {config['seed']} is out of range; give a whole number from 0 to 4294967295")
     check_training(config)
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")

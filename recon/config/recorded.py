@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,44 +44,120 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
     """Add to a command line what else must be said to Hydra where it names a run to work on, as overrides.
 
     With the group choices of that run Hydra composes a configuration in which the run's own keys exist, so that
-    `degradation.sigma=0.3` can be said of a run without repeating `degradation=noise`. A run that goes on does so in
-    its own folder.
+    `degradation.sigma=0.3` can be said of a run without repeating `degradation=noise`. A resumed run stays in its own
+    folder, and actions that only read need no folder.
+
+    Raises:
+        InputError: `resume` or `run` names no run folder.
     """
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    place = next((n for n, word in enumerate(arguments) if word.startswith(("run=", "resume="))), 0)
-    # Beside the other overrides: Hydra takes none from the other side of a flag such as -m.
-    return [*arguments[:place], *_words_for(given), *arguments[place:]]
-
-
-def _words_for(given: dict[str, str]) -> list[str]:
+    given = {found[1]: word for word in arguments if (found := re.match(r"\+{0,2}([\w./]+)=", word))}
+    index = next((n for n, word in enumerate(arguments) if re.match(r"\+{0,2}(run|resume|action)=", word)), 0)
     if "resume" in given:
-        folder = Path(_unquoted(given["resume"])).absolute()
-        place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(str(folder))}"]
-        return [*_choices(folder, given), *place]
-    if given.get("action", "train") == "train" or "run" not in given:
-        return []
-    return _choices(Path(_unquoted(given["run"])), given)
+        if "hydra.run.dir" in given:
+            raise InputError("hydra.run.dir: a run is resumed in its own folder; leave out hydra.run.dir")
+        if (folder := _run_folder("resume", given["resume"])) is None:
+            return arguments
+        arguments = [word if word != given["resume"] else f"resume={quoted(str(folder))}" for word in arguments]
+        words = [*_choices(folder, given), f"hydra.run.dir={quoted(str(folder))}"]
+    elif "run" in given and given.get("action", "action=train") != "action=train":
+        if (folder := _run_folder("run", given["run"])) is None:
+            return arguments
+        arguments = [word if word != given["run"] else f"run={quoted(str(folder))}" for word in arguments]
+        words = _choices(folder, given)
+    elif given.get("action") in ("action=list", "action=report") and "hydra.run.dir" not in given:
+        words = ["hydra.run.dir=."]
+    else:
+        return arguments
+    # Beside the other overrides: Hydra takes none from the other side of a flag such as -m.
+    return [*arguments[:index], *words, *arguments[index:]]
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise InputError for a flag that Hydra does not know, or a key that is taken away."""
+    from hydra._internal.utils import get_args_parser
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            words = get_args_parser().parse_args(list(arguments)).overrides
+    except SystemExit as error:
+        if not error.code:
+            raise
+        reason = (said.getvalue().splitlines() or ["?"])[-1].rpartition("error: ")[2]
+        raise InputError(f"{reason}; `python run.py --help` shows what can be typed") from error
+    for word in words:
+        if word.startswith("~") and "." not in word:
+            raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
+
+
+def _run_folder(key: str, word: str) -> Path | None:
+    """Read the folder that `key=…` names, as Hydra reads the value; None where it names several.
+
+    Raises:
+        InputError: it names none, or one that is not there.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(word)
+    if override.is_sweep_override():
+        return None
+    value = override.value()
+    if not isinstance(value, str | int | float) or not str(value).strip(" '\""):
+        raise InputError(f"{key}: it names no folder; give {key}=outputs/<day>/<run>")
+    # Quotes that reached Hydra as part of the value are no part of a path.
+    texts = dict.fromkeys([str(value), str(value).strip("\"'")])
+    forms = [unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")]
+    paths = [Path(text).expanduser() for text in dict.fromkeys([*texts, *forms])]
+    paths = [path.parent.parent if path.suffix == ".ckpt" else path for path in paths]
+    path = next((path for path in paths if path.is_dir()), None)
+    if path is None:
+        raise InputError(f"{key}: {paths[0]} is no run folder; give {key}=outputs/<day>/<run>")
+    return path.absolute()
 
 
 def quoted(value: str) -> str:
     """Write a value so that Hydra reads it as it is."""
-    if re.fullmatch(r"[\w./-]+", value):
+    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return value
-    escaped = value.replace("'", "\\'")
+    # Hydra reads a backslash as itself, but before a quote or at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 
-def _unquoted(word: str) -> str:
-    """Read a value as Hydra does."""
-    return word[1:-1].replace("\\'", "'") if len(word) > 1 and word[0] == word[-1] == "'" else word
-
-
-def _choices(folder: Path, given: dict[str, str]) -> list[str]:
+def _choices(folder: Path, given: Mapping[str, str]) -> list[str]:
+    """Return the run's own choices of groups, as far as this configuration has them and none is given."""
     choices = RunFolder(folder).environment.get("choices", {})
     groups = ("task", "degradation", "augment", "optimizer", "scheduler", "model", "model/net")
     # What a stranger's folder calls a choice must not reach Hydra as anything else.
-    named = {group: str(choices.get(group)) for group in groups if group not in given and choices.get(group)}
-    return [f"{group}={choice}" for group, choice in named.items() if re.fullmatch(r"\w+", choice)]
+    named = {group: choice for group in groups if group not in given and (choice := choices.get(group))}
+    conf = Path(__file__).parents[2] / "conf"
+    return [
+        f"{group}={choice}"
+        for group, choice in named.items()
+        if re.fullmatch(r"\w+", choice, re.ASCII) and (conf / group / f"{choice}.yaml").is_file()
+    ]
+
+
+def check_words(action: str, overrides: Sequence[str]) -> None:
+    """Raise InputError where the command line gives a key that the action does not use.
+
+    Args:
+        action: one of train, evaluate, report, list.
+        overrides: those of the command line.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").split("=", 1)[0]
+        root = re.split(r"[./@]", key)[0]
+        if action in ("list", "report"):
+            if root not in ("action", "runs", "hydra", *(["list"] if action == "list" else [])):
+                raise InputError(f"{key}: action={action} shows runs as they are and does not use it; leave it out")
+        elif root in ("runs", "list"):
+            raise InputError(f"{key}: action={action} does not use it; leave it out, or add action=list")
+        elif root == "run" and action == "train":
+            raise InputError("run: action=train trains anew; add action=evaluate to test this run, or resume=<folder>")
+        elif action == "evaluate" and key in ("model", "model/net", "optimizer", "scheduler", "augment", "experiment",
+                                              "init_from"):  # fmt: skip
+            raise InputError(f"{key}: an evaluation tests the run's own model as it was trained; leave out {override}")
 
 
 def read_config(folder: Path, key: str = "run") -> dict[str, Any]:

@@ -75,7 +75,7 @@ def font(low: int, high: int, device: torch.device) -> Font:
 
 
 def font_bytes(low: int, high: int) -> float:
-    """Estimate the memory that `font` takes, a byte per pixel; measured within a fifth."""
+    """Estimate the memory that `font` takes, a byte per pixel; right within a tenth."""
     heights = min(_LETTER_HEIGHTS, high - low + 1)
     letters = sum(map(len, WORDS)) * 0.8 + len(WORDS) * _SPACE
     return heights * letters * (low + high) / 2 * _PITCH * high

@@ -283,6 +283,8 @@ class Module(Steps):
         image = self.results.pop("image", None)
         self.images = None if image is None else results.digest(image)
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
+        # Lightning keeps what an earlier epoch logged.
+        self.trainer.callback_metrics.pop(f"{split}/not_finite", None)
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
         # The best weights, validated once more after training, are no point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)

@@ -82,7 +82,7 @@ class InpaintingModule(AdversarialModule):
             return outcome
         try:
             logit = self.judged(self.discriminator, pair.clean, pair.label)
-        except Exception as error:  # of a net of one's own it may be anything
+        except Exception as error:  # a user's own net may raise anything
             reason = str(error).strip() or type(error).__name__
             raise InputError(
                 f"model.discriminator: it does not work on these images and labels ({reason.splitlines()[0]}); correct "

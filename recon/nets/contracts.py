@@ -29,14 +29,14 @@ class Classifier(Contract, Protocol):
 
 @runtime_checkable
 class Coder(Contract, Protocol):
-    """Maps images (B,C,H,W) to the same, rebuilt from codes (B,D)."""
+    """Maps images (B,C,H,W) to the same, rebuilt from codes (B,...)."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Compress images (B,C,H,W) into codes (B,D)."""
+        """Compress images (B,C,H,W) into codes (B,...)."""
         ...
 
     def decode(self, z: Tensor) -> Tensor:
-        """Rebuild images (B,C,H,W) from codes (B,D)."""
+        """Rebuild images (B,C,H,W) from codes (B,...)."""
         ...
 
 
@@ -88,7 +88,7 @@ def lacking(net: object, contract: type) -> list[str]:
 
 
 def misfit(net: Any, contract: type, blank: Blank) -> str | None:
-    """Try whether a net keeps a contract: None, or what it lacks, in words that go on after the net's name.
+    """Try whether a net keeps a contract: None, or what it lacks, as the rest of a sentence that begins with its name.
 
     Raises:
         InputError: the net itself refuses the image, as one that is too small.
@@ -97,10 +97,11 @@ def misfit(net: Any, contract: type, blank: Blank) -> str | None:
         return f"has no {' and no '.join(missing)}"
     try:
         with torch.no_grad():
-            return _TRIALS[contract](net, blank)
+            # A module of the user's own may have a contract of its own.
+            return next(_TRIALS[kind] for kind in contract.__mro__ if kind in _TRIALS)(net, blank)
     except InputError:
         raise
-    except Exception as error:  # of a net of one's own it may be anything
+    except Exception as error:  # a user's own net may raise anything
         if isinstance(error, TypeError) and "positional argument" in str(error):
             return f"is called in another way ({_first_line(error)})"
         size = "×".join(map(str, blank.image.shape[1:]))
@@ -124,8 +125,8 @@ def _try_classifier(net: Any, blank: Blank) -> str | None:
 
 def _try_coder(net: Any, blank: Blank) -> str | None:
     code = net.encode(blank.image)
-    if len(_shape(code)) != 2:
-        return f"gives {_words(code)} as the code of an image, not a vector"
+    if not isinstance(code, Tensor):
+        return f"gives {_words(code)} as the code of an image, not a tensor"
     return _unlike(net.decode(code), blank.clean, "decodes a code to") or _try_restorer(net, blank)
 
 

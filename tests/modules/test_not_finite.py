@@ -124,6 +124,20 @@ def test_some_bad_validations_do_not_choose_the_weights(compose: Compose) -> Non
     )
 
 
+def test_the_count_of_an_earlier_epoch_is_not_that_of_a_later_one(compose: Compose) -> None:
+    module, data = built(spoilt(compose, "restoration"))
+    recover = module.on_train_epoch_end
+
+    def recovered() -> None:
+        recover()
+        module.net.value = 0.5
+
+    module.on_train_epoch_end = recovered  # type: ignore[method-assign]
+    Trainer(**QUIET, max_epochs=2, limit_train_batches=1).fit(module, datamodule=data)
+    assert "val/not_finite" not in module.summary
+    assert "val/not_finite" not in module.trainer.callback_metrics
+
+
 def test_the_command_says_so_and_fails(typed: Typed) -> None:
     net = ("model.net._target_=own_nets.Spoilt", *(f"~model.net.{key}" for key in ("widths", "batch_norm", "residual")))
     said = typed.refused("model=restoration", *SHORT, *net, "hydra.run.dir=out")
