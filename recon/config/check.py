@@ -164,6 +164,9 @@ def check_config(config: Config) -> None:
         raise InputError("init_from: it names no folder; give init_from=outputs/<day>/<run>, or leave it out")
     if not 0 <= config["seed"] < 1 << 32:
         raise InputError(f"seed: {config['seed']} is out of range; give a whole number from 0 to 4294967295")
+    epochs = config["task"].get("epochs")  # which trainer.max_epochs follows
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise InputError(f"task.epochs: {_shown(epochs)} is not possible; give a whole number of at least 1")
     check_training(config)
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")

@@ -89,6 +89,7 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any])
     arguments = {
         name: _construct(value, f"{key}.{name}", _nested(hints.get(name)), facts) for name, value in given.items()
     }
+    arguments = {name: _as_numbers(value, hints.get(name)) for name, value in arguments.items()}
     check_node(arguments, hints, key)
     arguments = {name: fact for name, fact in facts.items() if name in hints} | arguments
     if kind.is_partial:
@@ -107,6 +108,17 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any])
         if isinstance(error, InputError) and re.split("[.:]", message)[0] in parameters and ": " in message:
             raise InputError(f"{key}.{message}") from error
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
+
+
+def _as_numbers(value: Any, hint: Any) -> Any:
+    """Read fractions such as "25/255" where a parameter takes numbers."""
+    if isinstance(value, list):
+        return [_as_numbers(item, hint) for item in value]
+    takes_numbers = "float" in str(hint) and "str" not in str(hint)
+    if takes_numbers and isinstance(value, str) and re.fullmatch(r"[\d.]+/[\d.]*[1-9][\d.]*", value):
+        above, below = value.split("/")
+        return float(above) / float(below)
+    return value
 
 
 def find_class(path: Any, key: str, kind: Kind | None = None) -> type:

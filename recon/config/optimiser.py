@@ -67,7 +67,10 @@ def _try(key: str, make: functools.partial[Any], use: Callable[[functools.partia
         use(make)
         return
     except Exception as error:  # each class of torch raises its own for wrong values
-        reason, cause = " ".join(str(error).split()).rstrip(".") or type(error).__name__, error
+        said = " ".join(str(error).split()).rstrip(".")
+        # That a comparison failed says nothing to who typed the value.
+        reason = "it is of another type" if isinstance(error, TypeError) or not said else said
+        cause = error
     parameters = inspect.signature(make.func).parameters
     for name in make.keywords:
         if parameters[name].default is inspect.Parameter.empty:

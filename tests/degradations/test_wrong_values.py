@@ -122,6 +122,12 @@ def test_levels_of_255_are_told_with_the_value_to_type(change: dict[str, Any], s
     assert refusal(node_of("mixed", tmp_path) | {"steps": steps}) == f"degradation.steps.noise.{says}"
 
 
+def test_a_fraction_of_255_is_the_number() -> None:
+    node = {"_target_": "recon.degradations.noise.GaussianNoise", "sigma": "25/255"}
+    assert construct(node, "degradation").level == (25 / 255, 25 / 255)
+    assert construct({**node, "sigma": ["5/255", "50/255"]}, "degradation").level == (5 / 255, 50 / 255)
+
+
 @pytest.mark.parametrize("name", choices("degradation"))
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
 def test_images_of_no_finite_numbers_come_to_an_end(name: str, value: float, tmp_path: Path) -> None:
@@ -216,9 +222,11 @@ def test_an_own_class_that_goes_wrong_is_named(operator: Degradation, says: str)
 
 def test_a_kernel_s_header_is_not_believed(tmp_path: Path) -> None:
     """Nor is a pipe waited for, a large image decoded, or PostScript run."""
-    file = tmp_path / "kernel.npy"
-    with file.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (99999, 99999)})
+    for name, size in (("short.npy", 128), ("sparse.npy", 99999 * 99999 * 8 + 128)):
+        with (tmp_path / name).open("wb") as file:
+            header = {"descr": "<f8", "fortran_order": False, "shape": (99999, 99999)}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(size)
     os.mkfifo(tmp_path / "pipe.npy")
     np.save(tmp_path / "large.npy", np.ones((403, 3)))
     np.save(tmp_path / "many.npy", np.broadcast_to(np.ones((1, 1), np.int8), (2, 4097, 4097))[:, :4097, :1])
