@@ -203,11 +203,12 @@ class OneOf(Degradation):
     def __init__(self, choices: Mapping[str, Degradation], weights: Mapping[str, float] | None = None) -> None:
         self.choices = _named_parts("choices", choices)
         weights = dict.fromkeys(self.choices, 1.0) if weights is None else weights
-        if not isinstance(weights, Mapping) or set(weights) != set(self.choices):
+        if not isinstance(weights, Mapping) or set(map(str, weights)) != set(self.choices):
             raise InputError(f"weights: {reprlib.repr(weights)} does not fit; weigh each of {', '.join(self.choices)}")
         for name, weight in weights.items():
             require_number(f"weights.{name}", weight)
-        amounts = [float(weights[name]) for name in self.choices]
+        by_name = {str(name): float(weight) for name, weight in weights.items()}
+        amounts = [by_name[name] for name in self.choices]
         if not sum(amounts):
             raise InputError("weights: all are 0; give at least one choice a weight above 0")
         scales = {name: choice.scale for name, choice in self.choices.items()}

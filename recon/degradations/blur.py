@@ -22,6 +22,7 @@ from recon.errors import InputError
 
 _WIDEST = 401  # pixels of a kernel's side: what is wider leaves nothing of a photograph to restore
 _MOST_WEIGHTS = 1 << 24  # of all kernels that are given
+_TURN = 3600  # degrees, ten times around
 _HEAVIEST = 1e6  # weight of a pixel
 
 
@@ -34,7 +35,7 @@ class GaussianBlur(Degradation):
     Args:
         sigma: standard deviation in pixels along `angle`, from 0 to 50; 0 leaves the image as it is.
         ratio: standard deviation across `angle` as a part of sigma, from 0.01 to 1.
-        angle: direction in degrees, from -360 to 360, counter-clockwise from the horizontal axis.
+        angle: direction in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
         boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
@@ -46,7 +47,7 @@ class GaussianBlur(Degradation):
     def __init__(self, sigma: Range, ratio: Range = 1.0, angle: Range = 0.0, boundary: str = "reflect") -> None:
         self.level = ends("sigma", sigma, 0, (_WIDEST - 1) / 8)
         self.ratio = ends("ratio", ratio, 0.01, 1)
-        self.angle = ends("angle", angle, -360, 360)
+        self.angle = ends("angle", angle, -_TURN, _TURN)
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -75,7 +76,7 @@ class MotionBlur(Degradation):
 
     Args:
         length: of the line in pixels, from 1 to 401; 1 leaves the image as it is.
-        angle: of the line in degrees, from -360 to 360, counter-clockwise from the horizontal axis.
+        angle: of the line in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
         boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
@@ -86,7 +87,7 @@ class MotionBlur(Degradation):
 
     def __init__(self, length: Range, angle: Range = (0.0, 180.0), boundary: str = "reflect") -> None:
         self.level = ends("length", length, 1, _WIDEST)
-        self.angle = ends("angle", angle, -360, 360)
+        self.angle = ends("angle", angle, -_TURN, _TURN)
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -180,12 +181,12 @@ class KernelBlur(Degradation):
                 "several such kernels (K,h,w)"
             )
         _require_small(values.shape)
-        if not np.isfinite(values).all():
+        with np.errstate(over="ignore"):
+            total = values.sum((1, 2), keepdims=True)
+        if not np.isfinite(total).all():
             raise InputError("kernel: it holds values that are no finite numbers; give every pixel a weight")
         if normalise:
-            values = values / max(np.abs(values).max(), np.finfo(float).tiny)  # no sum of these overflows
-            total = values.sum((1, 2), keepdims=True)
-            if not (np.abs(total) > 1e-9).all():
+            if not (np.abs(total) > 1e-9 * np.abs(values).max((1, 2), keepdims=True)).all():
                 raise InputError("kernel: it sums to 0, which no division brings to 1; set normalise to false")
             values = values / total
         if np.abs(values).max() > _HEAVIEST:
