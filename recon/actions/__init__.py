@@ -62,7 +62,7 @@ def remove_empty(folder: Path) -> None:
     """Remove the run folder that Hydra has made, and above it what is empty of `outputs/<day>`."""
     outputs = Path.cwd() / "outputs"
     above = [parent for parent in folder.parents if parent == outputs or outputs in parent.parents]
-    for empty in (folder, *above):
+    for empty in (folder, folder.parent, *above):
         with suppress(OSError):  # it is not empty, or not there
             if empty != Path.cwd():
                 empty.rmdir()
