@@ -6,7 +6,6 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
@@ -17,15 +16,14 @@ from recon.config.construct import construct, find_class
 from recon.config.optimiser import require_optimiser
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
-from recon.degradations.base import Degradation
-from recon.degradations.file import FromFiles
+from recon.degradations.base import Degradation, within
 from recon.errors import InputError
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
 from recon.trainer import make_trainer
-from recon.trial import require_batch, require_net, require_precision, try_out
+from recon.trial import require_batch, require_net, require_precision, try_degradation, try_out
 
 T = TypeVar("T")
 
@@ -91,18 +89,17 @@ def task(config: Config) -> Task:
 
 
 def degradation(config: Config, task: Task) -> Degradation:
-    """Make the degradation, and try it on a blank image; raises InputError when it cannot work on the task's images."""
+    """Make the degradation, and try it on a grey image; raises InputError when it cannot work on the task's images."""
     made: Degradation = construct(config["degradation"], "degradation")
     refused = None
     for shape in task.possible_shapes:
         try:
-            made.check_shape(shape)
-            if not isinstance(made, FromFiles):
-                made(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+            try_degradation(made, shape)
             return made
         except InputError as error:
             refused = refused or error
-    raise InputError(f"degradation: {refused}") from refused
+    assert refused is not None
+    raise within("degradation", refused) from refused
 
 
 def module(config: Config, task: Task, degradation: Degradation) -> Module:

@@ -1,9 +1,10 @@
-"""Trying a net out before any image is read: does it fit its module, the images, this machine and the precision?"""
+"""Trying a net and a degradation out before any image is read: does it fit the images, and do what it promises?"""
 
 from __future__ import annotations
 
 import difflib
 import os
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from recon.config.check import Config
 from recon.config.construct import construct
+from recon.degradations.base import Degradation, Degraded
+from recon.degradations.file import FromFiles
 from recon.errors import InputError
 from recon.modules.base import Module, Outcome
 from recon.nets.contracts import Blank, Classifier, lacking, misfit
@@ -75,6 +78,51 @@ def _require_fit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -
         f"model.net: {name} {reason}, and so does not fit {kind.__name__}; "
         + (f"choose model/net={fitting}" if fitting else "choose another model")
     )
+
+
+def try_degradation(made: Degradation, shape: tuple[int, int, int]) -> None:
+    """Degrade a grey image (C,H,W) and check what comes of it, as the class may be the user's own.
+
+    Raises:
+        InputError: it cannot work on such images, or a class fails, which is named, or gives something else.
+    """
+    try:
+        made.check_shape(shape)
+        if isinstance(made, FromFiles):
+            return
+        reason = _broken_promise(made, made(torch.full((1, *shape), 0.5), torch.zeros(1, dtype=torch.int64)), shape)
+    except InputError:
+        raise
+    except Exception as error:  # an own class may fail in any way
+        frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        failing = [type(one).__name__ for one in frames if isinstance(one, Degradation)] or [type(made).__name__]
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{failing[-1]} fails on an image of shape {shape} ({what}); correct this class") from error
+    if reason:
+        raise InputError(f"{type(made).__name__} {reason}; correct this class")
+
+
+def _broken_promise(made: Degradation, result: object, shape: tuple[int, int, int]) -> str | None:
+    """Say in what way a result for one image (C,H,W) is not what `Degraded` and the class promise."""
+    if not isinstance(result, Degraded):
+        return f"gives a {type(result).__name__} instead of recon.degradations.Degraded(image, mask, severity)"
+    channels, height, width = shape
+    due = {
+        "image": (1, channels, -(-height // made.scale), -(-width // made.scale)),
+        "mask": (1, 1, height, width),
+        "severity": (1,),
+    }
+    for name, wanted in due.items():
+        found = getattr(result, name)
+        if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != wanted:
+            seen = f"{found.dtype} of {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            return f"gives {seen} as {name} where floats of {wanted} are due"
+        if not found.isfinite().all():
+            return f"gives values that are no finite numbers as {name} of a grey image"
+    holes = result.mask == 0
+    if not (holes | (result.mask == 1)).all():
+        return "gives a mask of other values than 0 and 1"
+    return "makes holes and does not set makes_holes" if holes.any() and not made.makes_holes else None
 
 
 def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes: int) -> None:

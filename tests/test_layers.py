@@ -12,10 +12,10 @@ from conftest import ROOT
 LAYERS = [
     "errors", "streams", "memory", "ranges", "reading", "config.training", "config.check", "config.optimiser",
     "config.construct",
-    "pair", "keyed", "losses", "metrics", "results", "nets", "degradations",
+    "pair", "keyed", "losses", "metrics", "results", "nets", "data.pixels", "data.find", "degradations",
     "records", "runs", "fingerprint", "report", "actions.report", "config.help", "console", "interrupt",
     "dashboards", "loggers",
-    "data.store", "data.download", "data.pixels", "data.images", "data.find", "data.cache", "data.files",
+    "data.store", "data.download", "data.images", "data.cache", "data.files",
     "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
     "modules.steps", "modules.base", "modules", "trial", "checkpoint", "config.recorded", "callbacks", "progress",

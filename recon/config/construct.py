@@ -105,7 +105,7 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any])
         return target(**arguments)
     except Exception as error:  # what a class raises for wrong values is its own: Lightning's is a bare Exception
         message = str(error) or type(error).__name__
-        if isinstance(error, InputError) and message.partition(":")[0] in parameters:
+        if isinstance(error, InputError) and re.split("[.:]", message)[0] in parameters and ": " in message:
             raise InputError(f"{key}.{message}") from error
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
 

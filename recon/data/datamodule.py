@@ -12,7 +12,7 @@ from recon.data.folder import Folder
 from recon.data.loader import PairLoader
 from recon.data.shards import ShardLoader, ShardSplit
 from recon.data.sources import Splits, Task
-from recon.degradations.base import Degradation
+from recon.degradations.base import Degradation, within
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
 
@@ -108,8 +108,7 @@ class DataModule(LightningDataModule):
         try:
             self.degradation.check_shape(shape)
         except InputError as error:
-            what = "a whole image" if self._evaluation_crop is None else "a crop"
-            raise InputError(f"degradation, on {what} of {shape[2]}x{shape[1]}: {error}") from error
+            raise within("degradation", error) from error
 
     def train_dataloader(self) -> PairLoader | ShardLoader:
         """Augmented, freshly degraded batches in a new order each epoch."""

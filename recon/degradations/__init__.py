@@ -1,9 +1,10 @@
 """Operators that damage clean images by key; plain torch, so `from recon import degradations` serves a notebook."""
 
-from recon.degradations.base import Chain, Degradation, Degraded, Identity, OneOf, Range, Sometimes
+from recon.degradations.base import Chain, Degradation, Degraded, Identity, OneOf, Sometimes
 from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
 from recon.degradations.codec import JPEG, WebP
 from recon.degradations.file import FromFiles
+from recon.degradations.levels import Range
 from recon.degradations.missing import (
     Missing,
     MissingBox,

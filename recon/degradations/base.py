@@ -1,18 +1,22 @@
 """What a degradation is, and how degradations are combined."""
 
 import math
+import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recon import keyed
+from recon.degradations.levels import Range
 from recon.errors import InputError
+from recon.ranges import require_number
 
-Range: TypeAlias = float | Sequence[float]  # a number, or the two ends between which each sample draws
+_MOST_PARTS = 100  # of a combination; each costs a pass over the images
 
 
 class Degraded(NamedTuple):
@@ -82,67 +86,6 @@ class Degradation(ABC):
         """Raise InputError, before any work is done, if images (C,H,W) of this shape cannot be degraded."""
 
 
-def ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
-    """Give the two ends of a number or range that must lie in [low,high].
-
-    Raises:
-        InputError: it is neither a number nor a range, reversed, or out of bounds; the sentence names `name`.
-    """
-    found = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
-    if not (len(found) == 2 and all(map(_is_number, found)) and low <= found[0] <= found[1] <= high):
-        raise InputError(f"{name} must be a number or a range [low,high], {_bounds(low, high)}, not {value!r}.")
-    return float(found[0]), float(found[1])
-
-
-def levels(name: str, value: Range) -> tuple[float, float]:
-    """Give the two ends of a number or range of grey levels, of which white is 1.
-
-    Raises:
-        InputError: see `ends`; of levels as others count them, up to 255, the number to give is said.
-    """
-    try:
-        return ends(name, value, high=1)
-    except InputError as error:
-        found = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        if not all(_is_number(level) and 0 <= level <= 255 for level in found) or max(found, default=0) <= 1:
-            raise
-        same = ", ".join(f"{level:g}/255 is {level / 255:.3g}" for level in found)
-        raise InputError(f"{str(error).rstrip('.')}; levels are in [0,1]: {same}.") from error
-
-
-def whole_ends(name: str, value: Range, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
-    """Give the two ends of a whole number or range of whole numbers that must lie in [low,high].
-
-    Raises:
-        InputError: it is neither, reversed, or out of bounds; the sentence names `name`.
-    """
-    found = ends(name, value, low, high)
-    if not all(end.is_integer() for end in found):
-        raise InputError(f"{name} must be a whole number or a range of whole numbers, not {value!r}.")
-    return found
-
-
-def number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
-    """Give the number if it lies in [low,high].
-
-    Raises:
-        InputError: it is no number or out of bounds; the sentence names `name`.
-    """
-    if not (_is_number(value) and low <= value <= high):
-        raise InputError(f"{name} must be a number, {_bounds(low, high)}, not {value!r}.")
-    return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _bounds(low: float, high: float) -> str:
-    if math.isfinite(high):
-        return f"between {low:g} and {high:g}"
-    return f"at least {low:g}" if math.isfinite(low) else "finite"
-
-
 def draw(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
     """Give one number per key (B,): the constant, or a uniform draw between the ends on the stream `name`."""
     low, high = level
@@ -167,6 +110,34 @@ def all_known(clean: Tensor) -> Tensor:
     return clean.new_ones(()).expand(len(clean), 1, *clean.shape[2:])
 
 
+def part(name: str, value: Degradation) -> Degradation:
+    """Give the degradation that is a part of another; raises InputError, which names `name`, if it is none."""
+    if not isinstance(value, Degradation):
+        raise InputError(f"{name}: {reprlib.repr(value)} is no degradation; give one with its _target_")
+    return value
+
+
+def _named_parts(name: str, values: Mapping[str, Degradation]) -> dict[str, Degradation]:
+    if not isinstance(values, Mapping) or not 1 <= len(values) <= _MOST_PARTS:
+        raise InputError(f"{name}: {reprlib.repr(values)} does not fit; name from 1 to {_MOST_PARTS} degradations")
+    return {str(key): part(f"{name}.{key}", value) for key, value in values.items()}
+
+
+def check_shape(operator: Degradation, key: str, shape: tuple[int, int, int]) -> None:
+    """Ask a part of a combination about images (C,H,W); `key` stands before the parameter that its sentence names."""
+    try:
+        operator.check_shape(shape)
+    except InputError as error:
+        raise within(key, error) from error
+
+
+def within(key: str, error: InputError) -> InputError:
+    """Put the key of a degradation before the parameter that its sentence names, or before the sentence."""
+    sentence = str(error)
+    named = re.match(r"[\w.]+: ", sentence)
+    return InputError(f"{key}.{sentence}" if named else f"{key}: {sentence}")
+
+
 class Identity(Degradation):
     """Leave the images as they are; severity 0."""
 
@@ -186,13 +157,11 @@ class Chain(Degradation):
         steps: the degradations by name, in order.
 
     Raises:
-        InputError: there is no step.
+        InputError: there is no step, or one is no degradation.
     """
 
     def __init__(self, steps: Mapping[str, Degradation]) -> None:
-        if not steps:
-            raise InputError("steps is empty: name at least one degradation.")
-        self.steps = dict(steps)
+        self.steps = _named_parts("steps", steps)
         self.makes_holes = any(step.makes_holes for step in self.steps.values())
         self.scale = math.prod(step.scale for step in self.steps.values())
         varying = [name for name, step in self.steps.items() if step.level[0] < step.level[1]]
@@ -215,8 +184,8 @@ class Chain(Degradation):
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Ask each step about the shape that reaches it, see `Degradation`."""
         channels, height, width = shape
-        for step in self.steps.values():
-            step.check_shape((channels, height, width))
+        for name, step in self.steps.items():
+            check_shape(step, f"steps.{name}", (channels, height, width))
             height, width = -(-height // step.scale), -(-width // step.scale)
 
 
@@ -232,18 +201,21 @@ class OneOf(Degradation):
     """
 
     def __init__(self, choices: Mapping[str, Degradation], weights: Mapping[str, float] | None = None) -> None:
-        if not choices:
-            raise InputError("choices is empty: name at least one degradation.")
-        self.choices = dict(choices)
+        self.choices = _named_parts("choices", choices)
         weights = dict.fromkeys(self.choices, 1.0) if weights is None else weights
-        if set(weights) != set(self.choices):
-            raise InputError(f"weights must name exactly the choices {', '.join(self.choices)}.")
-        amounts = [number(f"weights.{name}", weights[name], low=0) for name in self.choices]
+        if not isinstance(weights, Mapping) or set(map(str, weights)) != set(self.choices):
+            raise InputError(f"weights: {reprlib.repr(weights)} does not fit; weigh each of {', '.join(self.choices)}")
+        for name, weight in weights.items():
+            require_number(f"weights.{name}", weight)
+        by_name = {str(name): float(weight) for name, weight in weights.items()}
+        amounts = [by_name[name] for name in self.choices]
         if not sum(amounts):
-            raise InputError("weights are all 0: give at least one choice a weight above 0.")
+            raise InputError("weights: all are 0; give at least one choice a weight above 0")
         scales = {name: choice.scale for name, choice in self.choices.items()}
         if len(set(scales.values())) > 1:
-            raise InputError(f"choices must make images of one size, not smaller by {scales}: upsample them inside.")
+            raise InputError(
+                f"choices: they make images of several sizes, smaller by {scales}; let all make one, as upsample does"
+            )
         self.scale = next(iter(scales.values()))
         self._weights = amounts
         self.makes_holes = any(choice.makes_holes for choice in self.choices.values())
@@ -265,8 +237,8 @@ class OneOf(Degradation):
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Ask each choice, see `Degradation`."""
-        for choice in self.choices.values():
-            choice.check_shape(shape)
+        for name, choice in self.choices.items():
+            check_shape(choice, f"choices.{name}", shape)
 
 
 class Sometimes(OneOf):
@@ -278,7 +250,14 @@ class Sometimes(OneOf):
     """
 
     def __init__(self, degradation: Degradation, probability: float) -> None:
-        number("probability", probability, low=0, high=1)
+        require_number("probability", probability, 0, 1)
+        if part("degradation", degradation).scale != 1:
+            raise InputError("degradation: it makes images smaller and others not; let it keep their size")
+        self.degradation = degradation
         super().__init__(
             {"apply": degradation, "leave": Identity()}, {"apply": probability, "leave": 1.0 - probability}
         )
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Ask the degradation, see `Degradation`."""
+        check_shape(self.degradation, "degradation", shape)

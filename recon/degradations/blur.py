@@ -1,14 +1,10 @@
 """Blur: Gaussian, motion, defocus, box, and any given kernel.
 
-All share three boundaries, what an image is taken to be outside itself (in brackets the mode of `scipy.ndimage`):
-"reflect" mirrors it about the outer edge of its border pixels ("reflect"), "circular" repeats it ("wrap"), "replicate"
-continues its border pixels ("nearest", as MATLAB's 'replicate' and OpenCV's BORDER_REPLICATE), "zero" is
-black ("constant"). A kernel may be larger than the image, which is then mirrored or repeated as often as it needs.
+All share the boundaries of `recon.degradations.filters`, what an image is taken to be outside itself: "reflect",
+"replicate", "circular" or "zero". A kernel may be larger than the image.
 """
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache, reduce
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,22 +13,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from recon import keyed
-from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends
+from recon.degradations.base import Degradation, Degraded, all_known, draw
+from recon.degradations.filters import BOUNDARIES, filter_apart, filter_whole
+from recon.degradations.levels import Range, ends, one_of, whole_ends
 from recon.errors import InputError
-from recon.metrics import exact_matmul
 
-_BOUNDARIES = ("reflect", "circular", "replicate", "zero")
-_MOST_NUMBERS = 1 << 22  # of kernels from a file
-_LARGEST = 512.0  # pixels; the largest kernel has 8 times as many and one to spare
-_LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
-_ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
-_TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
-_SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
-_ELEMENTS = 1 << 18  # of the images that are filtered at a time, so that they stay in the cache
-_LANES = 16  # images or strips that a direct sum works on side by side
+_WIDEST = 401  # pixels of a kernel's side: what is wider leaves nothing of a photograph to restore
+_MOST_WEIGHTS = 1 << 24  # of all kernels that are given
+_TURN = 3600  # degrees, ten times around
+_HEAVIEST = 1e6  # weight of a pixel
 
 
 class GaussianBlur(Degradation):
@@ -42,10 +33,10 @@ class GaussianBlur(Degradation):
     equals `scipy.ndimage.gaussian_filter` with truncate 4. The severity is sigma.
 
     Args:
-        sigma: standard deviation in pixels along `angle`, at least 0; 0 leaves the image as it is.
-        ratio: standard deviation across `angle` as a part of sigma, above 0 and at most 1.
-        angle: direction in degrees, counter-clockwise from the horizontal axis.
-        boundary: "reflect", "circular", "replicate" or "zero".
+        sigma: standard deviation in pixels along `angle`, from 0 to 50; 0 leaves the image as it is.
+        ratio: standard deviation across `angle` as a part of sigma, from 0.01 to 1.
+        angle: direction in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
+        boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -54,12 +45,10 @@ class GaussianBlur(Degradation):
     examples: ClassVar = {"sigma": (1, 2, 4)}
 
     def __init__(self, sigma: Range, ratio: Range = 1.0, angle: Range = 0.0, boundary: str = "reflect") -> None:
-        self.level = ends("sigma", sigma, high=_LARGEST)
-        self.ratio = ends("ratio", ratio, high=1)
-        if self.ratio[0] == 0:
-            raise InputError(f"ratio must be above 0, not {ratio!r}: a Gaussian needs some width.")
-        self.angle = ends("angle", angle, low=-3600, high=3600)
-        self.boundary = _known(boundary)
+        self.level = ends("sigma", sigma, 0, (_WIDEST - 1) / 8)
+        self.ratio = ends("ratio", ratio, 0.01, 1)
+        self.angle = ends("angle", angle, -_TURN, _TURN)
+        self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
@@ -68,15 +57,15 @@ class GaussianBlur(Degradation):
         if self.ratio == (1, 1):
             distinct = _distinct(sigma, self.level)
             weights = _gaussian(distinct, distinct, radius)
-            return Degraded(_filter_apart(clean, weights, weights, self.boundary), all_known(clean), sigma)
+            return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), sigma)
         ratio, angle = draw(self.ratio, keys, "ratio"), draw(self.angle, keys, "angle")
         if self.angle[0] == self.angle[1] and self.angle[0] % 90 == 0:
             along, across = _gaussian(sigma, sigma, radius), _gaussian(sigma.double() * ratio, sigma, radius)
             down, right = (across, along) if self.angle[0] % 180 == 0 else (along, across)
-            return Degraded(_filter_apart(clean, down, right, self.boundary), all_known(clean), sigma)
+            return Degraded(filter_apart(clean, down, right, self.boundary), all_known(clean), sigma)
         ratio, angle = _distinct(ratio, self.ratio), _distinct(angle, self.angle)
         kernels = _turned_gaussian(_distinct(sigma, self.level), ratio, angle, radius)
-        return Degraded(_filter(clean, kernels, self.boundary), all_known(clean), sigma)
+        return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), sigma)
 
 
 class MotionBlur(Degradation):
@@ -86,9 +75,9 @@ class MotionBlur(Degradation):
     at least 0. The severity is the length.
 
     Args:
-        length: of the line in pixels, at least 1; 1 leaves the image as it is.
-        angle: of the line in degrees, counter-clockwise from the horizontal axis.
-        boundary: "reflect", "circular", "replicate" or "zero".
+        length: of the line in pixels, from 1 to 401; 1 leaves the image as it is.
+        angle: of the line in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
+        boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -97,15 +86,15 @@ class MotionBlur(Degradation):
     examples: ClassVar = {"length": (7, 15, 31)}
 
     def __init__(self, length: Range, angle: Range = (0.0, 180.0), boundary: str = "reflect") -> None:
-        self.level = ends("length", length, low=1, high=_LARGEST)
-        self.angle = ends("angle", angle, low=-3600, high=3600)
-        self.boundary = _known(boundary)
+        self.level = ends("length", length, 1, _WIDEST)
+        self.angle = ends("angle", angle, -_TURN, _TURN)
+        self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         length, angle = draw(self.level, keys, "length"), draw(self.angle, keys, "angle")
         kernels = _line(_distinct(length, self.level), _distinct(angle, self.angle), math.ceil((self.level[1] - 1) / 2))
-        return Degraded(_filter(clean, kernels, self.boundary), all_known(clean), length)
+        return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), length)
 
 
 class DefocusBlur(Degradation):
@@ -115,8 +104,8 @@ class DefocusBlur(Degradation):
     severity is the radius.
 
     Args:
-        radius: of the disk in pixels, at least 0; up to 0.5 it leaves the image as it is.
-        boundary: "reflect", "circular", "replicate" or "zero".
+        radius: of the disk in pixels, from 0 to 200; up to 0.5 it leaves the image as it is.
+        boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds.
@@ -125,14 +114,14 @@ class DefocusBlur(Degradation):
     examples: ClassVar = {"radius": (2, 4, 8)}
 
     def __init__(self, radius: Range, boundary: str = "reflect") -> None:
-        self.level = ends("radius", radius, high=_LARGEST)
-        self.boundary = _known(boundary)
+        self.level = ends("radius", radius, 0, (_WIDEST - 1) / 2)
+        self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         radius = draw(self.level, keys, "radius")
         kernels = _disk(_distinct(radius, self.level), max(0, math.ceil(self.level[1] - 0.5)))
-        return Degraded(_filter(clean, kernels, self.boundary), all_known(clean), radius)
+        return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), radius)
 
 
 class BoxBlur(Degradation):
@@ -141,8 +130,8 @@ class BoxBlur(Degradation):
     The severity is the size.
 
     Args:
-        size: the square's side in pixels, odd; 1 leaves the image as it is, a range draws odd sizes only.
-        boundary: "reflect", "circular", "replicate" or "zero".
+        size: the square's side in pixels, odd and up to 401; 1 leaves the image as it is, a range draws odd sizes only.
+        boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
         InputError: a parameter is out of its bounds, or a size is even.
@@ -151,10 +140,10 @@ class BoxBlur(Degradation):
     examples: ClassVar = {"size": (3, 7, 15)}
 
     def __init__(self, size: Range, boundary: str = "reflect") -> None:
-        self.level = ends("size", size, low=1, high=_LARGEST)
+        self.level = whole_ends("size", size, 1, _WIDEST)
         if not all(end % 2 == 1 for end in self.level):
-            raise InputError(f"size must be odd, or a range between two odd sizes such as [3, 9], not {size!r}.")
-        self.boundary = _known(boundary)
+            raise InputError(f"size: {size!r} is not odd; give an odd size, or a range of two such as [3,9]")
+        self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
@@ -162,7 +151,7 @@ class BoxBlur(Degradation):
         size = (low + 2 * keyed.integers(keyed.fold(keys, "size"), (high - low) // 2 + 1)).float()
         place = torch.arange(-(high // 2), high // 2 + 1, device=size.device)
         weights = (2 * place.abs() < size.unsqueeze(1)) / size.double().unsqueeze(1)
-        return Degraded(_filter_apart(clean, weights, weights, self.boundary), all_known(clean), size)
+        return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), size)
 
 
 class KernelBlur(Degradation):
@@ -175,7 +164,7 @@ class KernelBlur(Degradation):
         kernel: (h,w) numbers, or (K,h,w) for K kernels, h and w odd: nested lists, an array, the path of a NumPy file
             (.npy), or that of an image, whose grey values are taken.
         normalise: divide each kernel by its sum, so that the brightness stays.
-        boundary: "reflect", "circular", "replicate" or "zero".
+        boundary: "reflect", "replicate", "circular" or "zero".
 
     Raises:
         InputError: the kernel cannot be read, has an even side or values that are no numbers, or sums to 0 and cannot
@@ -183,21 +172,25 @@ class KernelBlur(Degradation):
     """
 
     def __init__(self, kernel: str | Path | ArrayLike, normalise: bool = True, boundary: str = "reflect") -> None:
-        self.boundary = _known(boundary)
+        self.boundary = one_of("boundary", boundary, BOUNDARIES)
         values = _read(kernel)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3 or not len(values) or not all(side % 2 for side in values.shape[1:]):
             raise InputError(
-                f"kernel must have two odd sides, or be several such kernels (K,h,w), not the shape {values.shape}: "
-                "add a row or column of zeros."
+                f"kernel: its shape is {values.shape}; give it two odd sides, by zeros where need be, or give "
+                "several such kernels (K,h,w)"
             )
-        total = values.sum((1, 2), keepdims=True)
+        _require_small(values.shape)
+        with np.errstate(over="ignore"):
+            total = values.sum((1, 2), keepdims=True)
         if not np.isfinite(total).all():
-            raise InputError("kernel holds values that are no finite numbers: give every pixel a weight.")
+            raise InputError("kernel: it holds values that are no finite numbers; give every pixel a weight")
         if normalise:
-            if not total.all():
-                raise InputError("kernel sums to 0, which no division brings to 1: set normalise to false.")
+            if not (np.abs(total) > 1e-9 * np.abs(values).max((1, 2), keepdims=True)).all():
+                raise InputError("kernel: it sums to 0, which no division brings to 1; set normalise to false")
             values = values / total
+        if np.abs(values).max() > _HEAVIEST:
+            raise InputError(f"kernel: its weights reach {np.abs(values).max():g}; scale them to {_HEAVIEST:g} at most")
         self.level = 0.0, len(values) - 1.0
         # A convolution weighs by the kernel turned by 180°.
         self._kernels = torch.tensor(values).flip(1, 2)
@@ -208,35 +201,41 @@ class KernelBlur(Degradation):
         kernels = self._kernels.to(clean.device, non_blocking=True)
         if len(kernels) > 1:
             kernels = kernels.index_select(0, chosen)
-        return Degraded(_filter(clean, kernels, self.boundary), all_known(clean), chosen.float())
-
-
-def _known(boundary: str) -> str:
-    if boundary not in _BOUNDARIES:
-        raise InputError(f"boundary must be one of {', '.join(_BOUNDARIES)}, not {boundary!r}.")
-    return boundary
+        return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), chosen.float())
 
 
 def _read(kernel: str | Path | ArrayLike) -> NDArray[np.float64]:
-    """Read a kernel from a file, or from numbers."""
+    """Read a kernel from a file, which may be anybody's, or from numbers."""
     try:
         if not isinstance(kernel, str | Path):
             return np.asarray(kernel, dtype=np.float64)
-        if not Path(kernel).expanduser().is_file():  # a pipe would never end
-            raise OSError
-        if Path(kernel).suffix == ".npy":
-            numbers = np.load(Path(kernel).expanduser(), mmap_mode="r", allow_pickle=False)  # its header may lie
-            if numbers.size > _MOST_NUMBERS:
-                raise ValueError(f"it holds more than {_MOST_NUMBERS} numbers")
-            return np.asarray(numbers, dtype=np.float64)
-        with Image.open(Path(kernel).expanduser()) as image:
+        path = Path(kernel).expanduser()
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError(path)
+        if path.suffix == ".npy":
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # which makes no room for what a header claims
+            _require_small(mapped.shape)
+            return np.array(mapped, dtype=np.float64)
+        with Image.open(path, formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP")) as image:
+            _require_small(image.size)
             # 16-bit grey must not pass through the 8 bits of "L".
             return np.asarray(image.convert("F" if image.mode[0] in "IF" else "L"), dtype=np.float64)
-    except (OSError, EOFError, ValueError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on broken files: SyntaxError, struct.error
         given = f"the file {str(kernel)!r}" if isinstance(kernel, str | Path) else "what was given"
         raise InputError(
-            f"kernel cannot be read from {given}: give a .npy file, an image file, or rows of numbers of one length."
+            f"kernel: it cannot be read from {given}; give a .npy file, an image file, or rows of numbers of one length"
         ) from error
+
+
+def _require_small(shape: tuple[int, ...]) -> None:
+    """Raise InputError for kernels that would take minutes or all memory, before they are read."""
+    if max(shape[-2:], default=0) > _WIDEST or math.prod(shape) > _MOST_WEIGHTS:
+        raise InputError(
+            f"kernel: its shape is {tuple(shape)}; give sides of at most {_WIDEST} pixels and at most {_MOST_WEIGHTS} "
+            "weights in all"
+        )
 
 
 # Kernels
@@ -318,180 +317,3 @@ def _under_circle(place: Tensor, radius: Tensor) -> Tensor:
 
 def _normalised(kernels: Tensor) -> Tensor:
     return kernels / kernels.sum((1, 2), keepdim=True)
-
-
-# Filters: on one device, all give the same bits for any batch
-
-
-def _filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
-    """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd."""
-    alike, down = right is down, down.to(image.dtype)
-    right = down if alike else right.to(image.dtype)
-    # Only on the CPU do matrix products give the same bits for any batch size.
-    if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX and exact_matmul():
-        return _by_matrix(image, down, right, boundary)
-    return _by_shifts(_by_shifts(image, down.unsqueeze(2), boundary), right.unsqueeze(1), boundary)
-
-
-def _filter(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Correlate each image with its kernel (B,h,w), or all with one (1,h,w); h and w are odd."""
-    kernels = kernels.to(image.dtype).expand(len(image), -1, -1)
-    rows, columns = kernels.shape[1:]
-    taps = rows * columns
-    if image.device.type != "cpu" or taps == 1 or not len(image):
-        return _by_shifts(image, kernels, boundary)
-    # Of a convolution in double precision, or without oneDNN, torch makes one small operation for each image.
-    quick = image.dtype == torch.float32 and torch.backends.mkldnn.is_available() and columns <= _SUM
-    if quick and taps <= _TRANSFORM[0] + _TRANSFORM[1] / math.prod(image.shape[2:]):
-        return _by_convolution(image, kernels, boundary)
-    return _by_fourier(image, kernels, boundary)
-
-
-def _by_convolution(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Sum directly, each image a channel of its own of one convolution; on the CPU the fastest for small kernels."""
-    channels, height, width = image.shape[1:]
-    rows, columns = kernels.shape[1:]
-    affordable = _ELEMENTS // (channels * (height + rows - 1) * (width + columns - 1))
-    size = min(64, 1 << max(0, affordable.bit_length() - 1))
-    # The convolution works on many channels at once: few large images are cut into strips, few small ones filled up.
-    strips = max(1, _LANES // size)
-    strip = -(-height // strips)
-    filtered = []
-    for parts in zip(image.split(size), kernels.split(size), strict=True):
-        some, weights = (_filled(part, min(size, _LANES)) for part in parts)
-        some = _framed(some, rows, columns, boundary, strips * strip - height)
-        some = some.unfold(2, strip + rows - 1, strip).permute(1, 0, 2, 4, 3)
-        some = some.reshape(channels, -1, strip + rows - 1, width + columns - 1)
-        some = _convolution(some, weights.repeat_interleave(strips, 0))
-        some = some.view(channels, -1, strips * strip, width).transpose(0, 1)
-        filtered.append(some[: len(parts[0]), :, :height])
-    return torch.cat(filtered)
-
-
-def _filled(values: Tensor, multiple: int) -> Tensor:
-    """Add zeros up to a multiple along the first dimension."""
-    lacking = -len(values) % multiple
-    return F.pad(values, (0, 0) * (values.ndim - 1) + (0, lacking)) if lacking else values
-
-
-def _convolution(image: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate images (C,B,H,W) with kernels (B,h,w) where they lie inside, some rows of the kernel at a time."""
-    count, rows, columns = kernels.shape
-    at_once = -(-rows // -(-rows * columns // _SUM))
-    height = image.shape[2] - rows + 1
-    sums = (
-        F.conv2d(image.narrow(2, row, height + some.shape[2] - 1), some, groups=count)
-        for row, some in zip(range(0, rows, at_once), kernels.unsqueeze(1).split(at_once, 2), strict=True)
-    )
-    return reduce(torch.add, sums)
-
-
-def _by_fourier(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Multiply spectra, plane by plane: the bits of several transforms in one hang on their and the threads' number."""
-    rows, columns = kernels.shape[1:]
-    height, width = image.shape[2:]
-    size = _smooth(height + rows - 1), _smooth(width + columns - 1)
-    planes = []
-    for one, kernel in zip(image.split(1), kernels, strict=True):
-        weights = torch.fft.rfft2(kernel, s=size).conj()
-        for plane in _framed(one, rows, columns, boundary)[0]:
-            spectrum = torch.fft.rfft2(plane, s=size) * weights
-            planes.append(torch.fft.irfft2(spectrum, s=size)[:height, :width])
-    return torch.stack(planes).view(image.shape)
-
-
-@lru_cache(maxsize=256)
-def _smooth(count: int) -> int:
-    """Give the least even number, at least `count`, without a prime factor above 5: its transform is fast."""
-    powers_of_all = 60**16
-    return next(even for even in range(count + count % 2, 2 * count + 2, 2) if powers_of_all % even == 0)
-
-
-def _by_shifts(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Add up shifted images, weight by weight; on every device the same bits for any batch."""
-    height, width = image.shape[2:]
-    rows, columns = kernels.shape[1:]
-    padded = _framed(image, rows, columns, boundary)
-    lines = (padded.narrow(2, row, height) for row in range(rows))
-    shifted = [line.narrow(3, column, width) for line in lines for column in range(columns)]
-    weights = kernels.reshape(len(kernels), rows * columns, 1, 1, 1).unbind(1)
-    starts = range(0, len(weights), _SUM)
-    total: Tensor = reduce(torch.add, (_sum(shifted[i : i + _SUM], weights[i : i + _SUM]) for i in starts))
-    return total
-
-
-def _sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    total = images[0] * weights[0]
-    for image, weight in zip(images[1:], weights[1:], strict=True):
-        total.addcmul_(image, weight)
-    return total
-
-
-def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
-    """Multiply by banded matrices from both sides; on the CPU the fastest for small images."""
-    channels, height, width = image.shape[1:]
-    below, beside = -height % _ALIGNED, -width % _ALIGNED
-    padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
-    alike = down is right and height == width
-    size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
-    parts = []
-    for first in range(0, max(1, len(image)), size):
-        part = slice(first, first + size)
-        rows = _bands(_share(down, part), height, boundary)
-        columns = rows if alike else _bands(_share(right, part), width, boundary)
-        some = padded[part]
-        half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
-        if len(rows) == 1:  # `matmul` would copy the matrix for every plane
-            planes = half.flatten(0, 1)
-            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(some))
-        else:
-            parts.append(rows.unsqueeze(1) @ half)
-    filtered = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return filtered[:, :, :height, :width].contiguous()
-
-
-def _share(weights: Tensor, part: slice) -> Tensor:
-    """Give the weights (b,k) of some images, or the one row that all have in common."""
-    return weights if len(weights) == 1 else weights[part]
-
-
-def _bands(weights: Tensor, side: int, boundary: str) -> Tensor:
-    """Give the matrices (B,s,s) that filter a vector, border included; s is the next multiple of `_ALIGNED`."""
-    layout = _layout(side, weights.shape[1] // 2, boundary).to(weights.dtype)
-    return (weights @ layout).view(-1, side + -side % _ALIGNED, side + -side % _ALIGNED)
-
-
-@lru_cache(maxsize=8)
-def _layout(side: int, radius: int, boundary: str) -> Tensor:
-    """Which entries of the filter's matrix each weight adds to: (2·radius+1, s·s) of 0 and 1."""
-    row, shift = torch.arange(side).unsqueeze(1), torch.arange(2 * radius + 1)
-    place = row + shift - radius
-    layout = torch.zeros(len(shift), side + -side % _ALIGNED, side + -side % _ALIGNED)
-    inside = ((place >= 0) & (place < side)).float()
-    layout[shift, row, _source(place, side, boundary)] = inside if boundary == "zero" else torch.ones(())
-    return layout.flatten(1)
-
-
-def _framed(image: Tensor, rows: int, columns: int, boundary: str, below: int = 0) -> Tensor:
-    """Continue images beyond their borders by half a kernel, and below by some rows more."""
-    image = _continued(image, 2, rows // 2, rows // 2 + below, boundary)
-    return _continued(image, 3, columns // 2, columns // 2, boundary)
-
-
-def _continued(image: Tensor, dim: int, before: int, after: int, boundary: str) -> Tensor:
-    if not before and not after:
-        return image
-    if boundary == "zero":
-        return F.pad(image, (0, 0) * (3 - dim) + (before, after))
-    place = torch.arange(-before, image.shape[dim] + after, device=image.device)
-    return image.index_select(dim, _source(place, image.shape[dim], boundary))
-
-
-def _source(place: Tensor, side: int, boundary: str) -> Tensor:
-    """Map places outside 0..side-1 to those whose pixel they show; for "zero" to any."""
-    if boundary == "replicate":
-        return place.clamp(0, side - 1)
-    if boundary != "reflect":
-        return place.remainder(side)
-    place = place.remainder(2 * side)
-    return torch.minimum(place, 2 * side - 1 - place)

@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.degradations.base import Degradation, Degraded, Range, all_known, draw_whole, whole_ends
+from recon.degradations.base import Degradation, Degraded, all_known, draw_whole
+from recon.degradations.levels import Range, one_of, whole_ends
 from recon.errors import InputError
 
 # How many luma pixels stand for one of chroma, downwards and to the right.
@@ -112,12 +113,10 @@ class JPEG(_Codec):
     def __init__(
         self, quality: Range, subsampling: str = "4:2:0", exact: bool = False, differentiable: bool = False
     ) -> None:
-        self.level = whole_ends("quality", quality, low=1, high=100)
-        if subsampling not in _SUBSAMPLINGS:
-            raise InputError(f"subsampling must be one of {', '.join(_SUBSAMPLINGS)}, not {subsampling!r}.")
+        self.level = whole_ends("quality", quality, 1, 100)
         if exact and differentiable:
-            raise InputError("differentiable must be false with exact=true: no gradient passes through a file.")
-        self.subsampling = subsampling
+            raise InputError("differentiable: no gradient passes through a file; set it or exact to false")
+        self.subsampling = one_of("subsampling", subsampling, _SUBSAMPLINGS)
         self.exact = exact
         self.differentiable = differentiable
 
@@ -152,7 +151,7 @@ class WebP(_Codec):
     examples: ClassVar[Mapping[str, Sequence[Range]]] = {"quality": (30, 10, 0)}
 
     def __init__(self, quality: Range) -> None:
-        self.level = whole_ends("quality", quality, low=0, high=100)
+        self.level = whole_ends("quality", quality, 0, 100)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Compress the images, see `Degradation`."""

@@ -3,7 +3,9 @@
 from torch import Tensor
 
 from recon.degradations.base import Degradation, Degraded
+from recon.degradations.levels import LARGEST_SCALE, too_small
 from recon.errors import InputError
+from recon.ranges import require_whole
 
 
 class FromFiles(Degradation):
@@ -19,12 +21,11 @@ class FromFiles(Degradation):
         scale: how many times smaller than their clean images they are, in height and width, rounded down.
 
     Raises:
-        InputError: `scale` is no whole number of at least 1.
+        InputError: `scale` is no whole number from 1 to 256.
     """
 
     def __init__(self, path: str, test: str | None = None, scale: int = 1) -> None:
-        if not isinstance(scale, int) or isinstance(scale, bool) or scale < 1:
-            raise InputError(f"scale must be a whole number of at least 1, not {scale!r}.")
+        require_whole("scale", scale, 1, LARGEST_SCALE)
         self.path = path
         self.test = test
         self.scale = scale
@@ -43,4 +44,4 @@ class FromFiles(Degradation):
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images of which nothing would be left, see `Degradation`."""
         if min(shape[1:]) < self.scale:
-            raise InputError(f"scale must be at most the {min(shape[1:])} pixels of a side, not {self.scale}.")
+            raise too_small(self.scale, *shape[1:])

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations.base import Degradation, Degraded, Range, all_known, draw, ends, levels, number, per_image
+from recon.degradations.base import Degradation, Degraded, all_known, draw, per_image
+from recon.degradations.levels import Range, ends, light_ends
+from recon.ranges import require_number
 
-SMALLEST_PEAK = 1e-3  # photons
+PEAKS = 1e-3, 1e9  # photons: from one in a thousand pixels to noise below the resolution of a float32
 
 
 class GaussianNoise(Degradation):
@@ -17,13 +19,13 @@ class GaussianNoise(Degradation):
     The severity is sigma.
 
     Args:
-        sigma: standard deviation in units of the [0,1] range, at least 0; 25/255 is the literature's "sigma 25".
+        sigma: standard deviation in units of the [0,1] range, from 0 to 1; 25/255 is the literature's "sigma 25".
     """
 
     examples: ClassVar = {"sigma": (0.05, 0.1, 0.25)}
 
     def __init__(self, sigma: Range) -> None:
-        self.level = levels("sigma", sigma)
+        self.level = light_ends("sigma", sigma)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""
@@ -46,8 +48,9 @@ class SaltPepper(Degradation):
     examples: ClassVar = {"amount": (0.02, 0.1, 0.3)}
 
     def __init__(self, amount: Range, salt: float = 0.5) -> None:
-        self.level = ends("amount", amount, high=1)
-        self.salt = number("salt", salt, low=0, high=1)
+        self.level = ends("amount", amount, 0, 1)
+        require_number("salt", salt, 0, 1)
+        self.salt = float(salt)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Replace the values, see `Degradation`."""
@@ -66,13 +69,13 @@ class PoissonNoise(Degradation):
     The severity is the peak; lower is worse. Negative values count as 0, and what is above 1 is not clipped.
 
     Args:
-        peak: the mean count of photons where the image is 1, above 0.
+        peak: the mean count of photons where the image is 1, from 0.001 to 10⁹.
     """
 
     examples: ClassVar = {"peak": (200, 30, 4)}
 
     def __init__(self, peak: Range) -> None:
-        self.level = ends("peak", peak, low=SMALLEST_PEAK, high=1e9)
+        self.level = ends("peak", peak, *PEAKS)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Count the photons, see `Degradation`."""
@@ -103,13 +106,13 @@ class SpeckleNoise(Degradation):
     The severity is sigma, the standard deviation of n. Nothing is clipped.
 
     Args:
-        sigma: standard deviation relative to the value, at least 0.
+        sigma: standard deviation relative to the value, from 0 to 1, that of a radar's intensity in a single look.
     """
 
     examples: ClassVar = {"sigma": (0.1, 0.25, 0.6)}
 
     def __init__(self, sigma: Range) -> None:
-        self.level = levels("sigma", sigma)
+        self.level = ends("sigma", sigma, 0, 1)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""
@@ -124,13 +127,13 @@ class UniformNoise(Degradation):
     The severity is the width.
 
     Args:
-        width: the largest change of a value in units of the [0,1] range, at least 0.
+        width: the largest change of a value in units of the [0,1] range, from 0 to 1.
     """
 
     examples: ClassVar = {"width": (0.1, 0.2, 0.5)}
 
     def __init__(self, width: Range) -> None:
-        self.level = levels("width", width)
+        self.level = light_ends("width", width)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Add the noise, see `Degradation`."""

@@ -3,17 +3,20 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recon import keyed
-from recon.degradations.base import Degradation, Degraded, all_known
+from recon.degradations.base import Degradation, Degraded, all_known, check_shape, part
+from recon.degradations.levels import LARGEST_SCALE, one_of, too_small
 from recon.errors import InputError
 from recon.metrics import exact_matmul
+from recon.ranges import require_number, require_whole
 
+_LARGEST_SIDE = 1 << 16  # pixels
 _BLOCK = 64  # rows of a resampling matrix that are multiplied at a time; wider ones hold mostly zeros
 
 
@@ -46,18 +49,20 @@ class _Method(NamedTuple):
         mirrored: whether the image goes on beyond its border, mirrored, or the kernel is cut there.
         by_scale: whether `Downsample` takes exactly `scale` pixels for one where the side is no multiple of it; the
             others spread all pixels over the rounded size.
+        in_bytes: whether values are whole levels of 255 before, between and after the two passes.
     """
 
     kernel: Callable[[Tensor], Tensor]
     support: float
     mirrored: bool = False
     by_scale: bool = False
+    in_bytes: bool = False
 
 
 _METHODS: dict[str, _Method] = {
     "bicubic": _Method(_cubic, 2),
     "bicubic_matlab": _Method(_cubic, 2, mirrored=True, by_scale=True),
-    "bicubic_matlab_uint8": _Method(_cubic, 2, mirrored=True, by_scale=True),
+    "bicubic_matlab_uint8": _Method(_cubic, 2, mirrored=True, by_scale=True, in_bytes=True),
     "area": _Method(_box, 0.5, by_scale=True),
     "bilinear": _Method(_triangle, 1),
     "lanczos": _Method(_lanczos, 3),
@@ -68,22 +73,24 @@ _METHODS: dict[str, _Method] = {
 class Downsample(Degradation):
     """Make images `scale` times smaller, rounded up, and bring them back to their size if wished.
 
-    The super-resolution literature makes and measures its images with MATLAB's `imresize`; Pillow's bicubic differs at
-    borders alone where `scale` divides the sides. The severity is `scale`. Whatever pixel of the small image `then`
-    loses counts as missing wherever it lies over the clean one.
+    The super-resolution literature makes its images with MATLAB's `imresize` of a uint8 image, which rounds to 8 bits
+    after the rows are summed up and again at the end: "bicubic_matlab_uint8", of which nearly all values are those of
+    the published low-resolution sets. "bicubic_matlab" is `imresize` of doubles, which rounds nothing. Pillow's bicubic
+    differs at borders alone where `scale` divides the sides. The severity is `scale`. Whatever pixel of the small image
+    `then` loses counts as missing wherever it lies over the clean one.
 
     Args:
-        scale: how many times smaller, a whole number; never a range, as the images of a batch share one size.
-        method: "bicubic", "bilinear", "lanczos" and "nearest" as Pillow's `Image.resize`, "bicubic_matlab" as MATLAB's
-            `imresize` of doubles (antialiased), "bicubic_matlab_uint8" as its `imresize` of uint8, which rounds to 256
-            levels between the two passes and made the published low-resolution sets (Set5
-            LRbicx2 and the like), "area" the mean of boxes of scale × scale pixels, less where the border cuts them.
+        scale: how many times smaller, a whole number from 1 to 256 and at most the shorter side of the images; never a
+            range, as the images of a batch share one size.
+        method: "bicubic", "bilinear", "lanczos" and "nearest" as Pillow's `Image.resize`, "bicubic_matlab" and
+            "bicubic_matlab_uint8" as MATLAB's `imresize` (antialiased), "area" the mean of boxes of scale × scale
+            pixels, less where the border cuts them.
         upsample: the method that enlarges the image to the size of the clean one, or None to leave it small.
         then: what happens to the image while it is small, such as noise or JPEG, or None; with several steps a `Chain`
             (the orders of degradation of Wang et al., "Real-ESRGAN", ICCVW 2021). It draws on the stream "then".
 
     Raises:
-        InputError: there is no such method, `scale` is no whole number, or `then` changes the size.
+        InputError: there is no such method, `scale` is out of range, or `then` is no degradation or changes the size.
     """
 
     examples: ClassVar = {"scale": (2, 3, 4)}
@@ -91,20 +98,12 @@ class Downsample(Degradation):
     def __init__(
         self, scale: int, method: str = "bicubic", upsample: str | None = None, then: Degradation | None = None
     ) -> None:
-        if isinstance(scale, bool) or not isinstance(scale, int) or not 1 <= scale <= 64:
-            raise InputError(
-                f"scale must be a whole number from 1 to 64, and no range, as a batch has one size, not {scale!r}."
-            )
-        _require_method("method", method)
-        if upsample is not None:
-            _require_method("upsample", upsample)
-        if then is not None and not isinstance(then, Degradation):
-            raise InputError(f"then must be a degradation with its _target_, or null, not {then!r}.")
-        if then is not None and then.scale != 1:
-            raise InputError("then must leave the size of images as it is: raise scale instead.")
+        require_whole("scale", scale, 1, LARGEST_SCALE)
         self.factor = scale
-        self.method = method
-        self.upsample = upsample
+        self.method = one_of("method", method, _METHODS)
+        self.upsample = upsample if upsample is None else one_of("upsample", upsample, _METHODS)
+        if then is not None and part("then", then).scale != 1:
+            raise InputError("then: it changes the size of images; leave that to scale")
         self.then = then
         self.level = float(scale), float(scale)
         self.scale = scale if upsample is None else 1
@@ -127,14 +126,10 @@ class Downsample(Degradation):
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images of less than a pixel, and ask `then` about the small ones, see `Degradation`."""
         channels, height, width = shape
-        # Enlarged again, an image may keep a side of one pixel, but not be one pixel.
-        most = min(height, width) if self.upsample is None else max(height, width) - 1
-        if self.factor > max(most, 1):
-            raise InputError(
-                f"scale must be at most {max(most, 1)}, for images of {height}×{width}, not {self.factor}."
-            )
+        if min(height, width) < self.factor:
+            raise too_small(self.factor, height, width)
         if self.then is not None:
-            self.then.check_shape((channels, *self._small(height, width)))
+            check_shape(self.then, "then", (channels, *self._small(height, width)))
 
     def _small(self, height: int, width: int) -> tuple[int, int]:
         return -(-height // self.factor), -(-width // self.factor)
@@ -146,7 +141,7 @@ def resize(image: Tensor, size: Sequence[int], method: str, ratio: float | None 
     Args:
         image: (B,C,H,W) float; half precision is worked on in float32.
         size: height and width of the result.
-        method: see `Downsample`; "area" as Pillow's BOX.
+        method: see `Downsample`; "area" as Pillow's BOX. "bicubic_matlab_uint8" clips to [0,1] and rounds to 8 bits.
         ratio: how many pixels of the image lie side by side in one of the result, from the upper left corner; None
             fits the whole image to the result.
 
@@ -156,40 +151,48 @@ def resize(image: Tensor, size: Sequence[int], method: str, ratio: float | None 
     Raises:
         InputError: there is no such method or size, or these are no such images.
     """
-    _require_method("method", method)
+    one_of("method", method, _METHODS)
     if image.ndim != 4 or not image.is_floating_point():
         raise InputError(f"image must be (B,C,H,W) floats, not {image.dtype} of shape {tuple(image.shape)}.")
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(f"size must be a height and a width of at least one pixel, not {tuple(size)}.")
+    if len(size) != 2 or not 1 <= min(size) <= max(size) <= _LARGEST_SIDE:
+        raise InputError(f"size must be a height and a width from 1 to {_LARGEST_SIDE} pixels, not {tuple(size)}.")
+    if ratio is not None:
+        require_number("ratio", ratio, 1 / LARGEST_SCALE, LARGEST_SCALE)
     if image.shape[2:] == tuple(size) and ratio in (None, 1):
         return image
     if image.dtype in (torch.float16, torch.bfloat16):
         return resize(image.float(), size, method, ratio).to(image.dtype)
+    if _METHODS[method].in_bytes:
+        # In float64, as the last bit of a sum decides which way a half is rounded.
+        small = _resize(_in_bytes(image.double() * 255), size, method, ratio)
+        return small.div_(255).to(image.dtype)
+    return _resize(image, size, method, ratio)
+
+
+def _in_bytes(values: Tensor) -> Tensor:
+    """Round to whole levels 0..255, halves upwards, as MATLAB converts to uint8; sums of halves are up to 1e-13 off."""
+    return values.add(0.5 + 1e-9).floor_().clamp_(0, 255)
+
+
+def _resize(image: Tensor, size: Sequence[int], method: str, ratio: float | None) -> Tensor:
+    """Resample images of float32 or float64 along columns, then along rows."""
+    between = _in_bytes if _METHODS[method].in_bytes else _as_it_is
     vertical, horizontal = (
         (side, wanted, method, ratio or side / wanted, image.device, image.dtype)
         for side, wanted in zip(image.shape[2:], size, strict=True)
     )
-    if method == "bicubic_matlab_uint8":
-        return _rounded(image, vertical, horizontal)
     # Matrix products give the same bits for any batch size on the CPU alone, where the user allows no faster ones.
     if image.device.type != "cpu" or not exact_matmul() or method == "nearest":
-        return _by_taps(_by_taps(image, 2, *_taps(*vertical)), 3, *_taps(*horizontal))
+        return between(_by_taps(between(_by_taps(image, 2, *_taps(*vertical))), 3, *_taps(*horizontal)))
     batch, channels, *_ = image.shape
     with torch.autocast("cpu", enabled=False):
-        planes = _by_bands(image.flatten(0, 1), 1, _bands(*vertical))
-        planes = _by_bands(planes, 2, _bands(*horizontal))
+        planes = between(_by_bands(image.flatten(0, 1), 1, _bands(*vertical)))
+        planes = between(_by_bands(planes, 2, _bands(*horizontal)))
     return planes.view(batch, channels, *size)
 
 
-def _rounded(image: Tensor, vertical: tuple[Any, ...], horizontal: tuple[Any, ...]) -> Tensor:
-    """Resample 256 levels, rounded after each pass, rows first; in float64, as halves must be met exactly."""
-    levels = (image.double() * 255).round_().clamp_(0, 255)
-    for dim, (side, size, method, ratio, device, _) in ((2, vertical), (3, horizontal)):
-        if side != size:
-            levels = _by_taps(levels, dim, *_taps(side, size, method, ratio, device, torch.float64))
-            # MATLAB rounds halves away from 0; the sums are up to 1e-13 off.
-            levels = (levels + 0.5 + 1e-9).floor_().clamp_(0, 255)
-    return (levels / 255).to(image.dtype)
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
 
 
 def _by_bands(planes: Tensor, dim: int, bands: tuple[tuple[int, Tensor], ...]) -> Tensor:
@@ -240,7 +243,7 @@ def _taps(
 
 def _matrix(side: int, size: int, method: str, ratio: float) -> Tensor:
     """Give the matrix (size,side) that resamples a vector, border included; in float64."""
-    kernel, support, mirrored, _ = _METHODS[method]
+    kernel, support, mirrored, *_ = _METHODS[method]
     if method == "nearest":
         # The pixel in which the centre lies, added up as Pillow does: the rounding decides where it lies between two.
         centres = torch.tensor([*accumulate(repeat(ratio, size - 1), initial=ratio / 2)], dtype=torch.float64)
@@ -260,8 +263,3 @@ def _mirror(place: Tensor, side: int) -> Tensor:
     """Map places outside 0..side-1 to those whose pixel they mirror: (d c b a | a b c d | d c b a)."""
     place = place.remainder(2 * side)
     return torch.minimum(place, 2 * side - 1 - place)
-
-
-def _require_method(name: str, method: str) -> None:
-    if method not in _METHODS:
-        raise InputError(f"{name} must be one of {', '.join(_METHODS)}, not {method!r}.")

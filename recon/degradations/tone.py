@@ -6,19 +6,9 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations.base import (
-    Degradation,
-    Degraded,
-    Range,
-    all_known,
-    draw,
-    draw_whole,
-    ends,
-    levels,
-    per_image,
-    whole_ends,
-)
-from recon.degradations.noise import SMALLEST_PEAK, count_photons
+from recon.degradations.base import Degradation, Degraded, all_known, draw, draw_whole, per_image
+from recon.degradations.levels import Range, ends, light_ends, whole_ends
+from recon.degradations.noise import PEAKS, count_photons
 from recon.errors import InputError
 
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
@@ -36,7 +26,7 @@ class Quantise(Degradation):
     examples: ClassVar = {"bits": (4, 2, 1)}
 
     def __init__(self, bits: Range) -> None:
-        self.level = whole_ends("bits", bits, low=1, high=8)
+        self.level = whole_ends("bits", bits, 1, 8)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Round the values, see `Degradation`."""
@@ -53,19 +43,19 @@ class LowLight(Degradation):
     is worse.
 
     Args:
-        gain: the share of the light that is left, in (0,1].
+        gain: the share of the light that is left, in [0.001,1].
         gamma: the exponent, in [0.1,10]; above 1 shadows darken more than lights.
-        peak: the mean count of photons where the image after the gain is 1, above 0.
-        read_noise: the sensor's own standard deviation in units of the [0,1] range, at least 0.
+        peak: the mean count of photons where the image after the gain is 1, from 0.001 to 10⁹.
+        read_noise: the sensor's own standard deviation in units of the [0,1] range, from 0 to 1.
     """
 
     examples: ClassVar = {"gain": (0.6, 0.3, 0.1)}
 
     def __init__(self, gain: Range, gamma: Range = 1.0, peak: Range = 1000.0, read_noise: Range = 0.002) -> None:
-        self.level = ends("gain", gain, low=1e-3, high=1)
-        self.gamma = ends("gamma", gamma, low=0.1, high=10)
-        self.peak = ends("peak", peak, low=SMALLEST_PEAK, high=1e9)
-        self.read_noise = levels("read_noise", read_noise)
+        self.level = ends("gain", gain, 1e-3, 1)
+        self.gamma = ends("gamma", gamma, 0.1, 10)
+        self.peak = ends("peak", peak, *PEAKS)
+        self.read_noise = light_ends("read_noise", read_noise)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Dim the images and draw the sensor's noise, see `Degradation`."""
@@ -94,13 +84,13 @@ class Contrast(Degradation):
     level of 255. The severity is the factor; 1 leaves the image as it is.
 
     Args:
-        factor: at least 0; below 1 the contrast falls, above 1 it rises.
+        factor: from 0 to 10; below 1 the contrast falls, above 1 it rises.
     """
 
     examples: ClassVar = {"factor": (0.7, 0.4, 0.15)}
 
     def __init__(self, factor: Range) -> None:
-        self.level = ends("factor", factor, high=100)
+        self.level = ends("factor", factor, 0, 10)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images that are neither grey nor colour, see `Degradation`."""
@@ -128,7 +118,7 @@ class Decolourise(Degradation):
     examples: ClassVar = {"amount": (0.4, 0.7, 1.0)}
 
     def __init__(self, amount: Range) -> None:
-        self.level = ends("amount", amount, high=1)
+        self.level = ends("amount", amount, 0, 1)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images that are neither grey nor colour, see `Degradation`."""

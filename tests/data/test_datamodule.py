@@ -37,7 +37,7 @@ def test_masks_that_fit_the_crops_but_not_the_images_are_refused_before_training
     Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
     task = Digits(batch_size=64, epochs=1, validation=0.1, crop=4)
     module = DataModule(task, Path(), MissingFile(tmp_path / "mask.png"), Augment(), 0, fixed_size=False)
-    with pytest.raises(InputError, match=r"^degradation, on a whole image of 8x8: path [^\n]+4×4[^\n]+resize=true"):
+    with pytest.raises(InputError, match=r"^degradation\.path: [^\n]+4×4[^\n]+8×8[^\n]+resize=true$"):
         module.load()
     DataModule(task, Path(), MissingFile(tmp_path / "mask.png"), Augment(), 0, fixed_size=True).load()
 

@@ -238,11 +238,11 @@ def test_files_cannot_degrade_tensors_nor_be_a_step() -> None:
 
 @pytest.mark.parametrize("scale", [0, -1, 1.5, True, "2"])
 def test_a_scale_that_is_none_is_refused(scale) -> None:
-    with pytest.raises(InputError, match=r"^scale [^\n]+\.$"):
+    with pytest.raises(InputError, match=r"^scale: [^\n]+; give [^\n]+$"):
         FromFiles("x", scale=scale)
 
 
 def test_images_smaller_than_the_scale_are_refused() -> None:
     FromFiles("x", scale=8).check_shape((3, 8, 9))
-    with pytest.raises(InputError, match=r"^scale [^\n]+\.$"):
+    with pytest.raises(InputError, match=r"^scale: [^\n]+; give [^\n]+$"):
         FromFiles("x", scale=9).check_shape((3, 8, 9))

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from recon import keyed
 from recon.degradations import base
-from recon.degradations.base import Degradation, Range
+from recon.degradations.base import Degradation
 from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
+from recon.degradations.levels import Range
 from recon.errors import InputError
 
-MODES = {"reflect": "reflect", "circular": "wrap", "zero": "constant", "replicate": "nearest"}
+MODES = {"reflect": "reflect", "replicate": "nearest", "circular": "wrap", "zero": "constant"}
 SHAKE = np.array([[0, 0, 1, 5, 2], [0, 3, 4, 1, 0], [1, 2, 0, 0, 0]])
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -491,6 +492,10 @@ def test_large_images(boundary: str) -> None:
         (lambda: KernelBlur([["a", "b", "c"]]), "kernel"),
         (lambda: KernelBlur([[1, math.nan, 1]]), "kernel"),
         (lambda: KernelBlur([[1, 0, -1]]), "kernel"),
+        (lambda: KernelBlur([[1, 1e-12, -1]]), "kernel"),
+        (lambda: KernelBlur([[1e308, 1e308, 1e308]]), "kernel"),
+        (lambda: KernelBlur([[1e308]], normalise=False), "kernel"),
+        (lambda: KernelBlur(np.ones((403, 1))), "kernel"),
         (lambda: KernelBlur(None), "kernel"),
         (lambda: KernelBlur("nowhere.npy"), "kernel"),
         (lambda: KernelBlur(__file__), "kernel"),
@@ -498,16 +503,16 @@ def test_large_images(boundary: str) -> None:
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
+    with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()
 
 
 def test_no_pickle_is_read(tmp_path: Path) -> None:
     np.save(tmp_path / "pickle.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"^kernel "):
+    with pytest.raises(InputError, match=r"^kernel: "):
         KernelBlur(tmp_path / "pickle.npy")
     (tmp_path / "empty.npy").touch()
-    with pytest.raises(InputError, match=r"^kernel "):
+    with pytest.raises(InputError, match=r"^kernel: "):
         KernelBlur(tmp_path / "empty.npy")
 
 

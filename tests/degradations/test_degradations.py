@@ -332,6 +332,12 @@ def test_sometimes_applies_with_its_probability() -> None:
     [
         (lambda: degradations.Chain({}), "steps"),
         (lambda: degradations.OneOf({}), "choices"),
+        (lambda: degradations.Chain({"a": "noise"}), "steps.a"),
+        (lambda: degradations.Chain([degradations.Identity()]), "steps"),
+        (lambda: degradations.Chain(dict.fromkeys(range(101), degradations.Identity())), "steps"),
+        (lambda: degradations.Sometimes(degradations.Downsample(2), 0.5), "degradation"),
+        (lambda: degradations.Downsample(2, then="noise"), "then"),
+        (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": 1e300}), "weights.a"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"b": 1}), "weights"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": 0}), "weights"),
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": -1}), "weights.a"),
@@ -344,7 +350,7 @@ def test_sometimes_applies_with_its_probability() -> None:
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
+    with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from recon.degradations.base import Degradation, Range
+from recon.degradations.base import Degradation
+from recon.degradations.levels import Range
 from recon.degradations.noise import GaussianNoise, PoissonNoise, SaltPepper, SpeckleNoise, UniformNoise
 from recon.errors import InputError
 
@@ -220,15 +221,15 @@ def test_pixels_channels_and_images_are_unrelated(operator: Degradation) -> None
     "value", [-0.1, [0.3, 0.1], [0.1, 0.2, 0.3], "much", None, float("nan"), float("inf"), True], ids=str
 )
 def test_a_mistake_is_told_in_one_sentence(kind: type[Degradation], name: str, value: Range) -> None:
-    with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
+    with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         kind(value)
 
 
 def test_other_mistakes() -> None:
-    with pytest.raises(InputError, match=r"^amount [^\n]+\.$"):
+    with pytest.raises(InputError, match=r"^amount: [^\n]+; give a number from [^\n]+$"):
         SaltPepper(1.1)
     for salt in (2, -1, [0, 1]):
-        with pytest.raises(InputError, match=r"^salt [^\n]+\.$"):
+        with pytest.raises(InputError, match=r"^salt: [^\n]+; give a number from [^\n]+$"):
             SaltPepper(0.1, salt=salt)
-    with pytest.raises(InputError, match=r"^peak [^\n]+\.$"):
+    with pytest.raises(InputError, match=r"^peak: [^\n]+; give a number from [^\n]+$"):
         PoissonNoise(0)

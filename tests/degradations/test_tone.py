@@ -11,7 +11,8 @@ from scipy import stats
 from skimage.util import img_as_ubyte
 from torch import Tensor
 
-from recon.degradations.base import Degradation, Range
+from recon.degradations.base import Degradation
+from recon.degradations.levels import Range
 from recon.degradations.tone import Contrast, Decolourise, LowLight, Quantise
 from recon.errors import InputError
 
@@ -294,5 +295,5 @@ def test_grey_has_no_colour_to_lose() -> None:
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
+    with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()

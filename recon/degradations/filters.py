@@ -1,0 +1,201 @@
+"""Filtering images (B,C,H,W) by a kernel of each or of all, beyond their borders too.
+
+What an image is taken to be outside itself, in brackets the mode of `scipy.ndimage`: "reflect" mirrors it about the
+outer edge of its border pixels ("reflect"), "replicate" repeats these pixels ("nearest"), "circular" repeats the image
+("wrap"), "zero" is black ("constant"). A kernel may be larger than the image, which is then mirrored or repeated as
+often as it needs.
+
+On one device, all ways to filter give the same bits for any batch.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recon.metrics import exact_matmul
+
+BOUNDARIES = ("reflect", "replicate", "circular", "zero")
+_LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
+_ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
+_TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
+_SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
+_ELEMENTS = 1 << 18  # of the images that are filtered at a time, so that they stay in the cache
+_LANES = 16  # images or strips that a direct sum works on side by side
+
+
+def filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
+    """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd."""
+    alike, down = right is down, down.to(image.dtype)
+    right = down if alike else right.to(image.dtype)
+    # Only on the CPU do matrix products give the same bits for any batch size.
+    if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX and exact_matmul():
+        return _by_matrix(image, down, right, boundary)
+    return _by_shifts(_by_shifts(image, down.unsqueeze(2), boundary), right.unsqueeze(1), boundary)
+
+
+def filter_whole(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
+    """Correlate each image with its kernel (B,h,w), or all with one (1,h,w); h and w are odd."""
+    kernels = kernels.to(image.dtype).expand(len(image), -1, -1)
+    rows, columns = kernels.shape[1:]
+    taps = rows * columns
+    if image.device.type != "cpu" or taps == 1 or not len(image):
+        return _by_shifts(image, kernels, boundary)
+    # Of a convolution in double precision, or without oneDNN, torch makes one small operation for each image.
+    quick = image.dtype == torch.float32 and torch.backends.mkldnn.is_available() and columns <= _SUM
+    if quick and taps <= _TRANSFORM[0] + _TRANSFORM[1] / math.prod(image.shape[2:]):
+        return _by_convolution(image, kernels, boundary)
+    return _by_fourier(image, kernels, boundary)
+
+
+def _by_convolution(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
+    """Sum directly, each image a channel of its own of one convolution; on the CPU the fastest for small kernels."""
+    channels, height, width = image.shape[1:]
+    rows, columns = kernels.shape[1:]
+    affordable = _ELEMENTS // (channels * (height + rows - 1) * (width + columns - 1))
+    size = min(64, 1 << max(0, affordable.bit_length() - 1))
+    # The convolution works on many channels at once: few large images are cut into strips, few small ones filled up.
+    strips = max(1, _LANES // size)
+    strip = -(-height // strips)
+    filtered = []
+    for parts in zip(image.split(size), kernels.split(size), strict=True):
+        some, weights = (_filled(part, min(size, _LANES)) for part in parts)
+        some = _framed(some, rows, columns, boundary, strips * strip - height)
+        some = some.unfold(2, strip + rows - 1, strip).permute(1, 0, 2, 4, 3)
+        some = some.reshape(channels, -1, strip + rows - 1, width + columns - 1)
+        some = _convolution(some, weights.repeat_interleave(strips, 0))
+        some = some.view(channels, -1, strips * strip, width).transpose(0, 1)
+        filtered.append(some[: len(parts[0]), :, :height])
+    return torch.cat(filtered)
+
+
+def _filled(values: Tensor, multiple: int) -> Tensor:
+    """Add zeros up to a multiple along the first dimension."""
+    lacking = -len(values) % multiple
+    return F.pad(values, (0, 0) * (values.ndim - 1) + (0, lacking)) if lacking else values
+
+
+def _convolution(image: Tensor, kernels: Tensor) -> Tensor:
+    """Correlate images (C,B,H,W) with kernels (B,h,w) where they lie inside, some rows of the kernel at a time."""
+    count, rows, columns = kernels.shape
+    at_once = -(-rows // -(-rows * columns // _SUM))
+    height = image.shape[2] - rows + 1
+    sums = (
+        F.conv2d(image.narrow(2, row, height + some.shape[2] - 1), some, groups=count)
+        for row, some in zip(range(0, rows, at_once), kernels.unsqueeze(1).split(at_once, 2), strict=True)
+    )
+    return reduce(torch.add, sums)
+
+
+def _by_fourier(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
+    """Multiply spectra, plane by plane: the bits of several transforms in one hang on their and the threads' number."""
+    rows, columns = kernels.shape[1:]
+    height, width = image.shape[2:]
+    size = _smooth(height + rows - 1), _smooth(width + columns - 1)
+    planes = []
+    for one, kernel in zip(image.split(1), kernels, strict=True):
+        weights = torch.fft.rfft2(kernel, s=size).conj()
+        for plane in _framed(one, rows, columns, boundary)[0]:
+            spectrum = torch.fft.rfft2(plane, s=size) * weights
+            planes.append(torch.fft.irfft2(spectrum, s=size)[:height, :width])
+    return torch.stack(planes).view(image.shape)
+
+
+@lru_cache(maxsize=256)
+def _smooth(count: int) -> int:
+    """Give the least even number, at least `count`, without a prime factor above 5: its transform is fast."""
+    powers_of_all = 60**16
+    return next(even for even in range(count + count % 2, 2 * count + 2, 2) if powers_of_all % even == 0)
+
+
+def _by_shifts(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
+    """Add up shifted images, weight by weight; on every device the same bits for any batch."""
+    height, width = image.shape[2:]
+    rows, columns = kernels.shape[1:]
+    padded = _framed(image, rows, columns, boundary)
+    lines = (padded.narrow(2, row, height) for row in range(rows))
+    shifted = [line.narrow(3, column, width) for line in lines for column in range(columns)]
+    weights = kernels.reshape(len(kernels), rows * columns, 1, 1, 1).unbind(1)
+    starts = range(0, len(weights), _SUM)
+    total: Tensor = reduce(torch.add, (_sum(shifted[i : i + _SUM], weights[i : i + _SUM]) for i in starts))
+    return total
+
+
+def _sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    total = images[0] * weights[0]
+    for image, weight in zip(images[1:], weights[1:], strict=True):
+        total.addcmul_(image, weight)
+    return total
+
+
+def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
+    """Multiply by banded matrices from both sides; on the CPU the fastest for small images."""
+    channels, height, width = image.shape[1:]
+    below, beside = -height % _ALIGNED, -width % _ALIGNED
+    padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
+    alike = down is right and height == width
+    size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
+    parts = []
+    for first in range(0, max(1, len(image)), size):
+        part = slice(first, first + size)
+        rows = _bands(_share(down, part), height, boundary)
+        columns = rows if alike else _bands(_share(right, part), width, boundary)
+        some = padded[part]
+        half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
+        if len(rows) == 1:  # `matmul` would copy the matrix for every plane
+            planes = half.flatten(0, 1)
+            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(some))
+        else:
+            parts.append(rows.unsqueeze(1) @ half)
+    filtered = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return filtered[:, :, :height, :width].contiguous()
+
+
+def _share(weights: Tensor, part: slice) -> Tensor:
+    """Give the weights (b,k) of some images, or the one row that all have in common."""
+    return weights if len(weights) == 1 else weights[part]
+
+
+def _bands(weights: Tensor, side: int, boundary: str) -> Tensor:
+    """Give the matrices (B,s,s) that filter a vector, border included; s is the next multiple of `_ALIGNED`."""
+    layout = _layout(side, weights.shape[1] // 2, boundary).to(weights.dtype)
+    return (weights @ layout).view(-1, side + -side % _ALIGNED, side + -side % _ALIGNED)
+
+
+@lru_cache(maxsize=8)
+def _layout(side: int, radius: int, boundary: str) -> Tensor:
+    """Which entries of the filter's matrix each weight adds to: (2·radius+1, s·s) of 0 and 1."""
+    row, shift = torch.arange(side).unsqueeze(1), torch.arange(2 * radius + 1)
+    place = row + shift - radius
+    layout = torch.zeros(len(shift), side + -side % _ALIGNED, side + -side % _ALIGNED)
+    inside = ((place >= 0) & (place < side)).float()
+    layout[shift, row, _source(place, side, boundary)] = inside if boundary == "zero" else torch.ones(())
+    return layout.flatten(1)
+
+
+def _framed(image: Tensor, rows: int, columns: int, boundary: str, below: int = 0) -> Tensor:
+    """Continue images beyond their borders by half a kernel, and below by some rows more."""
+    image = _continued(image, 2, rows // 2, rows // 2 + below, boundary)
+    return _continued(image, 3, columns // 2, columns // 2, boundary)
+
+
+def _continued(image: Tensor, dim: int, before: int, after: int, boundary: str) -> Tensor:
+    if not before and not after:
+        return image
+    if boundary == "zero":
+        return F.pad(image, (0, 0) * (3 - dim) + (before, after))
+    place = torch.arange(-before, image.shape[dim] + after, device=image.device)
+    return image.index_select(dim, _source(place, image.shape[dim], boundary))
+
+
+def _source(place: Tensor, side: int, boundary: str) -> Tensor:
+    """Map places outside 0..side-1 to those whose pixel they show; for "zero" to any."""
+    if boundary == "replicate":
+        return place.clamp(0, side - 1)
+    if boundary != "reflect":
+        return place.remainder(side)
+    place = place.remainder(2 * side)
+    return torch.minimum(place, 2 * side - 1 - place)

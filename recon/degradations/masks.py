@@ -1,0 +1,93 @@
+"""The user's own masks: read as images are, and kept in memory with one bit per pixel."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon import keyed
+from recon.data.find import find
+from recon.data.pixels import Unusable, opened, to_array
+from recon.errors import InputError
+
+_MASK_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+class Mask(NamedTuple):
+    """A mask as it lies in memory: `bits` are its pixels row by row, 1 in a hole; `missing` is their share."""
+
+    bits: np.ndarray
+    height: int
+    width: int
+    missing: float
+
+
+class Stack(NamedTuple):
+    """Masks of any sizes, one after another: their bits, and where each begins (in bits), its height and its width."""
+
+    bits: Tensor
+    start: Tensor
+    height: Tensor
+    width: Tensor
+
+    @classmethod
+    def of(cls, masks: Sequence[Mask]) -> "Stack":
+        """Stack masks on the CPU."""
+        count = torch.tensor([8 * len(mask.bits) for mask in masks])
+        height, width = (torch.tensor([getattr(mask, side) for mask in masks]) for side in ("height", "width"))
+        bits = torch.from_numpy(np.concatenate([mask.bits for mask in masks]))
+        return cls(bits, count.cumsum(0) - count, height, width)
+
+    def known(self, chosen: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Look up what is no hole: (B,H,W) float32 of 0 and 1, at rows (B,H) and columns (B,W) of masks (B,) int64."""
+        place = self.start[chosen].unsqueeze(1) + row * self.width[chosen].unsqueeze(1)
+        place = place.unsqueeze(2) + column.unsqueeze(1)
+        shift = (place & 7).to(torch.uint8)
+        hole = self.bits.take(place.bitwise_right_shift_(3)).bitwise_right_shift_(shift).bitwise_and_(1)
+        return hole.bitwise_xor_(1).float()
+
+    def to(self, device: torch.device) -> "Stack":
+        """Move to a device; nothing is copied where it already is."""
+        return Stack(*(field.to(device) for field in self))
+
+
+def nearest(side: int, mask_side: Tensor) -> Tensor:
+    """Give the index in a mask's side (B,1) under the middle of each of an image's pixels: (B,side) int64."""
+    return (2 * torch.arange(side, device=mask_side.device) + 1) * mask_side // (2 * side)
+
+
+def part_of(keys: Tensor, name: str, side: int, mask_side: Tensor) -> Tensor:
+    """Draw the part of a mask's side (B,1) that lies over an image's pixels, on the stream `name`: (B,side) int64."""
+    start = keyed.integers(keyed.fold(keys, name), mask_side.squeeze(1) - side + 1)
+    return start.unsqueeze(1) + torch.arange(side, device=keys.device)
+
+
+def read_masks(path: Path) -> list[Mask]:
+    """Read a mask, or all of a folder in the order of their paths, which does not depend on the file system.
+
+    Raises:
+        InputError: there is none, or one cannot be read.
+    """
+    single = [path] if path.is_file() else []
+    files = find("path", str(path), _MASK_FILES).files if path.is_dir() else single
+    if not files:
+        what = "holds no mask" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise InputError(
+            f"path: {path} {what}; give an image file or a folder of {', '.join(sorted(_MASK_FILES))} files"
+        )
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_read_mask, files))
+
+
+def _read_mask(file: Path) -> Mask:
+    try:
+        with opened(file) as image:
+            hole = to_array(image, 1)[0] >= 128
+    except Unusable as error:
+        raise InputError(f"path: {file} cannot be read as a mask ({error}); replace or remove it") from error
+    height, width = hole.shape
+    return Mask(np.packbits(hole, bitorder="little"), height, width, float(hole.mean()))
