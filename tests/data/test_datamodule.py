@@ -139,3 +139,9 @@ def test_a_mapped_store_stays_and_its_batches_travel_as_bytes(tmp_path: Path, mo
     assert travelled.count((torch.uint8, pixels)) == 1 + pairs
     assert sum(count for _, count in travelled) <= (1 + pairs) * pixels + 3 * 4
     assert len(pair.index) == 4
+
+
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    task = Digits(batch_size=64, epochs=1, validation=0.1, crop=None)
+    assert DataModule(task, Path("~/data"), GaussianNoise(0.1), None, 0, False).root == Path("/home/somebody/data")

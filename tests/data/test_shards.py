@@ -1,6 +1,7 @@
 """A set in tar shards: each sample once, the same pair however it is read, and no command from a stranger's config."""
 
 import io
+import os
 import re
 import sys
 import tarfile
@@ -606,3 +607,12 @@ def test_overfitting_repeats_the_samples_and_their_damage(seven: Path) -> None:
         repeated.set_epoch(epoch)
         epochs.append(list(repeated))
     assert all(torch.equal(a, b) for pairs in zip(*epochs, strict=True) for a, b in zip(*pairs, strict=True))
+
+
+def test_links_to_a_shard_are_that_shard(seven: Path, tmp_path: Path) -> None:
+    first = sorted(seven.glob("*.tar"))[0]
+    for link in (os.symlink, os.link):
+        link(first, tmp_path / f"{link.__name__}.tar")
+    assert len(shard_task(tmp_path)._shards) == 1
+    with pytest.raises(InputError, match=r"is in both task\.path and task\.test"):
+        shard_task(seven, test=f"{tmp_path}/link.tar")
