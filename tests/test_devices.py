@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 from sweeping import Sweep, fixture  # noqa: F401  the fixture
 from test_command_line import folder_of, type_in
 
@@ -93,3 +95,19 @@ def test_a_process_that_fails_ends_its_job_and_no_other(
     (sweep,) = tmp_path.glob("outputs/*/*_sweep")
     jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
     assert [job["status"] == "ok" for job in jobs] == [False, True]
+
+
+def test_devices_outnumber_the_images_to_evaluate(tmp_path: Path) -> None:
+    """One image to validate on and one to test on, by a net with batch norm, whose buffers DDP would share."""
+    for number in range(4):
+        picture = np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    done = type_in(
+        "task=folder", f"task.path={tmp_path}", "task.batch_size=2", "model=restoration", "model/net=dncnn",
+        "model.net.depth=3", "degradation=noise", "accelerator=ddp_cpu", "trainer.max_epochs=1", "logger=none",
+        "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2/1/1 training/validation/test images; batch 2 on 2 × cpu" in done.stdout
+    assert len((tmp_path / "run" / "per_image.csv").read_text().splitlines()) == 2
+    assert {"val/psnr", "test/psnr"} <= metrics(tmp_path / "run").keys()

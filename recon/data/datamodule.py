@@ -61,8 +61,6 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self.fixed_size = fixed_size
         self.cache = None if cache is None else expanded(str(cache))
-        # Of a small split some ranks have no image: they take part without.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.splits: Splits | None = None
         self.degraded: Splits | None = None
 
@@ -82,9 +80,9 @@ class DataModule(LightningDataModule):
         """Raise InputError if there are too few training images for each of several devices to have one."""
         count = len(self.load().train)
         if count < devices:
+            images = "1 training image" if count == 1 else f"{count} training images"
             raise InputError(
-                f"trainer.devices: {count} training images cannot be shared by {devices} devices: give at most {count} "
-                "devices, or add images."
+                f"trainer.devices: {devices} devices cannot share {images}: give at most {count}, or add images."
             )
 
     def _check_images(self, splits: Splits) -> None:

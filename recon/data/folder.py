@@ -187,7 +187,7 @@ class Folder(Task):
         least = 3 if self._test_images is None else 2
         if len(train) < least:
             raise InputError(
-                f"task.path={self.path} has {len(train)} usable images, too few to "
+                f"task.path={self.path} has {len(train)} usable image{'s' * (len(train) != 1)}, too few to "
                 f"{'train, validate and test' if least == 3 else 'train and validate'}: give a folder or a glob of at "
                 f"least {least}."
             )

@@ -157,8 +157,11 @@ class PairLoader:
         self.epoch = 0 if self.repeat else epoch
 
     def __len__(self) -> int:
-        """The number of batches that this rank gives."""
-        return len(self.store) // self.batch_size if self.training else len(self._groups)
+        """The number of batches that this rank gives; of an evaluation 1 where it has none.
+
+        Lightning would leave a rank of length 0 out of the whole evaluation, and the others waiting for its results.
+        """
+        return len(self.store) // self.batch_size if self.training else max(1, len(self._groups))
 
     def __iter__(self) -> Iterator[Pair]:
         """Give the batches of this rank."""
@@ -213,7 +216,7 @@ class PairLoader:
 
     def _evaluation_groups(self) -> Iterator[Tensor]:
         """Cut this rank's images into batches of equal size, small enough for large images."""
-        mine = torch.arange(self.rank, len(self.store), self.world_size)
+        mine = torch.arange(len(self.store))[self.rank :: self.world_size]
         if not len(mine):
             return
         if self.crop is None:

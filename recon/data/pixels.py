@@ -169,7 +169,7 @@ def orientation(image: Image.Image) -> int:
     if isinstance(image, PngImagePlugin.PngImageFile):
         _read_late_chunks(image)
     try:
-        exif = image.turn if isinstance(image, _Tiff) else _without_xmp(image)
+        exif = image.turn if isinstance(image, _Tiff) else _exif_orientation(image)
     except Exception:  # as many kinds as there are ways to break EXIF, of images that are good
         exif = None
     if exif is None:
@@ -241,7 +241,7 @@ def _is_grey_alpha(image: Image.Image) -> bool:
     return bool(tile) and tile[0][3] == "LA;16B"
 
 
-def _without_xmp(image: Image.Image) -> int | None:
+def _exif_orientation(image: Image.Image) -> int | None:
     """Look up the orientation in EXIF alone, and without decoding a PNG."""
     exif = Image.Exif()
     if "exif" in image.info:

@@ -661,9 +661,9 @@ class ShardLoader:
         self.epoch = 0 if self.repeat else epoch
 
     def __len__(self) -> int:
-        """The number of batches that this rank gives."""
+        """The number of batches that this rank gives; of an evaluation 1 where it has none, see `PairLoader`."""
         share = self._share()
-        return -(-(share.stop - share.start) // share.batch_size)
+        return max(1, -(-(share.stop - share.start) // share.batch_size))
 
     def __iter__(self) -> Iterator[Pair]:
         """Give the batches of this rank."""
@@ -720,7 +720,8 @@ class ShardLoader:
         """Say what this rank reads in the pass that comes next."""
         count, per_rank = len(self.source), -(-self.batch_size // self.world_size)
         if not self.training:
-            start, stop = (count * edge // self.world_size for edge in (self.rank, self.rank + 1))
+            # Of fewer samples than ranks, the first ranks have one.
+            start, stop = (-(-count * edge // self.world_size) for edge in (self.rank, self.rank + 1))
             draws = _Draws(keyed.EVALUATION_SEED, self.split, 0, self.crop)
             order: Sequence[int] = range(len(self.source.shards))
             return _Share(self.source, draws, order, start, stop, self._affordable(per_rank), None)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -176,10 +177,13 @@ class Module(Steps):
     def on_validation_start(self) -> None:
         """Look at the losses before weights are validated and kept; let every process validate the same ones.
 
-        Statistics of batch norm are of each process's own images until the next training step; the first's are kept.
+        Statistics of batch norm are of each process's own images until here; the first's are kept. DDP would share them
+        at every step too, and wait for ever for a process that has fewer batches to evaluate.
         """
         self.log_steps()
         if self.trainer.world_size > 1:
+            if isinstance(parallel := self.trainer.strategy.model, DistributedDataParallel):
+                parallel.broadcast_buffers = False
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, 0)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT  # noqa: F401  one thread
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from test_mmap import photographs
 
@@ -17,6 +18,7 @@ from recon.data.store import ImageStore
 from recon.degradations import GaussianNoise, MissingFile
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
+from recon.pair import Pair
 
 # PyTorch copies what is moved from "cpu" to "cpu:0", which is a device of another name: a second device for everyone.
 OTHER = torch.device("cpu:0")
@@ -65,6 +67,59 @@ def test_the_pairs_are_those_of_the_first_device() -> None:
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+class Spy(LightningModule):
+    """Keeps what it is trained on."""
+
+    automatic_optimization = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def training_step(self, pair: Pair, batch_idx: int) -> None:
+        self.seen.append(pair.degraded)
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`", "ignore:`LightningModule.configure_optimizers`")
+@pytest.mark.parametrize("overfit", [0, 1, 2])
+def test_lightning_overfits_on_the_same_pairs_in_every_epoch(overfit: int) -> None:
+    spy = Spy()
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=3, overfit_batches=overfit, limit_train_batches=None if overfit else 2,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(spy, datamodule=digits())
+    first, *others = torch.stack(spy.seen).split(overfit or 2)
+    assert len(others) == 2
+    assert all(torch.equal(first, other) is bool(overfit) for other in others)
+
+
+def test_fewer_training_images_than_devices_are_one_sentence() -> None:
+    module = DataModule(
+        Digits(batch_size=2, epochs=1, validation=1435, crop=None), Path(), GaussianNoise(0.1), None, 0, False
+    )
+    module.require_images(2)
+    with pytest.raises(
+        InputError, match=r"^trainer\.devices: 3 devices cannot share 2 training images: give at most 2"
+    ):
+        module.require_images(3)
+
+
+def test_nets_of_one_size_refuse_smaller_images(tmp_path: Path) -> None:
+    from test_folder import folder_task, save
+
+    for number in range(4):
+        save(tmp_path, f"train/{number}.png", np.full((40, 40), number, np.uint8))
+    save(tmp_path, "test/0.png", np.zeros((20, 50), np.uint8))
+    how = {"crop": 32, "test": str(tmp_path / "test")}
+    DataModule(folder_task(tmp_path / "train", **how), Path(), GaussianNoise(0.1), None, 0, fixed_size=False).load()
+    with pytest.raises(InputError, match=r"^task\.crop=32 is larger than an image to evaluate, .* 20 pixels"):
+        DataModule(folder_task(tmp_path / "train", **how), Path(), GaussianNoise(0.1), None, 0, fixed_size=True).load()
+
+
 @pytest.mark.parametrize("pairs", [False, True])
 def test_a_mapped_store_stays_and_its_batches_travel_as_bytes(tmp_path: Path, monkeypatch, pairs: bool) -> None:
     from test_folder import folder_task
@@ -84,3 +139,9 @@ def test_a_mapped_store_stays_and_its_batches_travel_as_bytes(tmp_path: Path, mo
     assert travelled.count((torch.uint8, pixels)) == 1 + pairs
     assert sum(count for _, count in travelled) <= (1 + pairs) * pixels + 3 * 4
     assert len(pair.index) == 4
+
+
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    task = Digits(batch_size=64, epochs=1, validation=0.1, crop=None)
+    assert DataModule(task, Path("~/data"), GaussianNoise(0.1), None, 0, False).root == Path("/home/somebody/data")

@@ -138,3 +138,42 @@ def test_a_training_goes_on_with_any_batch_and_then_with_whole_epochs(digits: Im
     loader.start = 3
     assert all(torch.equal(pair.index, index) for pair, index in zip(loader, whole[3:], strict=True))
     assert all(torch.equal(pair.index, index) for pair, index in zip(loader, whole, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_ranks_without_images_take_part_in_an_evaluation(digits: ImageStore, count: int, world_size: int) -> None:
+    few = digits.subset(torch.arange(count))
+    ranks = [PairLoader(few, "test", 64, DAMAGE, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert all(len(loader) >= 1 for loader in ranks), "Lightning leaves out a rank of length 0, and the others wait"
+    assert sorted(index for loader in ranks for pair in loader for index in pair.index.tolist()) == list(range(count))
+
+
+def test_windows_show_the_damage_of_the_whole_image() -> None:
+    """A window has the pixels, the damage and the mask that the evaluation has in its place, at any scale."""
+    generator = np.random.default_rng(0)
+    store = ImageStore.from_arrays([generator.integers(0, 256, (1, 40 + n, 50 - n), np.uint8) for n in range(3)])
+    for damage in (DAMAGE, Downsample(2)):
+        loader = PairLoader(store, "test", 4, damage)
+        shown = loader.look_at(torch.tensor([2, 0]), largest=17)
+        for place, index in enumerate((2, 0)):
+            whole = loader.pair(torch.tensor([index]))
+            side = 17 // damage.scale
+            places = whole.degraded[0].unfold(1, side, 1).unfold(2, side, 1).movedim((1, 2), (0, 1))
+            found = (places == shown.degraded[place]).flatten(2).all(2).nonzero()
+            assert len(found) == 1
+            top, left = (int(start) * damage.scale for start in found[0])
+            for field in ("clean", "mask"):
+                image = getattr(whole, field)[0, :, top : top + side * damage.scale, left : left + side * damage.scale]
+                assert torch.equal(image, getattr(shown, field)[place])
+
+
+def test_overfitting_repeats_the_batches_and_their_damage(digits: ImageStore) -> None:
+    loader = train_loader(digits, repeat=True)
+    epochs = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        epochs.append(list(loader))
+    for other in epochs[1:]:
+        for one, two in zip(epochs[0], other, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

@@ -1,12 +1,14 @@
 """A set in tar shards: each sample once, the same pair however it is read, and no command from a stranger's config."""
 
 import io
+import os
 import re
 import sys
 import tarfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice, pairwise
@@ -587,3 +589,30 @@ def test_without_the_library_one_sentence_says_what_to_install(seven: Path, monk
 def test_recon_works_without_the_library() -> None:
     source = (ROOT / "recon" / "data" / "shards.py").read_text()
     assert not re.search(r"^(import|from) webdataset", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_ranks_without_samples_take_part_in_an_evaluation(seven: Path, world_size: int) -> None:
+    whole = shard_task(seven).load(Path()).test
+    one = replace(whole, indices=[whole.indices[0][:1], *(shard[:0] for shard in whole.indices[1:])])
+    few = [ShardLoader(one, "test", 8, DAMAGE, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert all(len(rank) == 1 for rank in few), "Lightning leaves out a rank of length 0, and the others wait"
+    assert [len(order(rank)) for rank in few] == [1] + [0] * (world_size - 1)
+
+
+def test_overfitting_repeats_the_samples_and_their_damage(seven: Path) -> None:
+    epochs = []
+    for epoch in range(2):
+        repeated = loader(shard_task(seven, shuffle=5), "train", repeat=True)
+        repeated.set_epoch(epoch)
+        epochs.append(list(repeated))
+    assert all(torch.equal(a, b) for pairs in zip(*epochs, strict=True) for a, b in zip(*pairs, strict=True))
+
+
+def test_links_to_a_shard_are_that_shard(seven: Path, tmp_path: Path) -> None:
+    first = sorted(seven.glob("*.tar"))[0]
+    for link in (os.symlink, os.link):
+        link(first, tmp_path / f"{link.__name__}.tar")
+    assert len(shard_task(tmp_path)._shards) == 1
+    with pytest.raises(InputError, match=r"is in both task\.path and task\.test"):
+        shard_task(seven, test=f"{tmp_path}/link.tar")

@@ -1,0 +1,73 @@
+"""An evaluation trains nothing: every image is tested whole, whatever its size and that of the training crops."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Typed
+from PIL import Image
+
+QUICK = ("logger=none", "trainer.enable_progress_bar=false", "accelerator=cpu")
+SIZES = [(20, 50), (200, 160), (33, 33), (200, 160)]
+
+
+def photographs(folder: Path, sizes: list[tuple[int, int]]) -> Path:
+    folder.mkdir(parents=True)
+    for number, (height, width) in enumerate(sizes):
+        picture = np.random.default_rng(number).integers(0, 256, (height, width), np.uint8)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def trained(typed: Typed, tmp_path: Path) -> str:
+    """A denoiser trained on crops of 32 pixels."""
+    train = photographs(tmp_path / "train", [(40, 40)] * 4)
+    status, _, errors = typed(
+        "task=folder", f"task.path={train}", "task.crop=32", "model=restoration", "model/net=dncnn",
+        "model.net.depth=3", "degradation=noise", "trainer.max_steps=1", f"hydra.run.dir={tmp_path}/run", *QUICK,
+    )  # fmt: skip
+    assert status == 0, errors
+    return f"run={tmp_path}/run"
+
+
+def rows(folder: Path) -> int:
+    return len((folder / "per_image.csv").read_text().splitlines()) - 1
+
+
+def test_images_of_any_size_are_tested_whole(typed: Typed, trained: str, tmp_path: Path) -> None:
+    test = photographs(tmp_path / "test", SIZES)
+    other = photographs(tmp_path / "other", SIZES[1:])
+    places = {
+        "tested": (f"task.test={test}",),
+        "cut": (f"task.path={test}",),  # of which a part is tested, as no other place is given
+        "uncut": (f"task.path={other}", f"task.test={test}", "task.crop=null"),
+    }
+    for name, how in places.items():
+        status, _, errors = typed("action=evaluate", trained, *how, f"hydra.run.dir={tmp_path}/{name}", *QUICK)
+        assert status == 0, errors
+    assert [rows(tmp_path / name) for name in places] == [4, 1, 4]
+
+
+def test_a_mask_for_whole_images_is_used_on_them(typed: Typed, trained: str, tmp_path: Path) -> None:
+    test = photographs(tmp_path / "test", [(200, 160)] * 2)
+    mask = np.zeros((200, 160), np.uint8)
+    mask[50:90, 20:60] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    hole = ("degradation=missing_file", f"degradation.path={tmp_path}/mask.png")
+    status, _, errors = typed(
+        "action=evaluate", trained, f"task.test={test}", *hole, f"hydra.run.dir={tmp_path}/masked", *QUICK
+    )
+    assert status == 0, errors
+    missing = float(json.loads((tmp_path / "masked/metrics.json").read_text())["test/psnr_hole"])
+    assert np.isfinite(missing)
+    other = photographs(tmp_path / "other", SIZES[:3])
+    assert "degradation" in typed.refused("action=evaluate", trained, f"task.test={other}", *hole, *QUICK)
+
+
+def test_a_single_image_to_train_on_is_one_sentence(typed: Typed, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", [(40, 40)])
+    sentence = typed.refused("task=folder", f"task.path={folder}/0.png", "model=autoencoder")
+    assert sentence.startswith(f"error: task.path={folder}/0.png has 1 usable image")
+    assert not (tmp_path / "outputs").exists()
