@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from torch import channels_last, nn
 
-from recon import loggers
 from recon.config.check import Config, check_config
 from recon.config.construct import construct, find_class
 from recon.config.optimiser import require_optimiser
+from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
 from recon.data.sources import Task
 from recon.degradations.base import Degradation, within
@@ -22,8 +22,8 @@ from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
 from recon.modules.inpainting import InpaintingModule
-from recon.trainer import make_trainer
-from recon.trial import require_batch, require_net, require_precision, try_degradation, try_out
+from recon.training.trainer import make_trainer
+from recon.training.trial import require_batch, require_net, require_precision, try_degradation, try_out
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def run(config: Config, folder: Path) -> Run:
     made_degradation = degradation(config, made_task)
     made_module = module(config, made_task, made_degradation)
     made_data = data(config, made_task, made_degradation, made_module)
-    logger = loggers.make(folder=folder, config=config, **config["logger"])
+    logger = threaded.make(folder=folder, config=config, **config["logger"])
     made_trainer = make_trainer(config, made_module, folder, logger)
     if config["action"] == "train":
         require_precision(made_module, made_trainer)
@@ -160,8 +160,8 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
 
 def _judge(folder: Path, config: Config, task: Task) -> nn.Module:
     """Load the net of a finished classifier run on the same kind of images."""
-    from recon.checkpoint import best_or_last, load_weights
     from recon.config.recorded import read_config
+    from recon.runs.checkpoint import best_or_last, load_weights
 
     recorded = read_config(folder, "model.judge")
     kind = find_class(recorded["model"].get("_target_"), "model")

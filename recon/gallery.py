@@ -16,7 +16,7 @@ from recon.config.construct import construct
 from recon.data.images import read_image
 from recon.degradations.base import Degradation
 from recon.degradations.resample import resize
-from recon.records import write_image
+from recon.runs.files import write_image
 
 CONF = Path(__file__).absolute().parents[1] / "conf" / "degradation"
 _CELL, _GAP, _TITLE, _COLUMNS = 112, 3, 15, 2

@@ -96,7 +96,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
 @pytest.fixture(autouse=True, scope="session")
 def cost_in_no_time() -> None:
     """Let tests measure what a net costs by three repetitions on small images, not for a tenth of a second."""
-    from recon import cost
+    from recon.training import cost
 
     cost._SECONDS, cost._LARGEST, cost._PIXELS = 0.0, 64, 1 << 12
 

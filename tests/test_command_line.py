@@ -154,7 +154,7 @@ RESTORE = ["model=restoration"]
         (["model.net._target_=pathlib.Path.write_text"], ["pathlib.Path.write_text", "RECON_TRUST"]),
         (["model.net._target_=torch.hub.load"], ["torch.hub.load", "RECON_TRUST"]),
         (["model.net._target_=torch.nn.modules.module.torch.load"], ["torch.nn.modules.module.torch.load"]),
-        (["model.net._target_=recon.records.write_text"], ["recon.records.write_text"]),
+        (["model.net._target_=recon.runs.files.write_text"], ["recon.runs.files.write_text"]),
         (["model.net._target_=recon.nets.unet.Unet"], ["recon.nets.unet.Unet"]),
         (["action=evaluate"], ["run="]),
         (["action=evaluate", "run=nowhere"], ["nowhere", "is no run folder"]),

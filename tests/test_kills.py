@@ -16,9 +16,8 @@ from conftest import ROOT
 from sweeping import processes_below
 from test_resume import outcome
 
-from recon import records
-from recon.checkpoint import load
-from recon.runs import RunFolder, is_alive
+from recon.runs import RunFolder, files, is_alive
+from recon.runs.checkpoint import load
 from recon.sweep.machine import Place, cores
 from recon.sweep.process import Group
 
@@ -121,7 +120,7 @@ def live(arguments: list[str], log: Path) -> None:
     torch.set_num_threads(1)
     # A slow disk, so that a kill often meets a file half written.
     fsync = os.fsync
-    records.os.fsync = lambda file: (time.sleep(0.03), fsync(file))  # type: ignore[attr-defined]
+    files.os.fsync = lambda file: (time.sleep(0.03), fsync(file))  # type: ignore[attr-defined]
     sys.argv = [str(ROOT / "run.py"), *arguments]
     os._exit(run.main())
 

@@ -21,7 +21,10 @@ import pytest
 from conftest import ROOT, Typed
 from test_command_line import QUICK, folder_of
 
-from recon import dashboards, loggers
+from recon.dashboards import threaded
+from recon.dashboards.base import About
+from recon.dashboards.csv import CSV
+from recon.dashboards.wandb import WandB
 
 BRIEF = tuple(word for word in QUICK if "logger" not in word and "max_steps" not in word)
 WITHOUT: dict[str, float] = {}  # what `logger=none` measures, found once
@@ -154,18 +157,18 @@ def test_variables_of_wandb_hold_unless_a_key_is_given(monkeypatch: pytest.Monke
     (tmp_path / "its").mkdir()
     config = {"action": "train"}
 
-    def logged(about: dashboards.About) -> Any:
-        dashboards.WandB(about).close({}, "ok")
+    def logged(about: About) -> Any:
+        WandB(about).close({}, "ok")
         (run,) = kind_of(records_of(tmp_path / "its"), "run")
         shutil.rmtree(tmp_path / "its" / "wandb")
         return run
 
-    run = logged(dashboards.About(tmp_path / "a", config, None, None, None, []))
+    run = logged(About(tmp_path / "a", config, None, None, None, []))
     assert (run.project, run.display_name, run.run_group) == ("its project", "its name", "its group")
     assert (list(run.tags), run.job_type, run.notes, run.entity, run.run_id) == (
         ["a", "b"], "its type", "its notes", "its", "fixed",
     )  # fmt: skip
-    run = logged(dashboards.About(tmp_path / "b", config, "project", "group", "name", ["tag"]))
+    run = logged(About(tmp_path / "b", config, "project", "group", "name", ["tag"]))
     assert (run.project, run.display_name, run.run_group, list(run.tags)) == ("project", "name", "group", ["tag"])
 
 
@@ -211,11 +214,11 @@ def test_csv_holds_every_logged_step(typed: Typed) -> None:
 
 def log(kind: str, folder: Path, steps: range) -> None:
     """Log the square of each step to a run folder, as one process of a run does."""
-    logger = loggers.make(kind, folder, {"action": "train"}, "recon", None, None, [])
+    logger = threaded.make(kind, folder, {"action": "train"}, "recon", None, None, [])
     assert logger is not None
     for step in steps:
         logger.log_metrics({"train/loss": float(step**2)}, step)
-    loggers.finish(logger, {"test/psnr": 20.0}, "ok")
+    threaded.finish(logger, {"test/psnr": 20.0}, "ok")
 
 
 def test_a_resumed_run_is_the_same_wandb_run_in_a_moved_folder_too(
@@ -384,8 +387,8 @@ def test_what_happens_to_the_wandb_service_does_not_matter_to_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(loggers.Mirror, "last_patience", 2.0)
-    before_the_first_picture(monkeypatch, dashboards.WandB, happens)
+    monkeypatch.setattr(threaded.Mirror, "last_patience", 2.0)
+    before_the_first_picture(monkeypatch, WandB, happens)
     output, folder = same_as_without("wandb", typed)
     if happens is not fill_the_disk_of_the_service:
         assert f"everything is in {folder}" in line_of(output, "W&B failed")
@@ -402,7 +405,7 @@ def test_a_call_that_raises_ends_the_logging_with_one_line(
     def happens() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    title, opens = loggers._KINDS[kind]
+    title, opens = threaded._KINDS[kind]
     before_the_first_picture(monkeypatch, opens, happens)  # type: ignore[arg-type]
     output, folder = same_as_without(kind, typed)
     line = line_of(output, f"{title} failed")
@@ -423,22 +426,22 @@ def test_a_dashboard_that_cannot_be_opened_is_one_line(
     chosen = ("model=classifier", "trainer.max_epochs=1", "trainer.limit_train_batches=2", *BRIEF)
     status, output, errors = typed(f"logger={kind}", f"hydra.run.dir={typed.tmp_path}/run", *chosen)
     assert status == 0, errors
-    assert str(typed.tmp_path / "run") in line_of(output, f"{loggers._KINDS[kind][0]} failed")
+    assert str(typed.tmp_path / "run") in line_of(output, f"{threaded._KINDS[kind][0]} failed")
 
 
 def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr(dashboards.CSV, "scalars", lambda *_: released.wait())
-    monkeypatch.setattr(loggers.Mirror, "last_patience", 0.5)
+    monkeypatch.setattr(CSV, "scalars", lambda *_: released.wait())
+    monkeypatch.setattr(threaded.Mirror, "last_patience", 0.5)
     started = time.monotonic()
     log("csv", tmp_path, range(1000))
     assert time.monotonic() - started < 4
     assert "CSV failed" in line_of(capfd.readouterr().out, "goes on without it")
 
-    monkeypatch.setattr(loggers.Mirror, "patience", 0.2)
-    logger = loggers.make("csv", tmp_path, {}, "recon", None, None, [])
+    monkeypatch.setattr(threaded.Mirror, "patience", 0.2)
+    logger = threaded.make("csv", tmp_path, {}, "recon", None, None, [])
     assert logger is not None
     logger.log_metrics({"train/loss": 1.0}, 1)
     time.sleep(0.3)
@@ -456,10 +459,10 @@ def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(
 def test_a_wandb_run_ends_as_the_run_does(
     error: BaseException, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recon.run_folder import recorded
+    from recon.runs.record import recorded
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = loggers.make("wandb", tmp_path, {"action": "train"}, "recon", None, None, [])
+    logger = threaded.make("wandb", tmp_path, {"action": "train"}, "recon", None, None, [])
 
     def work() -> None:
         assert logger is not None
@@ -498,11 +501,11 @@ def service_of(process: int) -> int:
 def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal.Signals, tmp_path: Path) -> None:
     """Such as does not end by itself: at exit, wandb waits for its service without limit."""
     code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from recon import loggers\n"
-        f"loggers.Mirror.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
-        "logger = loggers.make('wandb', folder, {}, 'recon', None, None, [])\n"
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from recon.dashboards import threaded\n"
+        f"threaded.Mirror.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
+        "logger = threaded.make('wandb', folder, {}, 'recon', None, None, [])\n"
         "for step in range(200): logger.log_metrics({'train/loss': 1.0}, step); time.sleep(0.05)\n"
-        "loggers.finish(logger, {}, 'ok')\n"
+        "threaded.finish(logger, {}, 'ok')\n"
     )
     environment = {**os.environ, "WANDB_MODE": "offline"}
     with subprocess.Popen(

@@ -11,28 +11,27 @@ import pytest
 import torch
 from conftest import ROOT
 
-from recon import records
-from recon.checkpoint import AtomicCheckpointIO, load, load_weights
 from recon.errors import InputError
-from recon.runs import locked
+from recon.runs import draw, files, locked
+from recon.runs.checkpoint import AtomicCheckpointIO, load, load_weights
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.json"
-    records.write_json(path, {"a": 1})
-    records.write_json(path, {"b": "é"})
+    files.write_json(path, {"a": 1})
+    files.write_json(path, {"b": "é"})
     assert path.read_text() == '{\n  "b": "é"\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
 
 
 def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path) -> None:
-    records.write_csv(tmp_path / "a.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0, "psnr": 20.0}])
+    files.write_csv(tmp_path / "a.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0, "psnr": 20.0}])
     assert (tmp_path / "a.csv").read_text() == "epoch,loss,psnr\n0,1.5,\n1,1.0,20.0\n"
 
 
 def test_a_grid_shows_the_images_as_they_are() -> None:
     grey, colour = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
-    sheet = records.grid({"grey": grey, "colour": colour})
+    sheet = draw.grid({"grey": grey, "colour": colour})
     # Each cell of 8×8 is enlarged 12 times; the header takes 14 rows and gaps 4.
     assert sheet.size == (4 + 2 * 100, 14 + 2 * 100 + 4)
     assert sheet.getpixel((4 + 12 * 3 + 5, 14 + 12 * 2 + 5)) == (round(float(grey[0, 0, 2, 3]) * 255),) * 3
@@ -41,7 +40,7 @@ def test_a_grid_shows_the_images_as_they_are() -> None:
 
 
 def test_a_confusion_matrix_is_darkest_where_the_most_are() -> None:
-    sheet = records.heatmap(torch.tensor([[90, 10], [0, 50]]))
+    sheet = draw.heatmap(torch.tensor([[90, 10], [0, 50]]))
 
     def shade(row: int, column: int) -> int:
         return sheet.getpixel((56 + 40 * column + 3, 56 + 40 * row + 3))[0]
@@ -71,13 +70,13 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(place: str, tmp_path
         with locked(folder):
             pass
     with pytest.raises(InputError, match=r"metrics\.json cannot be written \(.*\); choose another folder$"):
-        records.write_json(folder / "metrics.json", {})
+        files.write_json(folder / "metrics.json", {})
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path) -> None:
     code = (
         "import sys, torch\n"
-        "from recon.checkpoint import AtomicCheckpointIO\n"
+        "from recon.runs.checkpoint import AtomicCheckpointIO\n"
         "while True:\n"
         "    AtomicCheckpointIO().save_checkpoint({'state_dict': {'a': torch.ones(1 << 22)}}, sys.argv[1])\n"
         "    print('saved', flush=True)\n"

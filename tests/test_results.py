@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from recon import metrics, results
-from recon.report.measures import ORDER, measure
-from recon.results import PerImage
+from recon import metrics
+from recon.measures import ORDER, measure
+from recon.metrics import per_image
+from recon.metrics.per_image import PerImage
 
 
 class TestPerImage:
@@ -95,29 +96,29 @@ def table(**columns: list[float]) -> dict[str, Tensor]:
 
 class TestMeans:
     def test_is_taken_in_float64(self):
-        assert results.means(table(loss=[16777216.0, 1.0, 1.0]))["loss"] == 16777218 / 3
+        assert per_image.means(table(loss=[16777216.0, 1.0, 1.0]))["loss"] == 16777218 / 3
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_one_result_that_is_not_finite_shows(self, value: float):
         columns = table(loss=[1.0, 2.0, 3.0], psnr=[20.0, value, 22.0])
-        assert results.not_finite(columns).tolist() == [False, True, False]
-        assert not math.isfinite(results.means(columns)["psnr"])
-        assert results.means(columns)["loss"] == 2
+        assert per_image.not_finite(columns).tolist() == [False, True, False]
+        assert not math.isfinite(per_image.means(columns)["psnr"])
+        assert per_image.means(columns)["loss"] == 2
 
     def test_images_without_a_hole_are_left_out_of_its_measures_alone(self):
         columns = table(loss=[1.0, 2.0, 3.0], psnr_hole=[20.0, math.nan, 22.0], psnr_hole_mean=[10.0, math.nan, 11.0])
-        assert not results.not_finite(columns).any()
-        assert results.means(columns) == {"loss": 2, "psnr_hole": 21, "psnr_hole_mean": 10.5}
+        assert not per_image.not_finite(columns).any()
+        assert per_image.means(columns) == {"loss": 2, "psnr_hole": 21, "psnr_hole_mean": 10.5}
 
     def test_a_hole_filled_with_nan_is_no_image_without_a_hole(self):
         columns = table(loss=[1.0, math.nan, 3.0], psnr_hole=[20.0, math.nan, 22.0])
-        assert results.not_finite(columns).tolist() == [False, True, False]
-        assert math.isnan(results.means(columns)["psnr_hole"])
+        assert per_image.not_finite(columns).tolist() == [False, True, False]
+        assert math.isnan(per_image.means(columns)["psnr_hole"])
 
     def test_no_prediction_is_not_finite(self):
         columns = table(loss=[1.0, 2.0], prediction=[0, -1], label=[0, -1], severity=[math.nan, math.inf])
-        assert results.not_finite(columns).tolist() == [False, True]
-        assert set(results.means(columns)) == {"loss"}
+        assert per_image.not_finite(columns).tolist() == [False, True]
+        assert set(per_image.means(columns)) == {"loss"}
 
 
 def test_the_report_knows_which_measures_may_be_missing():
@@ -127,14 +128,14 @@ def test_the_report_knows_which_measures_may_be_missing():
 class TestWorstFirst:
     def test_what_is_not_finite_comes_before_all_others(self):
         columns = table(psnr=[20.0, math.nan, 5.0, 30.0, math.inf])
-        assert results.worst_first(columns, "psnr", "max").tolist() == [1, 4, 2, 0, 3]
+        assert per_image.worst_first(columns, "psnr", "max").tolist() == [1, 4, 2, 0, 3]
 
     def test_images_without_a_hole_are_not_among_them(self):
-        assert results.worst_first(table(psnr_hole=[20.0, math.nan, 5.0]), "psnr_hole", "max").tolist() == [2, 0]
+        assert per_image.worst_first(table(psnr_hole=[20.0, math.nan, 5.0]), "psnr_hole", "max").tolist() == [2, 0]
 
     def test_of_classes_only_wrong_ones(self):
         columns = table(loss=[9.0, 1.0, 2.0, math.nan], prediction=[0, 0, 1, -1], label=[0, 1, 2, 3])
-        assert results.worst_first(columns, "accuracy", "max").tolist() == [3, 2, 1]
+        assert per_image.worst_first(columns, "accuracy", "max").tolist() == [3, 2, 1]
 
 
 class TestDigest:
@@ -146,17 +147,17 @@ class TestDigest:
     def test_depends_on_no_batch_and_no_precision(self):
         clean, label = self.images()
         levels = torch.arange(256).view(1, 1, 16, 16) / 255
-        whole = results.image_hashes(clean, label)
+        whole = per_image.image_hashes(clean, label)
         batches = zip(clean.split(5), label.split(5), strict=True)
-        assert torch.equal(whole, torch.cat([results.image_hashes(*batch) for batch in batches]))
+        assert torch.equal(whole, torch.cat([per_image.image_hashes(*batch) for batch in batches]))
         for dtype in (torch.float16, torch.bfloat16, torch.float64):
-            assert torch.equal(whole, results.image_hashes(clean.to(dtype), label))
+            assert torch.equal(whole, per_image.image_hashes(clean.to(dtype), label))
             one = torch.zeros(1, dtype=torch.int64)
-            assert torch.equal(results.image_hashes(levels, one), results.image_hashes(levels.to(dtype), one))
+            assert torch.equal(per_image.image_hashes(levels, one), per_image.image_hashes(levels.to(dtype), one))
 
     def test_tells_any_other_images(self):
         clean, label = self.images()
-        known = {results.digest(results.image_hashes(clean, label)).digest}
+        known = {per_image.digest(per_image.image_hashes(clean, label)).digest}
         changed = clean.clone()
         changed[3, 1, 2, 2] += 1 / 255 if changed[3, 1, 2, 2] < 0.5 else -1 / 255
         swapped = clean.clone()
@@ -167,7 +168,7 @@ class TestDigest:
             (torch.zeros(12, 3, 9, 8), label), (torch.zeros(12, 3, 8, 9), label),
         ]  # fmt: skip
         for other in others:
-            found = results.digest(results.image_hashes(*other))
+            found = per_image.digest(per_image.image_hashes(*other))
             assert len(found.digest) == 16
             assert found.count == len(other[0])
             assert found.digest not in known

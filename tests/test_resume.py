@@ -19,10 +19,11 @@ import torch
 from conftest import ROOT, Compose, Typed
 from lightning.pytorch.callbacks import Timer
 
-from recon import interrupt, keyed
+from recon import keyed
 from recon.actions.train import train
-from recon.checkpoint import load
 from recon.errors import InputError, Interrupted
+from recon.runs.checkpoint import load
+from recon.training import interrupt
 
 # Six steps an epoch, three epochs.
 QUICK = (
@@ -229,11 +230,11 @@ ENDINGS = {
 # What may be cut off once a training is about to end, in order.
 PHASES = (
     "recon.modules.base.Module.on_validation_epoch_end",
-    "recon.callbacks.EpochTable.on_train_epoch_end",
-    "recon.callbacks.Checkpoints.on_train_end",
+    "recon.training.checkpoints.EpochTable.on_train_epoch_end",
+    "recon.training.checkpoints.Checkpoints.on_train_end",
     "recon.actions.train.load_weights",
     "recon.actions.train.test",
-    "recon.run_folder._Record.metrics",
+    "recon.runs.record._Record.metrics",
 )
 
 
@@ -364,7 +365,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("recon.records.os.fsync", full)
+        patch.setattr("recon.runs.files.os.fsync", full)
         with pytest.raises(InputError, match=f"the disk is full: .* resume the run with resume={folder}, "):
             train(config, folder, {})
     assert digest(load(folder / "checkpoints" / "last.ckpt")) == before

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import interrupt
 from recon.config.recorded import check_words
 from recon.errors import InputError, Interrupted
-from recon.memory import keep_freed_memory
 from recon.runs import RunFolder
 from recon.streams import printable
+from recon.training import interrupt
+from recon.training.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -7,13 +7,15 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from recon import build, loggers, metrics, records
-from recon.checkpoint import best_or_last, load_weights
+from recon import build, metrics
 from recon.config.check import Config
+from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
-from recon.run_folder import recorded
-from recon.trainer import check_lengths
+from recon.runs import draw, files
+from recon.runs.checkpoint import best_or_last, load_weights
+from recon.runs.record import recorded
+from recon.training.trainer import check_lengths
 
 
 def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -48,12 +50,12 @@ def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> di
 @rank_zero_only
 def _write_results(module: Module, folder: Path) -> None:
     columns = module.results
-    records.write_columns(folder / "per_image.csv", columns)
+    files.write_columns(folder / "per_image.csv", columns)
     if "prediction" in columns:
         table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), module.num_classes)
         rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
-        records.write_csv(folder / "confusion.csv", rows)
-        picture = records.heatmap(table)
-        records.write_image(folder / "images" / "confusion.png", picture)
+        files.write_csv(folder / "confusion.csv", rows)
+        picture = draw.heatmap(table)
+        files.write_image(folder / "images" / "confusion.png", picture)
         for logger in module.trainer.loggers:
-            loggers.log_image(logger, "images/confusion", picture, module.trainer.global_step)
+            threaded.log_image(logger, "images/confusion", picture, module.trainer.global_step)

@@ -6,18 +6,19 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from recon import build, interrupt
+from recon import build
 from recon.actions.evaluate import test
-from recon.callbacks import EpochTable
-from recon.checkpoint import best_or_last, latest, load_weights
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
-from recon.run_folder import recorded
 from recon.runs import RunFolder
-from recon.trainer import check_lengths, told_by_lightning
-from recon.trial import require_batch
+from recon.runs.checkpoint import best_or_last, latest, load_weights
+from recon.runs.record import recorded
+from recon.training import interrupt
+from recon.training.epochs import EpochTable
+from recon.training.trainer import check_lengths, told_by_lightning
+from recon.training.trial import require_batch
 
 
 def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:

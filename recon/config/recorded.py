@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
-from recon.fingerprint import code_version, data_version
-from recon.reading import Unreadable, read_yaml
 from recon.runs import RunFolder
+from recon.runs.fingerprint import code_version, data_version
+from recon.runs.older import read_recorded
+from recon.runs.reading import Unreadable
 
 # Groups whose choice on the command line replaces that of an evaluated run.
 _REPLACEABLE = ("task", "degradation")
@@ -173,7 +174,7 @@ def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        config = read_yaml(path)
+        config = read_recorded(path)
     except OSError as error:
         raise InputError(
             f"{key}: {folder} is no run folder, as it holds no readable config.yaml; give one below outputs/"

@@ -1,6 +1,6 @@
 """Blur: Gaussian, motion, defocus, box, and any given kernel.
 
-All share the boundaries of `recon.degradations.filters`, what an image is taken to be outside itself: "reflect",
+All share the boundaries of `recon.filters.convolve`, what an image is taken to be outside itself: "reflect",
 "replicate", "circular" or "zero". A kernel may be larger than the image.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from recon import keyed
 from recon.degradations.base import Degradation, Degraded, all_known, draw
-from recon.degradations.filters import BOUNDARIES, filter_apart, filter_whole
 from recon.degradations.levels import Range, ends, one_of, whole_ends
 from recon.errors import InputError
+from recon.filters.convolve import BOUNDARIES, filter_apart, filter_whole
 
 _WIDEST = 401  # pixels of a kernel's side: what is wider leaves nothing of a photograph to restore
 _MOST_WEIGHTS = 1 << 24  # of all kernels that are given

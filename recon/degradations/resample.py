@@ -13,7 +13,7 @@ from recon import keyed
 from recon.degradations.base import Degradation, Degraded, all_known, check_shape, part
 from recon.degradations.levels import LARGEST_SCALE, one_of, too_small
 from recon.errors import InputError
-from recon.metrics import exact_matmul
+from recon.filters.exact import exact_matmul
 from recon.ranges import require_number, require_whole
 
 _LARGEST_SIDE = 1 << 16  # pixels

@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, metrics, results
+from recon import keyed, losses, measures, metrics
 from recon.degradations.resample import resize
 from recon.errors import InputError
-from recon.modules.steps import Steps
+from recon.metrics import per_image
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
 from recon.ranges import require_number, require_share
+from recon.training.lightning import Steps
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -85,10 +86,10 @@ class Module(Steps):
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
         self.average = self._average_of(self.averaged_net, ema) if ema else None
-        self.table = results.PerImage()
+        self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
-        self.images: results.Images | None = None  # which images the latest test was of
+        self.images: per_image.Images | None = None  # which images the latest test was of
 
     # What a subclass says ------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Module(Steps):
 
     def test_step(self, pair: Pair, batch_idx: int) -> None:
         """Record the metrics of each image, and which image it is."""
-        self._evaluate(pair, results.image_hashes(pair.clean, pair.label))
+        self._evaluate(pair, per_image.image_hashes(pair.clean, pair.label))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the images."""
@@ -211,7 +212,9 @@ class Module(Steps):
         """Pair an optimiser with its schedule, in Lightning's form."""
         wanted = inspect.signature(self.make_scheduler).parameters
         estimated = self.trainer.estimated_stepping_batches
-        steps = max(1, int(estimated)) if math.isfinite(estimated) else None  # recon.trainer asks for a length first
+        steps = (
+            max(1, int(estimated)) if math.isfinite(estimated) else None
+        )  # recon.training.trainer asks for a length first
         known: dict[str, Any] = {
             "T_max": steps,
             "total_steps": steps,
@@ -260,17 +263,17 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        means, bad = results.means(columns), int(results.not_finite(columns).sum())
+        means, bad = per_image.means(columns), int(per_image.not_finite(columns).sum())
         if "prediction" in columns:
             means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
         if bad:
             return {**means, "not_finite": float(bad)}
-        undefined = {name for name in metrics.PARTIAL & means.keys() if math.isnan(means[name])}
+        undefined = {name for name in measures.PARTIAL & means.keys() if math.isnan(means[name])}
         return {name: value for name, value in means.items() if name not in undefined - {self._monitored}}
 
     def worst(self, count: int) -> Tensor:
         """Give the indices (K,) int64 of the at most `count` worst images of the latest evaluation, the worst first."""
-        return results.worst_first(self.results, self._monitored, self.mode)[:count]
+        return per_image.worst_first(self.results, self._monitored, self.mode)[:count]
 
     @property
     def _monitored(self) -> str:
@@ -285,7 +288,7 @@ class Module(Steps):
         self.results = self.table.compute()
         self.table.reset()
         image = self.results.pop("image", None)
-        self.images = None if image is None else results.digest(image)
+        self.images = None if image is None else per_image.digest(image)
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
         # Lightning keeps what an earlier epoch logged.
         self.trainer.callback_metrics.pop(f"{split}/not_finite", None)

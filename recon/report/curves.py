@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from recon.measures import measure
 from recon.report import chart
 from recon.report.gather import Configuration, Problem
 from recon.report.html import Html, tag
 from recon.report.leaderboard import COSTS
-from recon.report.measures import measure
 from recon.report.run import Run
 from recon.report.statistics import estimate, pareto
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from recon.measures import Measure, measure
 from recon.report import chart, labels
 from recon.report.gather import Problem
 from recon.report.html import Html, tag
-from recon.report.measures import Measure, measure
 from recon.report.statistics import Estimate, estimate
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from recon.measures import DASH
 from recon.report.gather import Problem
 from recon.report.leaderboard import Column, columns
-from recon.report.measures import DASH
 from recon.report.statistics import Estimate
 from recon.streams import printable
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from recon.reading import Unreadable, read_object, read_yaml
 from recon.runs import RunFolder
+from recon.runs.reading import Unreadable, read_object, read_yaml
 
 
 def faults(folder: RunFolder) -> dict[str, str]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.measures import BASELINES, MAIN, measure
 from recon.report import labels
-from recon.report.measures import BASELINES, MAIN, measure
 from recon.report.run import Run
 from recon.report.statistics import Comparison
 from recon.runs import RunFolder

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recon.measures import BASELINES, DASH, Measure, in_order, measure
 from recon.report import chart
 from recon.report.gather import Configuration, Problem, convention_of
 from recon.report.html import Child, Html, tag
-from recon.report.measures import BASELINES, DASH, Measure, in_order, measure
 from recon.report.statistics import Estimate, estimate
 
 COSTS = ("train/seconds", "cost/parameters", "cost/latency_ms", "cost/megapixels_per_second")

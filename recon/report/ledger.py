@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recon.reading import read_json
+from recon.measures import measure
 from recon.report.faults import sentences, why_unreadable
 from recon.report.gather import Configuration, Problem
 from recon.report.html import Child, Html, tag, timed
 from recon.report.labels import cut
-from recon.report.measures import measure
 from recon.report.run import Run
+from recon.runs.reading import read_json
 
 _LONGEST = 600  # letters of an error; the rest lies in its run folder
 _LONGEST_COMMAND = 6000

@@ -9,11 +9,11 @@ from typing import Any
 
 from recon import runs
 from recon.errors import InputError
-from recon.reading import read_json
+from recon.measures import HEADLINE, measure
 from recon.report.faults import faults, sentences
 from recon.report.labels import cut
-from recon.report.measures import HEADLINE, measure
 from recon.runs import RunFolder
+from recon.runs.reading import read_json
 from recon.streams import printable
 
 _COLUMNS = (

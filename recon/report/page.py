@@ -7,23 +7,23 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from recon import records, runs
+from recon import runs
+from recon.measures import measure
 from recon.report import export, ledger, pictures
 from recon.report.curves import cost, curves, severity
 from recon.report.effects import effects
 from recon.report.gather import Problem, common_names, problems
 from recon.report.html import Child, Html, join, tag, timed
 from recon.report.leaderboard import leaderboard
-from recon.report.measures import measure
 from recon.report.paired import comparisons, paired, sentence
 from recon.report.run import Run
 from recon.report.statistics import estimate
-from recon.runs import RunFolder
+from recon.runs import RunFolder, files
 
 
 def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -> Path:
@@ -56,7 +56,7 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
         texts = {".md": export.markdown(sorted_problems), ".tex": export.latex(sorted_problems), target.suffix: page}
     for suffix, text in texts.items():
         # What a run says of itself may hold half a character, which no file can.
-        records.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))
+        files.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))
     return target
 
 
@@ -202,7 +202,7 @@ def _footer(found: Sequence[Run], album: pictures.Album) -> Html:
 
 
 def _document(title: str, body: Sequence[Child]) -> str:
-    here = files("recon.report")
+    here = resources.files("recon.report")
     style, script = (Html(here.joinpath(name).read_text("utf-8")) for name in ("style.css", "script.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "

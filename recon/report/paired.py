@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from recon.measures import Measure, measure
 from recon.report import chart
 from recon.report.gather import Problem, paired_table
 from recon.report.html import Child, Html, join, tag
-from recon.report.measures import Measure, measure
 from recon.report.statistics import Comparison, compare, welch
 
 _AMONG = 6  # of these every pair is compared, of the rest the best with each

@@ -10,10 +10,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from recon.measures import measure
 from recon.report import chart
 from recon.report.gather import Configuration, Problem
 from recon.report.html import Child, Html, tag
-from recon.report.measures import measure
 from recon.report.run import Run
 
 _SAMPLES = 6  # images shown through each model

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.reading import Unreadable, read_bytes, read_text
+from recon.measures import measure
 from recon.report import labels
 from recon.report.faults import faults, reason, sentences
-from recon.report.measures import measure
 from recon.runs import RunFolder
+from recon.runs.reading import Unreadable, read_bytes, read_text
 
 # Keys that runs of one configuration may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint")

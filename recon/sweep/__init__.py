@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import InputError
-from recon.records import write_text
+from recon.runs.files import write_text
 from recon.sweep.child import Seen
 from recon.sweep.job import CONF, Collected, Job
 from recon.sweep.machine import Machine, cores, gpus

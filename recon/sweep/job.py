@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
-from recon.fingerprint import fingerprint
+from recon.runs.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from recon import runs
 from recon.config.recorded import quoted
-from recon.reading import read_json
+from recon.runs.reading import read_json
 from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process
 from recon.sweep.state import State, mark

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recon import runs
 from recon.errors import InputError
-from recon.report.measures import measure
+from recon.measures import measure
 from recon.sweep.job import CONF, Job
 from recon.sweep.pool import progress
 from recon.sweep.space import Space

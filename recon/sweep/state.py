@@ -15,9 +15,9 @@ from typing import Any
 from recon import runs
 from recon.config.recorded import of_run
 from recon.errors import InputError
-from recon.fingerprint import code_version, fingerprint_of, identity
-from recon.reading import read_json
-from recon.records import write_json
+from recon.runs.files import write_json
+from recon.runs.fingerprint import code_version, fingerprint_of, identity
+from recon.runs.reading import read_json
 from recon.sweep.job import Job
 
 OUTPUTS = Path("outputs")

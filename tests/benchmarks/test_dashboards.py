@@ -23,7 +23,10 @@ MEASURE = f"""
 import resource, sys, threading, time
 sys.path.insert(0, {str(ROOT)!r})
 import run
-from recon import loggers
+from recon.dashboards import threaded
+from recon.dashboards.base import About
+from recon.dashboards.csv import CSV
+from recon.dashboards.wandb import WandB
 
 spent = dict(threads=0.0, service=0.0, sending=0.0, end=0.0)
 
@@ -47,17 +50,16 @@ def of_wandbs_threads():
     clocks = [time.pthread_getcpuclockid(t.ident) for t in threading.enumerate() if "wandb" in t.name]
     return sum(map(time.clock_gettime, clocks))
 
-from recon import dashboards
-before_close = dashboards.WandB.close
+before_close = WandB.close
 def counted_close(self, metrics, status):
     spent["threads"] += of_wandbs_threads()
     before_close(self, metrics, status)
-dashboards.WandB.close = counted_close
+WandB.close = counted_close
 
-inner = loggers.Mirror._work
-loggers.Mirror._work = work
-loggers.Mirror.send = timed(loggers.Mirror.send, "sending")
-loggers.Mirror.close = timed(loggers.Mirror.close, "end")
+inner = threaded.Mirror._work
+threaded.Mirror._work = work
+threaded.Mirror.send = timed(threaded.Mirror.send, "sending")
+threaded.Mirror.close = timed(threaded.Mirror.close, "end")
 status = run.main()
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 spent["service"] = used.ru_utime + used.ru_stime

@@ -26,7 +26,7 @@ from recon.config.construct import construct
 from recon.data.loader import PairLoader
 from recon.data.store import ImageStore
 from recon.degradations import Chain, Degradation, GaussianBlur, GaussianNoise, Identity, MissingBox, SaltPepper
-from recon.memory import keep_freed_memory
+from recon.training.allocator import keep_freed_memory
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 

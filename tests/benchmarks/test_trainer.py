@@ -20,7 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from recon import build
 from recon.modules.base import Module
 from recon.pair import Pair
-from recon.trainer import make_trainer
+from recon.training.trainer import make_trainer
 
 Step = Callable[[Pair], None]
 ROUNDS = 5

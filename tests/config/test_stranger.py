@@ -17,21 +17,21 @@ from conftest import QUICK, ROOT, Compose, Typed
 from report_runs import carry_out
 
 from recon import build
-from recon.checkpoint import load
 from recon.config.construct import KINDS, find_class
 from recon.config.recorded import ask_about_network, of_resumed, of_run, read_config
 from recon.errors import InputError
 from recon.runs import RunFolder
+from recon.runs.checkpoint import load
 from recon.streams import printable
 
 HOSTILE = [
     "os.system", "subprocess.Popen", "builtins.exec", "builtins.eval", "functools.partial", "pathlib.Path.write_text",
     "torch.load", "torch.hub.load", "torch.utils.collect_env.run", "numpy.load", "pickle.loads", "runpy.run_path",
     "torch.nn.modules.module.torch.load", "torch.optim.optimizer.os.system", "recon.data.cache.os.system",
-    "recon.records.subprocess.Popen", "recon.records.write_text", "recon.data.download.fetch",
+    "recon.runs.files.subprocess.Popen", "recon.runs.files.write_text", "recon.data.download.fetch",
     "recon.data.files.ImageFiles",
     "recon.sweep.process.Forked", "recon.sweep.process.Group", "recon.sweep.machine.Place", "recon.sweep.state.State",
-    "recon.checkpoint.AtomicCheckpointIO", "recon.callbacks.Checkpoints", "recon.dashboards.WandB",
+    "recon.runs.checkpoint.AtomicCheckpointIO", "recon.training.checkpoints.Checkpoints", "recon.dashboards.WandB",
     "recon.build.Trainer",
     "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "lightning.pytorch.loggers.WandbLogger",
     "lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.callbacks.LambdaCallback",

@@ -23,7 +23,7 @@ from recon import degradations
 from recon.config.construct import construct
 from recon.degradations.base import Degradation, Degraded, within
 from recon.errors import InputError
-from recon.trial import try_degradation
+from recon.training.trial import try_degradation
 
 VALUES: list[Any] = [
     -1, 0, 1, 3, 1e-300, 0.5, 25, 1e9, 10**9, 1e300, math.nan, math.inf, -math.inf, "x", "", [2, 1], [-1, 1], [0.1],

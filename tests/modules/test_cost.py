@@ -11,8 +11,8 @@ from conftest import Compose
 from lightning.pytorch import Trainer
 from test_modules import QUIET, built
 
-from recon.callbacks import Pictures
-from recon.cost import Cost, median_seconds
+from recon.training.cost import Cost, median_seconds
+from recon.training.pictures import Pictures
 
 
 def after_a_test(config: dict[str, Any], *callbacks: Any) -> Any:

@@ -16,10 +16,11 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from test_modules import QUIET, built
 
-from recon import build, trial
+from recon import build
 from recon.actions.evaluate import evaluate
 from recon.actions.train import train
 from recon.errors import InputError
+from recon.training import trial
 
 FITTING = {
     "autoencoder": {"conv_autoencoder", "dense_autoencoder"},

@@ -12,10 +12,10 @@ from conftest import Compose, choices
 from lightning.pytorch import Trainer
 
 from recon import build
-from recon.checkpoint import load
 from recon.data.loader import PairLoader
 from recon.errors import InputError
 from recon.modules.base import Module
+from recon.runs.checkpoint import load
 
 QUIET: dict[str, Any] = {
     "logger": False,

@@ -136,7 +136,7 @@ def test_a_smaller_image_is_judged_by_its_enlargement(scale: int) -> None:
 
 
 def test_pictures_stand_side_by_side() -> None:
-    from recon.records import grid
+    from recon.runs.draw import grid
 
     small = pair(3)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from conftest import Compose, choices
 from lightning.pytorch import Trainer
 
 from recon import build
-from recon.report.measures import BASELINES, HEADLINE, MAIN, ORDER, measure
+from recon.measures import BASELINES, HEADLINE, MAIN, ORDER, measure
 
 # Columns that say which image, epoch or class a row is of.
 NO_MEASURE = {"index", "severity", "prediction", "label", "recognised_as", "epoch", "step"}

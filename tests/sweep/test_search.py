@@ -226,7 +226,7 @@ def test_directions_are_told_by_the_name(objective: Any, directions: Any, monito
 
 
 def test_every_measure_is_optimised_the_way_that_is_better() -> None:
-    from recon.report.measures import _KNOWN, measure
+    from recon.measures import _KNOWN, measure
     from recon.sweep.search import objectives
 
     judged = [name for name in _KNOWN if measure(name).better]

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from sweeping import QUICK, Sweep, fixture  # noqa: F401  the fixture
 
-from recon import fingerprint
-from recon.runs import RunFolder
+from recon.runs import RunFolder, fingerprint
 from recon.sweep.process import _shorten_sockets
 
 ONE = ("model=classifier", *QUICK)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from recon.console import say
 from recon.errors import InputError
 from recon.modules.base import unlike
-from recon.records import is_temporary, write_bytes
+from recon.runs.files import is_temporary, write_bytes
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from recon import keyed, metrics
+from recon import keyed, measures
 
 # Columns that say what an image is or was taken for; they have no mean and are never missing.
 _DESCRIBING = frozenset({"index", "severity", "prediction", "label"})
@@ -148,7 +148,7 @@ def not_finite(columns: Mapping[str, Tensor]) -> Tensor:
     for name, column in columns.items():
         if name == "prediction":
             bad |= column < 0
-        elif name in metrics.PARTIAL:
+        elif name in measures.PARTIAL:
             bad |= column.isinf()
         elif name not in _DESCRIBING:
             bad |= ~column.isfinite()
@@ -158,13 +158,13 @@ def not_finite(columns: Mapping[str, Tensor]) -> Tensor:
 def means(columns: Mapping[str, Tensor]) -> dict[str, float]:
     """Average the columns over the images, in float64: plainly, so that one result that is not finite shows.
 
-    Of a measure that is not defined for every image (`metrics.PARTIAL`), images without it are left out; where it is
+    Of a measure that is not defined for every image (`measures.PARTIAL`), images without it are left out; where it is
     defined for none its mean is NaN.
     """
     bad, summary = not_finite(columns), {}
     for name, column in columns.items():
         if name not in _DESCRIBING:
-            counted = column[bad | ~column.isnan()] if name in metrics.PARTIAL else column
+            counted = column[bad | ~column.isnan()] if name in measures.PARTIAL else column
             summary[name] = counted.double().mean().item()
     return summary
 

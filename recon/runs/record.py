@@ -15,13 +15,15 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from recon import loggers, metrics, records, runs
-from recon.checkpoint import sweep_up
+from recon import measures, runs
 from recon.config.recorded import quoted
 from recon.console import say, show_metrics
+from recon.dashboards import threaded
 from recon.errors import InputError, Interrupted
-from recon.fingerprint import code_version, data_version, fingerprint
-from recon.results import Images
+from recon.metrics.per_image import Images
+from recon.runs import files, machine
+from recon.runs.checkpoint import sweep_up
+from recon.runs.fingerprint import code_version, data_version, fingerprint
 
 
 class Results(dict[str, float]):
@@ -80,13 +82,13 @@ def recorded(
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
             status = "interrupted" if interrupted else "failed"
             record.end(status, error=f"{type(error).__name__}: {error}")
-            loggers.finish(logger, results, status)
+            threaded.finish(logger, results, status)
             if interrupted:
                 say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
                 raise Interrupted(signal.SIGINT) from error
             raise
-    loggers.finish(logger, results, "ok")
+    threaded.finish(logger, results, "ok")
     show_metrics(results)
     say(f"run: {folder}")
 
@@ -117,13 +119,13 @@ class _Record:
             "code": code_version(),
             "data": data_version(config),
         }
-        self.environment = records.environment(**{**identity, **about})
+        self.environment = machine.environment(**{**identity, **about})
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self._write_json("environment.json", self.environment)
 
     def metrics(self, results: Results) -> None:
         named = {name.split("/")[1] for name in results}
-        convention = {name: phrase for name, phrase in metrics.CONVENTION.items() if name in named}
+        convention = {name: phrase for name, phrase in measures.CONVENTION.items() if name in named}
         images = {} if results.images is None else {"images": asdict(results.images)}
         self._write_json("metrics.json", {**results, **images, "convention": convention})
 
@@ -133,8 +135,8 @@ class _Record:
 
     @rank_zero_only
     def _write(self, name: str, text: str) -> None:
-        records.write_text(self.folder / name, text)
+        files.write_text(self.folder / name, text)
 
     @rank_zero_only
     def _write_json(self, name: str, content: Any) -> None:
-        records.write_json(self.folder / name, content)
+        files.write_json(self.folder / name, content)

@@ -21,16 +21,19 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from recon.callbacks import Checkpoints, EpochTable, NoProfiler, Pictures
-from recon.checkpoint import AtomicCheckpointIO
 from recon.config.check import Config
 from recon.config.construct import construct
 from recon.config.training import devices
-from recon.cost import Cost
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.modules.base import Module
-from recon.progress import Progress, ProgressBar
+from recon.runs.checkpoint import AtomicCheckpointIO
+from recon.training.checkpoints import Checkpoints
+from recon.training.cost import Cost
+from recon.training.epochs import EpochTable
+from recon.training.lightning import NoProfiler
+from recon.training.pictures import Pictures
+from recon.training.progress import Progress, ProgressBar
 
 
 def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.metrics import exact_matmul
+from recon.filters.exact import exact_matmul
 
 BOUNDARIES = ("reflect", "replicate", "circular", "zero")
 _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product

@@ -1,164 +1,22 @@
-"""What each dashboard does with numbers, images and the table of results. `recon.loggers` keeps their faults away."""
+"""Weights & Biases, offline where there is no key or no server."""
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from recon.console import say
-from recon.records import write_csv, write_text
+from recon.dashboards.base import About
+from recon.runs.files import write_text
 
 if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class About:
-    """What a dashboard shows of a run besides its numbers.
-
-    Attributes:
-        folder: the run folder, where dashboards keep their files too.
-        config: the resolved configuration.
-        project: the W&B project, or None for what W&B's variable says, else "recon".
-        group: the W&B group, or None for what W&B's variable says.
-        name: the W&B run's name, or None for what W&B's variable says, else that of the folder.
-        tags: the W&B run's tags, or none for those of W&B's variable.
-    """
-
-    folder: Path
-    config: Mapping[str, Any]
-    project: str | None
-    group: str | None
-    name: str | None
-    tags: list[str]
-
-
-class Dashboard(Protocol):
-    """What a dashboard can be told; steps never go down."""
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Show numbers of a training step."""
-
-    def image(self, name: str, image: Image, step: int) -> None:
-        """Show a picture."""
-
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
-        """Show the table of a test.
-
-        Args:
-            columns: (N,) each, a value for each test image.
-            samples: (B,H,W,3) uint8 each, pictures of the first B of them.
-            step: the training step.
-        """
-
-    def close(self, metrics: Mapping[str, float], status: str) -> None:
-        """End with the run's metrics and "ok", "failed" or "interrupted"."""
-
-    @staticmethod
-    def abandon() -> None:
-        """Let go without waiting for anything: a call has failed or hangs, be it the one that makes the dashboard."""
-
-    def answers(self) -> bool:
-        """Is it worth waiting for the last of it?"""
-
-
-class CSV:
-    """All that was logged, one row a call, in `csv/metrics.csv`; a run that is resumed goes on with the same table."""
-
-    seconds_between_writes = 10.0
-
-    def __init__(self, about: About) -> None:
-        self.path = about.folder / "csv" / "metrics.csv"
-        self.rows: list[dict[str, Any]] = []
-        self._first = True
-        self._written = time.monotonic()
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add a row."""
-        if self._first and self.path.exists():
-            # What an earlier process did after the checkpoint that this one goes on from is done again.
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
-        self._first = False
-        self.rows.append({"step": step, **values})
-        if time.monotonic() - self._written > self.seconds_between_writes:
-            self._write()
-
-    def image(self, name: str, image: Image, step: int) -> None:
-        """A table has no place for pictures."""
-
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
-        """`per_image.csv` has them."""
-
-    def close(self, metrics: Mapping[str, float], status: str) -> None:
-        """Write what is left."""
-        if self.rows:
-            self._write()
-
-    @staticmethod
-    def abandon() -> None:
-        """Nothing is held."""
-
-    def answers(self) -> bool:
-        """A disk does, or raises."""
-        return True
-
-    def _write(self) -> None:
-        write_csv(self.path, self.rows)
-        self._written = time.monotonic()
-
-
-class TensorBoard:
-    """Event files in `tensorboard/`."""
-
-    def __init__(self, about: About) -> None:
-        self.folder = about.folder / "tensorboard"
-        self._writer: Any = None
-
-    def _open(self, step: int) -> Any:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # TensorBoard forgets what an earlier process did after the checkpoint that this one goes on from.
-            earlier = any(self.folder.glob("events.*"))
-            self._writer = SummaryWriter(str(self.folder), purge_step=step if earlier else None, flush_secs=10)
-        return self._writer
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each curve."""
-        for name, value in values.items():
-            self._open(step).add_scalar(name, value, step)
-
-    def image(self, name: str, image: Image, step: int) -> None:
-        """Add a picture."""
-        import numpy
-
-        self._open(step).add_image(name, numpy.asarray(image), step, dataformats="HWC")
-
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
-        """TensorBoard has no tables; `per_image.csv` has them."""
-
-    def close(self, metrics: Mapping[str, float], status: str) -> None:
-        """Write what is left."""
-        if self._writer is not None:
-            self._writer.close()
-
-    @staticmethod
-    def abandon() -> None:
-        """The writer's thread ends with the process."""
-
-    def answers(self) -> bool:
-        """A disk does, or raises."""
-        return True
 
 
 class WandB:

@@ -1,50 +1,21 @@
-"""What happens beside training: checkpoints, the table of epochs, pictures of fixed images."""
+"""Checkpoints: the best weights, and those from which a training resumes exactly."""
 
 from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities import rank_zero_only
-from PIL.Image import Image
-from torch import Tensor
 
-from recon import interrupt
-from recon.checkpoint import BEST, LAST
-from recon.data.loader import PairLoader
 from recon.errors import Interrupted
-from recon.loggers import log_image, log_results
 from recon.modules.base import Module
-from recon.pair import Pair
-from recon.records import grid, pixels, write_arrays, write_csv, write_image
-
-
-class NoProfiler(PassThroughProfiler):
-    """No profiling at all: Lightning's own empty profiler makes 40 generators a training step."""
-
-    _nothing: AbstractContextManager[None] = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Give a context that does nothing."""
-        return self._nothing
-
-
-class Seldom(Callback):
-    """A callback with nothing to do at a training step: Lightning skips hooks that are not callable."""
-
-    on_train_batch_start: Any = None
-    on_before_zero_grad: Any = None
-    on_before_backward: Any = None
-    on_after_backward: Any = None
-    on_before_optimizer_step: Any = None
-    on_train_batch_end: Any = None
+from recon.runs.checkpoint import BEST, LAST
+from recon.training import interrupt
+from recon.training.lightning import Seldom
 
 
 class Checkpoints(Seldom, Checkpoint):
@@ -213,102 +184,3 @@ def between_steps(loop: dict[str, Any]) -> None:
         for counters in (epoch["total"], epoch["current"]):
             done = counters["processed"]
             counters.update(dict.fromkeys(counters, done))
-
-
-class EpochTable(Seldom, Checkpoint):
-    """Write `metrics.csv`: a row of all metrics after each epoch.
-
-    It is a `Checkpoint` as Lightning calls those last, when the epoch's training losses are logged.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.rows: list[dict[str, Any]] = []
-        self._before = 0.0  # seconds of training before this start
-        self._started: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long training has taken so far, over all starts of the run."""
-        return self._before + (time.perf_counter() - self._started if self._started is not None else 0.0)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
-        self._before, self._started = self.seconds, None
-
-    @rank_zero_only
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the epoch's row."""
-        row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = round(self.seconds, 3)
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.rows.append(row)
-        write_csv(self.folder / "metrics.csv", self.rows)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Keep the rows and the seconds with the checkpoint."""
-        return {"rows": self.rows, "seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those of a checkpoint."""
-        self.rows, self._before = state_dict["rows"], state_dict["seconds"]
-
-
-class Pictures(Seldom):
-    """Draw the same fixed images after each validation and after the test.
-
-    Args:
-        folder: the run folder; pictures lie in its `images/`.
-        count: how many images.
-    """
-
-    def __init__(self, folder: Path, count: int = 8) -> None:
-        self.folder = folder
-        self.count = count
-
-    @rank_zero_only
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first validation images."""
-        if trainer.state.fn != "fit":
-            return
-        self._draw(trainer, pl_module, trainer.datamodule.val_dataloader(), f"epoch_{trainer.current_epoch:04d}")  # type: ignore[attr-defined]
-
-    @rank_zero_only
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test images and the worst, and show the table of all with the first."""
-        assert isinstance(pl_module, Module)
-        loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        columns = self._draw(trainer, pl_module, loader, "test", "samples")
-        for logger in trainer.loggers:
-            log_results(logger, pl_module.results, columns, trainer.global_step)
-        worst = pl_module.worst(self.count)
-        # Shards are read in order: to find some images again would be to read all of them again.
-        if len(worst) and isinstance(loader, PairLoader):
-            self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
-
-    def _draw(
-        self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = ""
-    ) -> dict[str, Tensor]:
-        assert isinstance(module, Module)
-        picture, columns = self._keep(trainer, module, loader.preview(self.count), name, arrays)
-        for logger in trainer.loggers:
-            log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
-        return columns
-
-    def _keep(
-        self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str
-    ) -> tuple[Image, dict[str, Tensor]]:
-        """Draw `<name>.png`, and write the same images as numbers in `<arrays>.npz`, for the report."""
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            columns = module.pictures(pair)
-        picture = grid(columns)
-        write_image(self.folder / "images" / f"{name}.png", picture)
-        if arrays:
-            kept = {n: pixels(images)[..., : 3 if images.shape[1] == 3 else 1].numpy() for n, images in columns.items()}
-            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **kept})
-        return picture, columns

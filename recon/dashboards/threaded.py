@@ -19,19 +19,22 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from recon import dashboards, records
 from recon.console import say
-from recon.dashboards import About, Dashboard
+from recon.dashboards.base import About, Dashboard
+from recon.dashboards.csv import CSV
+from recon.dashboards.tensorboard import TensorBoard
+from recon.dashboards.wandb import WandB, logged_in
 from recon.errors import InputError
+from recon.runs import draw
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_KINDS: dict[str, tuple[str, type[dashboards.WandB | dashboards.TensorBoard | dashboards.CSV]]] = {
-    "wandb": ("W&B", dashboards.WandB),
-    "tensorboard": ("TensorBoard", dashboards.TensorBoard),
-    "csv": ("CSV", dashboards.CSV),
+_KINDS: dict[str, tuple[str, type[WandB | TensorBoard | CSV]]] = {
+    "wandb": ("W&B", WandB),
+    "tensorboard": ("TensorBoard", TensorBoard),
+    "csv": ("CSV", CSV),
 }
 
 
@@ -60,7 +63,7 @@ def make(
         InputError: what the logger needs is not installed.
     """
     if kind == "auto":
-        kind = "wandb" if os.environ.get("WANDB_MODE") or dashboards.logged_in() else "none"
+        kind = "wandb" if os.environ.get("WANDB_MODE") or logged_in() else "none"
         say(f"logger: {kind} (logger=wandb|tensorboard|csv|none chooses)")
     if kind == "none":
         return None
@@ -208,7 +211,7 @@ def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[
         step: the training step.
     """
     if isinstance(logger, Mirror):
-        pictures = {name: records.pixels(images).numpy() for name, images in samples.items()}
+        pictures = {name: draw.pixels(images).numpy() for name, images in samples.items()}
         logger.send("results", dict(columns), pictures, logger._at(step))
 
 

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from recon.callbacks import Seldom
 from recon.modules.base import Module
+from recon.training.lightning import Seldom
 
 _SECONDS = 0.1  # each figure is measured for so long, after a warm-up
 _LARGEST = 512  # larger images are cut to this side

@@ -1,9 +1,8 @@
-"""What an evaluation measures: image quality, one value per image, and classification.
+"""Image quality, one value per image: MSE, PSNR, SSIM.
 
-Image metrics return (B,) so that models can be compared image by image; a single image (C,H,W) gives a scalar. The
-images are clamped to [0,1] and nothing is rounded to 8 bits; one that holds a NaN or an infinity gives NaN.
-`CONVENTION` tells in words how each number is made. Everything is computed in float32, also under autocast and whatever
-torch's default dtype is, and without gradients.
+They return (B,) so that models can be compared image by image; a single image (C,H,W) gives a scalar. The images are
+clamped to [0,1] and nothing is rounded to 8 bits; one that holds a NaN or an infinity gives NaN. Everything is computed
+in float32, also under autocast and whatever torch's default dtype is, and without gradients.
 """
 
 import math
@@ -13,42 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
-
-_SSIM = (
-    "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, K2 0.03, "
-    "data range 1, mean over channels and the positions where the whole window fits; images clamped to [0,1], no 8-bit "
-    "rounding; sides under 11 pixels shrink the window"
-)
-
-_ENLARGED = "; a smaller degraded image enlarged as MATLAB's imresize does it (bicubic)"
-
-CONVENTION: dict[str, str] = {
-    "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
-    "psnr_degraded": _PSNR
-    + "the degraded image against the clean one, all pixels and channels, no border cropped"
-    + _ENLARGED,
-    "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
-    "psnr_hole_mean": _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
-    "ssim": _SSIM,
-    "ssim_degraded": _SSIM + "; the degraded image against the clean one" + _ENLARGED,
-    "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
-    "accuracy": "fraction of all images whose class is predicted right",
-    "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
-    "class never predicted",
-    "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
-    "without labels",
-    "f1": "macro F1: unweighted mean over the classes of each class's F1",
-    "not_finite": "images whose result is NaN or infinite; any mean over the images is then not finite either",
-    "parameters": "trainable weights of the net that restores, recognises or generates; no discriminator",
-    "latency_ms": "median time in ms of one forward of the first test image alone, on the run's device and precision, "
-    "after a warm-up; a generator makes one image",
-    "megapixels_per_second": "pixels of clean images (height x width) that the net works on in a second, median over "
-    "forwards of one batch of the first test images cut to one size, on the run's device and precision",
-}
-
-# What is not defined for every image: here alone a NaN is no fault, and such images are left out of the mean.
-PARTIAL = frozenset({"psnr_hole", "psnr_hole_mean"})
+from recon.filters.exact import exact_matmul
 
 
 def mse(image: Tensor, clean: Tensor) -> Tensor:
@@ -175,14 +139,6 @@ def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, i
     return similar.div_(total)
 
 
-def exact_matmul() -> bool:
-    """Whether float32 matrix products are really float32: the user may allow bfloat16 or TF32 for speed."""
-    try:
-        return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # torch refuses to tell when its old and new switches have both been used
-        return False
-
-
 @lru_cache(maxsize=8)
 def _window(taps: int) -> tuple[float, ...]:
     place = torch.arange(taps, dtype=torch.float64) - taps // 2
@@ -216,53 +172,3 @@ def _shift_blur(fields: Tensor, taps: int) -> Tensor:
             blurred.add_(fields.narrow(axis, shift, size), alpha=weight[shift])
         fields = blurred
     return fields
-
-
-def predicted(logits: Tensor) -> Tensor:
-    """Tell the class of the highest score: logits (B,K) to (B,) int64; -1 where a score is NaN or infinite."""
-    return logits.argmax(1).where(logits.isfinite().all(1), -1)
-
-
-def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Count how often each class is taken for each other.
-
-    Args:
-        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted: such images do not count.
-        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
-        num_classes: K.
-
-    Returns:
-        (K,K) int64; a row is a true class, a column a predicted one.
-    """
-    known = (label >= 0) & (prediction >= 0)
-    pairs = label[known] * num_classes + prediction[known]
-    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
-
-
-def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[str, float]:
-    """Accuracy and macro precision, recall and F1, as scikit-learn defines them with `zero_division=0`.
-
-    Macro means are taken over the classes that occur in the labels or the predictions.
-
-    Args:
-        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted, which is wrong.
-        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
-        num_classes: K.
-
-    Returns:
-        "accuracy", "precision", "recall" and "f1" in [0,1]; all NaN when no image has a label.
-    """
-    counts = confusion(prediction.cpu(), label.cpu(), num_classes).double()
-    labelled = torch.bincount(label[label >= 0].cpu(), minlength=num_classes).double()
-    right, predicted = counts.diagonal(), counts.sum(0)
-    occurs = labelled + predicted > 0
-
-    def macro(ratio: Tensor) -> float:
-        return ratio.nan_to_num(0)[occurs].mean().item()
-
-    return {
-        "accuracy": (right.sum() / labelled.sum()).item(),
-        "precision": macro(right / predicted),
-        "recall": macro(right / labelled),
-        "f1": macro(2 * right / (labelled + predicted)),
-    }

@@ -24,7 +24,7 @@ from recon.modules.base import Module, Outcome
 from recon.nets.contracts import Blank, Classifier, lacking, misfit
 from recon.pair import Pair
 
-_NETS = Path(__file__).parent.parent / "conf" / "model" / "net"
+_NETS = Path(__file__).parents[2] / "conf" / "model" / "net"
 # A weight, its gradient and Adam's two averages, four bytes each.
 _BYTES_A_WEIGHT = 16
 

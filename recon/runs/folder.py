@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from recon.errors import InputError
-from recon.reading import Unreadable, read_bytes, read_json, read_yaml
+from recon.runs.older import read_recorded
+from recon.runs.reading import Unreadable, read_bytes, read_json
 
 
 class RunFolder:
@@ -40,7 +41,7 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; what a stranger's still asks for, as of the environment, is not resolved."""
         try:
-            return read_yaml(self.path / "config.yaml")
+            return read_recorded(self.path / "config.yaml")
         except (OSError, Unreadable):
             return {}
 

@@ -128,3 +128,41 @@ def measure(name: str) -> Measure:
 def in_order(names: set[str]) -> list[str]:
     """Sort names of measures: the known ones first, in their order."""
     return sorted(names, key=lambda name: (ORDER.index(name) if name in _KNOWN else len(ORDER), name))
+
+
+_PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
+
+_SSIM = (
+    "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, K2 0.03, "
+    "data range 1, mean over channels and the positions where the whole window fits; images clamped to [0,1], no 8-bit "
+    "rounding; sides under 11 pixels shrink the window"
+)
+
+_ENLARGED = "; a smaller degraded image enlarged as MATLAB's imresize does it (bicubic)"
+
+CONVENTION: dict[str, str] = {
+    "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
+    "psnr_degraded": _PSNR
+    + "the degraded image against the clean one, all pixels and channels, no border cropped"
+    + _ENLARGED,
+    "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
+    "psnr_hole_mean": _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
+    "ssim": _SSIM,
+    "ssim_degraded": _SSIM + "; the degraded image against the clean one" + _ENLARGED,
+    "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
+    "accuracy": "fraction of all images whose class is predicted right",
+    "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
+    "class never predicted",
+    "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
+    "without labels",
+    "f1": "macro F1: unweighted mean over the classes of each class's F1",
+    "not_finite": "images whose result is NaN or infinite; any mean over the images is then not finite either",
+    "parameters": "trainable weights of the net that restores, recognises or generates; no discriminator",
+    "latency_ms": "median time in ms of one forward of the first test image alone, on the run's device and precision, "
+    "after a warm-up; a generator makes one image",
+    "megapixels_per_second": "pixels of clean images (height x width) that the net works on in a second, median over "
+    "forwards of one batch of the first test images cut to one size, on the run's device and precision",
+}
+
+# What is not defined for every image: here alone a NaN is no fault, and such images are left out of the mean.
+PARTIAL = frozenset({"psnr_hole", "psnr_hole_mean"})

@@ -114,7 +114,7 @@ def code_version() -> str:
 @lru_cache(maxsize=1)
 def _own_code() -> str:
     """Name recon's own code; the report only reads and does not count."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     files = sorted(path for path in here.rglob("*.py") if path.relative_to(here).parts[0] != "report")
     return _combined(*(f"{path.relative_to(here).as_posix()} {_content(path)}" for path in files))
 

@@ -11,9 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
-from recon.callbacks import Seldom
 from recon.modules.base import Module
-from recon.records import write_json
+from recon.runs.files import write_json
+from recon.training.lightning import Seldom
 
 
 class Progress(Seldom):

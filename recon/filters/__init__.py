@@ -1,0 +1,1 @@
+"""What degradations, metrics and baselines share: resizing, convolution, exact products; plain torch."""

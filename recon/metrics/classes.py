@@ -1,0 +1,54 @@
+"""Measures of predicted classes."""
+
+import torch
+from torch import Tensor
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """Tell the class of the highest score: logits (B,K) to (B,) int64; -1 where a score is NaN or infinite."""
+    return logits.argmax(1).where(logits.isfinite().all(1), -1)
+
+
+def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Count how often each class is taken for each other.
+
+    Args:
+        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted: such images do not count.
+        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
+        num_classes: K.
+
+    Returns:
+        (K,K) int64; a row is a true class, a column a predicted one.
+    """
+    known = (label >= 0) & (prediction >= 0)
+    pairs = label[known] * num_classes + prediction[known]
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[str, float]:
+    """Accuracy and macro precision, recall and F1, as scikit-learn defines them with `zero_division=0`.
+
+    Macro means are taken over the classes that occur in the labels or the predictions.
+
+    Args:
+        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted, which is wrong.
+        label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
+        num_classes: K.
+
+    Returns:
+        "accuracy", "precision", "recall" and "f1" in [0,1]; all NaN when no image has a label.
+    """
+    counts = confusion(prediction.cpu(), label.cpu(), num_classes).double()
+    labelled = torch.bincount(label[label >= 0].cpu(), minlength=num_classes).double()
+    right, predicted = counts.diagonal(), counts.sum(0)
+    occurs = labelled + predicted > 0
+
+    def macro(ratio: Tensor) -> float:
+        return ratio.nan_to_num(0)[occurs].mean().item()
+
+    return {
+        "accuracy": (right.sum() / labelled.sum()).item(),
+        "precision": macro(right / predicted),
+        "recall": macro(right / labelled),
+        "f1": macro(2 * right / (labelled + predicted)),
+    }
