@@ -39,7 +39,7 @@ def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
 def test_help_lists_every_choice_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     from recon.config.help import help_text
 
-    text = help_text(ROOT / "conf")
+    text = help_text([ROOT / "conf"])
     for path in (ROOT / "conf").rglob("*/*.yaml"):
         lines = [line for line in text.splitlines() if line[2:].startswith(f"{path.stem} ")]
         assert any(len(line) > 30 for line in lines), f"{path} has no line of its own"
@@ -139,7 +139,7 @@ RESTORE = ["model=restoration"]
         (["early_stopping=soon"], ["early_stopping", "soon"]),
         (["model.beta=abc", "model=vae"], ["model.beta", "abc", "a number"]),
         (["accelerator.compile=maybe"], ["accelerator.compile", "maybe"]),
-        (["logger.kind=paper"], ["logger.kind", "tensorboard"]),
+        (["logger=paper"], ["logger=paper", "tensorboard"]),
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
         (["action=fly"], ["action", "train|evaluate"]),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),

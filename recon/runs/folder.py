@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,13 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Is there a checkpoint to go on from?"""
         return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+
+
+def action_of(config: Mapping[str, Any]) -> str:
+    """Return the action of a configuration by name, such as "train"; "" where it has none."""
+    node = config.get("action")
+    target = node.get("_target_") if isinstance(node, Mapping) else node
+    return target.rpartition(".")[2].lower() if isinstance(target, str) else ""
 
 
 # The types of the entries of `environment.json` that anything reads.

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from recon.config.conf import CONF
 from recon.errors import InputError
 from recon.runs.files import write_text
 from recon.sweep.child import Seen
-from recon.sweep.job import CONF, Collected, Job
+from recon.sweep.job import Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool, fresh
 from recon.sweep.process import Here, Launcher, look_over

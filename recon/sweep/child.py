@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import InputError
+from recon.runs import action_of
 
 # The mistake in a configuration, and the metric that its model monitors with "min" or "max".
 Seen = tuple[str | None, tuple[str, str] | None]
@@ -95,7 +96,7 @@ def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channe
     made: dict[str, Seen] = {}  # what is equal but for the seed is built once
     for config in configs:
         key = json.dumps({**config, "seed": isinstance(config["seed"], int)}, sort_keys=True, default=str)
-        if key not in made or config["action"] != "train":
+        if key not in made or action_of(config) != "train":
             try:
                 monitored = build.check(config)
                 made[key] = (None, monitored)

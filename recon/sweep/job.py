@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon.config.construct import find_class
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
+from recon.runs import action_of
 from recon.runs.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
-CONF = Path(__file__).absolute().parents[2] / "conf"
 # The choices of hydra/launcher= that run each job in a process of its own.
 LAUNCHERS = ("parallel", "submitit")
 
@@ -121,8 +122,9 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
         return None
     if resolved["resume"]:
         raise InputError("resume: it goes on with one run; leave out -m (a sweep goes on when it is typed again)")
-    if resolved["action"] not in ("train", "evaluate"):
-        raise InputError(f"action={resolved['action']}: it shows runs that are there already, once; leave out -m")
+    kind: Any = find_class(resolved["action"]["_target_"], "action")
+    if not kind.leaves_a_record:
+        raise InputError(f"action={action_of(resolved)}: it leaves no run to sweep over; leave out -m")
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:
         if devices(resolved["trainer"], 1) > 1 or resolved["trainer"]["num_nodes"] > 1:

@@ -115,7 +115,7 @@ class Pool:
         job.folder.mkdir(parents=True, exist_ok=True)
         log = job.folder / "output.log"
         record = job.folder / "environment.json"
-        if job.config["action"] != "train":  # what only reads is done again from its start
+        if runs.action_of(job.config) != "train":  # what only reads is done again from its start
             record.unlink(missing_ok=True)
         resumed = [f"resume={quoted(str(job.folder))}"] if record.exists() else None
         arguments = [*self.flags, *(resumed or fresh(job, self.state.folder.name))]

@@ -12,9 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recon import runs
+from recon.config.conf import CONF
 from recon.errors import InputError
 from recon.measures import measure
-from recon.sweep.job import CONF, Job
+from recon.sweep.job import Job
 from recon.sweep.pool import progress
 from recon.sweep.space import Space
 from recon.sweep.state import State

@@ -6,7 +6,6 @@ It makes no thread and never touches CUDA: neither would live in a forked proces
 # ruff: noqa: F401
 import gc
 import os
-from pathlib import Path
 
 import lightning.pytorch.loggers
 import PIL.Image
@@ -27,9 +26,10 @@ import recon.actions.train
 import recon.build
 import recon.config.help
 import recon.config.recorded
+from recon.config.conf import CONF
 
 # Hydra looks for its plugins and its parser learns the grammar in the first composition.
-with initialize_config_dir(str(Path(recon.__file__).parents[1] / "conf"), version_base="1.3"):
+with initialize_config_dir(str(CONF), version_base="1.3"):
     compose("config", ["model=classifier", "seed=1"])
 GlobalHydra.instance().clear()
 # The collector of a job need not look through what was here before it.

@@ -153,7 +153,7 @@ class State:
 
     def _is_evaluation_of(self, run: runs.RunFolder, job: Job) -> bool:
         """Return whether a folder holds what an evaluation writes, which records the configuration that it tests."""
-        if job.config.get("action") != "evaluate" or run.environment.get("code") != code_version():
+        if runs.action_of(job.config) != "evaluate" or run.environment.get("code") != code_version():
             return False
         try:
             return identity(of_run(job.config, job.overrides)) == identity(run.config)
@@ -179,7 +179,7 @@ class State:
         for place in {OUTPUTS.absolute(), self.folder}:
             for path in place.rglob("environment.json"):
                 run = runs.RunFolder(path.parent)
-                if run.config.get("action") == "train":
+                if runs.action_of(run.config) == "train":
                     found.setdefault(fingerprint_of(run), []).append(run.path)
         return found
 

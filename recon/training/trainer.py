@@ -143,8 +143,8 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
 
 def _check_schedule(config: Config, module: Module) -> None:
     """Raise InputError for a schedule that needs what the training does not have: a length, or a validation."""
-    settings, parameters = config["trainer"], inspect.signature(module.make_scheduler).parameters
-    lacking = {"T_max", "total_steps"} & parameters.keys() - getattr(module.make_scheduler, "keywords", {}).keys()
+    settings, parameters = config["trainer"], inspect.signature(module.options.scheduler).parameters
+    lacking = {"T_max", "total_steps"} & parameters.keys() - getattr(module.options.scheduler, "keywords", {}).keys()
     if lacking and settings["max_epochs"] == settings["max_steps"] == -1:
         raise InputError(
             "scheduler: this one spans the whole training, whose length trainer.max_epochs=-1 leaves open; set "

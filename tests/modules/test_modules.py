@@ -263,6 +263,6 @@ def test_modules_are_not_changed_by_a_copy_of_their_configuration(compose: Compo
 
 def test_optimizers_arrive_as_partials(compose: Compose) -> None:
     module, _ = built(compose("model=classifier", "optimizer=momentum", "optimizer.lr=0.25"))
-    assert isinstance(module.make_optimizer, partial)
-    assert module.make_optimizer.keywords["lr"] == 0.25
-    assert module.make_optimizer.keywords["momentum"] == 0.9
+    assert isinstance(module.options.optimizer, partial)
+    assert module.options.optimizer.keywords["lr"] == 0.25
+    assert module.options.optimizer.keywords["momentum"] == 0.9
