@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from torch import channels_last
 
+from recon.actions.base import kind_of
 from recon.config.check import Config, check_config, check_node, hints_of
 from recon.config.conf import choices, read_choice
 from recon.config.construct import Trained, called, construct, find_class
@@ -85,7 +86,7 @@ def check(config: Config) -> tuple[str, str] | None:
 
 
 def _check_config(config: Config) -> None:
-    check_config(config, hints_of(find_class(config["action"]["_target_"], "action")))
+    check_config(config, hints_of(kind_of(config)))
 
 
 def task(config: Config) -> Task:

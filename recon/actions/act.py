@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.actions.base import Action, check_overrides
+from recon.actions.base import Action, check_overrides, kind_of
 from recon.config.check import check_node, hints_of
-from recon.config.construct import find_class
 from recon.config.recorded import of_resumed, of_run
 from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder
@@ -44,15 +43,6 @@ def act(config: DictConfig) -> None:
         if isinstance(error, Interrupted):
             error.saved = RunFolder(folder).has_checkpoint
         raise
-
-
-def kind_of(config: dict[str, Any]) -> type[Action]:
-    """Return the class of a configuration's action; raises InputError where it names none."""
-    node = config.get("action")
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise InputError(f"action: {node!r} is no action; write action=<name>, one of those in `python run.py --help`")
-    kind: type[Action] = find_class(node["_target_"], "action")
-    return kind
 
 
 def make(kind: type[Action], config: dict[str, Any]) -> Action:

@@ -126,8 +126,8 @@ def _arguments(
             continue
         place, hint = f"{key}.{name}", hints.get(name)
         marked = _marked(hint)
-        if marked is not None and value is not None and load is not None:
-            arguments[name] = load(value, place, *marked)
+        if marked is not None and value is not None:
+            arguments[name] = load(value, place, *marked) if load is not None else None
             continue
         arguments[name] = _as_numbers(_construct(value, place, _nested(hint), facts, load), hint)
     check_node(arguments, hints, key)

@@ -220,7 +220,8 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     recorded = read_config(Path(config["run"]))
     ask_about_network(recorded, overrides, config["allow_network"], "run")
     here = {key: value for key, value in config.items() if key not in _OF_THE_RUN}
-    merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
+    of_the_run = {key: value for key, value in recorded.items() if key in _OF_THE_RUN}
+    merged: Any = OmegaConf.create({**of_the_run, **here, "trainer": config["trainer"]})
     merged.trainer.precision = recorded["trainer"].get("precision", merged.trainer.precision)
     parsed = OverridesParser.create().parse_overrides(overrides)
     for override in parsed:

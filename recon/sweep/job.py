@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.config.construct import find_class
+from recon.actions.base import kind_of
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
 from recon.runs import action_of
@@ -122,8 +122,7 @@ def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> C
         return None
     if resolved["resume"]:
         raise InputError("resume: it goes on with one run; leave out -m (a sweep goes on when it is typed again)")
-    kind: Any = find_class(resolved["action"]["_target_"], "action")
-    if not kind.leaves_a_record:
+    if not kind_of(resolved).leaves_a_record:
         raise InputError(f"action={action_of(resolved)}: it leaves no run to sweep over; leave out -m")
     launcher = str(hydra.runtime.choices["hydra/launcher"])
     if launcher not in LAUNCHERS:

@@ -42,6 +42,8 @@ HOSTILE = [
     5, None, ["recon.nets.unet.UNet"], {"a": 1}, True,
 ]  # fmt: skip
 
+EVALUATE = {"_target_": "recon.actions.evaluate.Evaluate"}
+
 
 @pytest.mark.parametrize("key", KINDS)
 def test_no_key_names_anything_but_its_kind(key: str) -> None:
@@ -72,6 +74,8 @@ def nameable() -> Iterator[tuple[str, str]]:
 def construct_with_hostile_arguments(folder: str) -> None:
     """Construct every nameable class with every hostile value for each parameter; for a process of its own."""
     import inspect
+
+    import wandb  # noqa: F401  its import makes a folder for media
 
     from recon.config.construct import construct
 
@@ -223,7 +227,7 @@ def built(verb: str, folder: Path, composed: dict[str, Any]) -> None:
     elif verb == "resume":
         build.run(of_resumed({**composed, "resume": str(folder)}, [])[0], folder)
     else:
-        build.run(of_run({**composed, "action": "evaluate", "run": str(folder)}, []), folder)
+        build.run(of_run({**composed, "action": EVALUATE, "run": str(folder)}, []), folder)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -125,7 +125,7 @@ def test_psnr_in_the_hole_counts_the_hole_alone(compose: Compose) -> None:
 def test_the_mean_fill_is_the_mean_of_the_known_pixels(compose: Compose) -> None:
     module, data = built(compose("model=inpainting", "task=digits", "degradation=missing_half"))
     pair = next(iter(data.test_dataloader()))
-    found = module.image_metrics(pair.clean, pair)["psnr_hole_mean"]
+    found = module.input_metrics(pair)["psnr_hole_mean"]
     hole = pair.mask[0, 0] == 0
     error = (pair.clean[0, 0][~hole].mean() - pair.clean[0, 0][hole]).square().mean()
     assert float(found[0]) == pytest.approx(float(-10 * error.log10()), abs=1e-3)

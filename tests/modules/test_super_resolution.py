@@ -16,9 +16,11 @@ from recon.actions.train import train
 from recon.data.loader import make_pair
 from recon.degradations.resample import Downsample, resize
 from recon.errors import InputError
+from recon.losses import MSE
 from recon.modules.restoration import RestorationModule
 from recon.nets.edsr import EDSR
 from recon.pair import Pair
+from recon.training.options import Training
 
 QUICK = (
     "trainer.max_steps=1",
@@ -111,7 +113,7 @@ def test_images_smaller_than_scale_say_so(compose: Compose, tmp_path: Path) -> N
 
 def module(scale: int) -> RestorationModule:
     net = EDSR(in_channels=3, channels=3, scale=scale, blocks=1, width=4, residual_scale=1.0)
-    return RestorationModule(net, torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, 0, 0.0, 0.0, "mse").eval()
+    return RestorationModule(net, Training(torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, 0, 0.0, 0.0), MSE()).eval()
 
 
 def pair(scale: int, upsample: str | None = None) -> Pair:
