@@ -15,7 +15,7 @@ from recon import keyed
 from recon.config.construct import construct
 from recon.data.images import read_image
 from recon.degradations.base import Degradation
-from recon.degradations.resample import resize
+from recon.filters.resize import resize
 from recon.runs.files import write_image
 
 CONF = Path(__file__).absolute().parents[1] / "conf" / "degradation"

@@ -16,8 +16,9 @@ from recon.degradations.missing import (
     MissingText,
 )
 from recon.degradations.noise import GaussianNoise, PoissonNoise, SaltPepper, SpeckleNoise, UniformNoise
-from recon.degradations.resample import Downsample, resize
+from recon.degradations.resample import Downsample
 from recon.degradations.tone import Contrast, Decolourise, LowLight, Quantise
+from recon.filters.resize import resize
 
 __all__ = [
     "JPEG",

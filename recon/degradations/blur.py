@@ -18,7 +18,8 @@ from recon import keyed
 from recon.degradations.base import Degradation, Degraded, all_known, draw
 from recon.degradations.levels import Range, ends, one_of, whole_ends
 from recon.errors import InputError
-from recon.filters.convolve import BOUNDARIES, filter_apart, filter_whole
+from recon.filters.bands import BOUNDARIES
+from recon.filters.convolve import filter_apart, filter_whole
 
 _WIDEST = 401  # pixels of a kernel's side: what is wider leaves nothing of a photograph to restore
 _MOST_WEIGHTS = 1 << 24  # of all kernels that are given

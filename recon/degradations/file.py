@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from recon.degradations.base import Degradation, Degraded
-from recon.degradations.levels import LARGEST_SCALE, too_small
+from recon.degradations.levels import too_small
 from recon.errors import InputError
+from recon.filters.resize import LARGEST_SCALE
 from recon.ranges import require_whole
 
 

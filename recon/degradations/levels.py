@@ -13,8 +13,6 @@ from recon.ranges import require_number
 
 Range: TypeAlias = float | Sequence[float]  # a number, or the two ends between which each sample draws
 
-LARGEST_SCALE = 256  # how many times smaller images can be made
-
 
 def ends(name: str, value: Range, low: float, high: float, kind: str = "number") -> tuple[float, float]:
     """Give the two ends of a number or range that must lie in [low,high].

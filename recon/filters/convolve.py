@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recon.filters.bands import ALIGNED, filter_matrices, source
 from recon.filters.exact import exact_matmul
 
-BOUNDARIES = ("reflect", "replicate", "circular", "zero")
 _LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
-_ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
 _TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
 _SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
 _ELEMENTS = 1 << 18  # of the images that are filtered at a time, so that they stay in the cache
@@ -134,15 +133,15 @@ def _sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
 def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
     """Multiply by banded matrices from both sides; on the CPU the fastest for small images."""
     channels, height, width = image.shape[1:]
-    below, beside = -height % _ALIGNED, -width % _ALIGNED
+    below, beside = -height % ALIGNED, -width % ALIGNED
     padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
     alike = down is right and height == width
     size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
     parts = []
     for first in range(0, max(1, len(image)), size):
         part = slice(first, first + size)
-        rows = _bands(_share(down, part), height, boundary)
-        columns = rows if alike else _bands(_share(right, part), width, boundary)
+        rows = filter_matrices(_share(down, part), height, boundary)
+        columns = rows if alike else filter_matrices(_share(right, part), width, boundary)
         some = padded[part]
         half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
         if len(rows) == 1:  # `matmul` would copy the matrix for every plane
@@ -159,23 +158,6 @@ def _share(weights: Tensor, part: slice) -> Tensor:
     return weights if len(weights) == 1 else weights[part]
 
 
-def _bands(weights: Tensor, side: int, boundary: str) -> Tensor:
-    """Give the matrices (B,s,s) that filter a vector, border included; s is the next multiple of `_ALIGNED`."""
-    layout = _layout(side, weights.shape[1] // 2, boundary).to(weights.dtype)
-    return (weights @ layout).view(-1, side + -side % _ALIGNED, side + -side % _ALIGNED)
-
-
-@lru_cache(maxsize=8)
-def _layout(side: int, radius: int, boundary: str) -> Tensor:
-    """Which entries of the filter's matrix each weight adds to: (2·radius+1, s·s) of 0 and 1."""
-    row, shift = torch.arange(side).unsqueeze(1), torch.arange(2 * radius + 1)
-    place = row + shift - radius
-    layout = torch.zeros(len(shift), side + -side % _ALIGNED, side + -side % _ALIGNED)
-    inside = ((place >= 0) & (place < side)).float()
-    layout[shift, row, _source(place, side, boundary)] = inside if boundary == "zero" else torch.ones(())
-    return layout.flatten(1)
-
-
 def _framed(image: Tensor, rows: int, columns: int, boundary: str, below: int = 0) -> Tensor:
     """Continue images beyond their borders by half a kernel, and below by some rows more."""
     image = _continued(image, 2, rows // 2, rows // 2 + below, boundary)
@@ -187,15 +169,5 @@ def _continued(image: Tensor, dim: int, before: int, after: int, boundary: str) 
         return image
     if boundary == "zero":
         return F.pad(image, (0, 0) * (3 - dim) + (before, after))
-    place = torch.arange(-before, image.shape[dim] + after, device=image.device)
-    return image.index_select(dim, _source(place, image.shape[dim], boundary))
-
-
-def _source(place: Tensor, side: int, boundary: str) -> Tensor:
-    """Map places outside 0..side-1 to those whose pixel they show; for "zero" to any."""
-    if boundary == "replicate":
-        return place.clamp(0, side - 1)
-    if boundary != "reflect":
-        return place.remainder(side)
-    place = place.remainder(2 * side)
-    return torch.minimum(place, 2 * side - 1 - place)
+    index = torch.arange(-before, image.shape[dim] + after, device=image.device)
+    return image.index_select(dim, source(index, image.shape[dim], boundary))

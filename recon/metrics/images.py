@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from recon.filters.bands import filter_matrices
 from recon.filters.exact import exact_matmul
 
 
@@ -147,11 +148,11 @@ def _window(taps: int) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _band(size: int, taps: int) -> Tensor:
-    """The blur along one axis as a matrix (size-taps+1,size) on the CPU."""
-    out = size - taps + 1
-    rows = [[0.0] * row + [*_window(taps)] + [0.0] * (out - 1 - row) for row in range(out)]
-    return torch.tensor(rows, dtype=torch.float32)
+    """Return the blur along one axis as a matrix (size-taps+1,size) on the CPU."""
+    weights = torch.tensor([_window(taps)], dtype=torch.float32)
+    return filter_matrices(weights, size, "zero")[0, taps // 2 : size - taps // 2, :size].contiguous()
 
 
 def _matmul_blur(fields: Tensor, taps: int) -> Tensor:

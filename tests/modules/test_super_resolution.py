@@ -14,8 +14,9 @@ from PIL import Image
 from recon import metrics
 from recon.actions.train import train
 from recon.data.loader import make_pair
-from recon.degradations.resample import Downsample, resize
+from recon.degradations.resample import Downsample
 from recon.errors import InputError
+from recon.filters.resize import resize
 from recon.modules.restoration import RestorationModule
 from recon.nets.edsr import EDSR
 from recon.pair import Pair
