@@ -40,14 +40,14 @@ class Degradation(ABC):
         makes_holes: whether the mask may hold zeros.
         level: the two ends of the parameter that sets the severity; equal when it is constant.
         scale: how many times smaller than the clean image the degraded one is.
-        examples: for the parameter that sets the severity, a mild, a medium and a strong value to show; empty where
+        examples: the parameter that sets the severity, with a mild, a medium and a strong value to show; None where
             there is no single such parameter.
     """
 
     makes_holes: bool = False
     level: tuple[float, float] = (0.0, 0.0)
     scale: int = 1
-    examples: ClassVar[Mapping[str, Sequence[Range]]] = {}
+    examples: ClassVar[tuple[str, Sequence[Range]] | None] = None
 
     def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Degrade images by their keys.

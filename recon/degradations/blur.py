@@ -43,7 +43,7 @@ class GaussianBlur(Degradation):
         InputError: a parameter is out of its bounds.
     """
 
-    examples: ClassVar = {"sigma": (1, 2, 4)}
+    examples: ClassVar = ("sigma", (1, 2, 4))
 
     def __init__(self, sigma: Range, ratio: Range = 1.0, angle: Range = 0.0, boundary: str = "reflect") -> None:
         self.level = ends("sigma", sigma, 0, (_WIDEST - 1) / 8)
@@ -84,7 +84,7 @@ class MotionBlur(Degradation):
         InputError: a parameter is out of its bounds.
     """
 
-    examples: ClassVar = {"length": (7, 15, 31)}
+    examples: ClassVar = ("length", (7, 15, 31))
 
     def __init__(self, length: Range, angle: Range = (0.0, 180.0), boundary: str = "reflect") -> None:
         self.level = ends("length", length, 1, _WIDEST)
@@ -112,7 +112,7 @@ class DefocusBlur(Degradation):
         InputError: a parameter is out of its bounds.
     """
 
-    examples: ClassVar = {"radius": (2, 4, 8)}
+    examples: ClassVar = ("radius", (2, 4, 8))
 
     def __init__(self, radius: Range, boundary: str = "reflect") -> None:
         self.level = ends("radius", radius, 0, (_WIDEST - 1) / 2)
@@ -138,7 +138,7 @@ class BoxBlur(Degradation):
         InputError: a parameter is out of its bounds, or a size is even.
     """
 
-    examples: ClassVar = {"size": (3, 7, 15)}
+    examples: ClassVar = ("size", (3, 7, 15))
 
     def __init__(self, size: Range, boundary: str = "reflect") -> None:
         self.level = whole_ends("size", size, 1, _WIDEST)

@@ -70,7 +70,7 @@ class MissingPixels(Missing):
         fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"fraction": (0.2, 0.5, 0.8)}
+    examples: ClassVar = ("fraction", (0.2, 0.5, 0.8))
 
     def __init__(self, fraction: Range, fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -91,7 +91,7 @@ class MissingBox(Missing):
         fill: the value put into the hole.
     """
 
-    examples: ClassVar = {"size": (0.25, 0.5, 0.75)}
+    examples: ClassVar = ("size", (0.25, 0.5, 0.75))
 
     def __init__(self, size: Range, place: str = "random", fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -153,7 +153,7 @@ class MissingStrokes(Missing):
         fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"count": (1, 3, 8)}
+    examples: ClassVar = ("count", (1, 3, 8))
 
     def __init__(
         self, count: Range, width: Range = (0.05, 0.15), length: Range = (0.1, 0.5), fill: float = 0.0
@@ -222,7 +222,7 @@ class MissingGrid(Missing):
         fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"spacing": (16, 8, 4)}
+    examples: ClassVar = ("spacing", (16, 8, 4))
 
     def __init__(self, spacing: Range, width: Range = 1, fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -258,7 +258,7 @@ class MissingText(Missing):
         fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"size": (0.04, 0.08, 0.16)}
+    examples: ClassVar = ("size", (0.04, 0.08, 0.16))
 
     def __init__(self, size: Range, fill: float = 0.0) -> None:
         super().__init__(fill)

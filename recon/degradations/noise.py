@@ -22,7 +22,7 @@ class GaussianNoise(Degradation):
         sigma: standard deviation in units of the [0,1] range, from 0 to 1; 25/255 is the literature's "sigma 25".
     """
 
-    examples: ClassVar = {"sigma": (0.05, 0.1, 0.25)}
+    examples: ClassVar = ("sigma", (0.05, 0.1, 0.25))
 
     def __init__(self, sigma: Range) -> None:
         self.level = light_ends("sigma", sigma)
@@ -45,7 +45,7 @@ class SaltPepper(Degradation):
         salt: the share of the replaced values that become 1, in [0,1].
     """
 
-    examples: ClassVar = {"amount": (0.02, 0.1, 0.3)}
+    examples: ClassVar = ("amount", (0.02, 0.1, 0.3))
 
     def __init__(self, amount: Range, salt: float = 0.5) -> None:
         self.level = ends("amount", amount, 0, 1)
@@ -72,7 +72,7 @@ class PoissonNoise(Degradation):
         peak: the mean count of photons where the image is 1, from 0.001 to 10⁹.
     """
 
-    examples: ClassVar = {"peak": (200, 30, 4)}
+    examples: ClassVar = ("peak", (200, 30, 4))
 
     def __init__(self, peak: Range) -> None:
         self.level = ends("peak", peak, *PEAKS)
@@ -109,7 +109,7 @@ class SpeckleNoise(Degradation):
         sigma: standard deviation relative to the value, from 0 to 1, that of a radar's intensity in a single look.
     """
 
-    examples: ClassVar = {"sigma": (0.1, 0.25, 0.6)}
+    examples: ClassVar = ("sigma", (0.1, 0.25, 0.6))
 
     def __init__(self, sigma: Range) -> None:
         self.level = ends("sigma", sigma, 0, 1)
@@ -130,7 +130,7 @@ class UniformNoise(Degradation):
         width: the largest change of a value in units of the [0,1] range, from 0 to 1.
     """
 
-    examples: ClassVar = {"width": (0.1, 0.2, 0.5)}
+    examples: ClassVar = ("width", (0.1, 0.2, 0.5))
 
     def __init__(self, width: Range) -> None:
         self.level = light_ends("width", width)

@@ -36,7 +36,7 @@ class Downsample(Degradation):
         InputError: there is no such method, `scale` is out of range, or `then` is no degradation or changes the size.
     """
 
-    examples: ClassVar = {"scale": (2, 3, 4)}
+    examples: ClassVar = ("scale", (2, 3, 4))
 
     def __init__(
         self, scale: int, method: str = "bicubic", upsample: str | None = None, then: Degradation | None = None

@@ -23,7 +23,7 @@ class Quantise(Degradation):
         bits: whole numbers from 1 to 8; of a range each is as likely.
     """
 
-    examples: ClassVar = {"bits": (4, 2, 1)}
+    examples: ClassVar = ("bits", (4, 2, 1))
 
     def __init__(self, bits: Range) -> None:
         self.level = whole_ends("bits", bits, 1, 8)
@@ -49,7 +49,7 @@ class LowLight(Degradation):
         read_noise: the sensor's own standard deviation in units of the [0,1] range, from 0 to 1.
     """
 
-    examples: ClassVar = {"gain": (0.6, 0.3, 0.1)}
+    examples: ClassVar = ("gain", (0.6, 0.3, 0.1))
 
     def __init__(self, gain: Range, gamma: Range = 1.0, peak: Range = 1000.0, read_noise: Range = 0.002) -> None:
         self.level = ends("gain", gain, 1e-3, 1)
@@ -87,7 +87,7 @@ class Contrast(Degradation):
         factor: from 0 to 10; below 1 the contrast falls, above 1 it rises.
     """
 
-    examples: ClassVar = {"factor": (0.7, 0.4, 0.15)}
+    examples: ClassVar = ("factor", (0.7, 0.4, 0.15))
 
     def __init__(self, factor: Range) -> None:
         self.level = ends("factor", factor, 0, 10)
@@ -115,7 +115,7 @@ class Decolourise(Degradation):
         amount: the share of the luma in the result, in [0,1].
     """
 
-    examples: ClassVar = {"amount": (0.4, 0.7, 1.0)}
+    examples: ClassVar = ("amount", (0.4, 0.7, 1.0))
 
     def __init__(self, amount: Range) -> None:
         self.level = ends("amount", amount, 0, 1)

@@ -109,7 +109,7 @@ def test_no_images_are_no_fault(operator: Missing) -> None:
 @pytest.mark.parametrize("kind", dict.fromkeys(type(operator) for operator in ALL if type(operator) is not MissingHalf))
 def test_examples_grow_worse(kind: type[Missing]) -> None:
     """More is missing, or of text larger pieces."""
-    ((parameter, values),) = kind.examples.items()
+    parameter, values = kind.examples
     made = [kind(**{parameter: value}).degrade(torch.ones(16, 1, 256, 256), keys(16)) for value in values]
     if kind is MissingText:
         widest = [max(ndimage.distance_transform_edt(mask[0] == 0).max() for mask in each.mask) for each in made]

@@ -93,7 +93,7 @@ def test_types(operator: Degradation, size: tuple[int, int, int]) -> None:
 @each
 def test_examples_grow_worse(operator: Degradation) -> None:
     """The three values to show go from mild to strong."""
-    ((parameter, values),) = operator.examples.items()
+    parameter, values = operator.examples
     clean = images((3, 37, 53))
     mild, medium, strong = (
         (type(operator)(**{parameter: value})(clean, keys()).image - clean).square().mean() for value in values
