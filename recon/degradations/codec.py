@@ -13,9 +13,6 @@ from recon.degradations.jpeg import SUBSAMPLINGS, compress, to_bytes, unrounded
 from recon.degradations.levels import Range, one_of, whole_ends
 from recon.errors import InputError
 
-_JPEG_LARGEST = 65500  # side in pixels, libjpeg's bound
-_WEBP_LARGEST = 16383  # side in pixels, the format's bound
-
 
 class _Codec(Degradation):
     """A degradation that writes images into files of a lossy format and reads them again.
@@ -27,7 +24,7 @@ class _Codec(Degradation):
     largest: int
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Ask for a size and channels that the format can hold, see `Degradation`."""
+        """Refuse sizes and channels that the format cannot hold, see `Degradation`."""
         channels, height, width = shape
         if channels not in (1, 3) or max(height, width) > self.largest or min(height, width) < 1:
             raise InputError(
@@ -41,8 +38,11 @@ class JPEG(_Codec):
 
     Values are clamped to [0,1] and rounded to 8 bit first, as a file can hold nothing else. The severity is the
     quality: lower is worse. Both forms give the same values; the tensor form runs on any device, and on the CPU several
-    times faster on small images. Optimised Huffman tables and the like change a file's size and no pixel,
-    so there is no parameter for them.
+    times faster on small images. Optimised Huffman tables and the like change a file's size and no pixel, so they are
+    no parameters.
+
+    >>> JPEG(20)(clean, keys).image[0, 0, 0], JPEG(20, exact=True)(clean, keys).image[0, 0, 0]
+    (tensor([0.0392, 0.0510, 0.0784, 0.1020]), tensor([0.0392, 0.0510, 0.0784, 0.1020]))
 
     Args:
         quality: libjpeg's quality, a whole number from 1 to 100; of a range each is as likely.
@@ -50,14 +50,11 @@ class JPEG(_Codec):
             and height. Of no effect on grey images.
         exact: whether to write and read a real file of each image through Pillow instead of computing on tensors.
         differentiable: whether gradients pass. The image is the same; its gradient is that of the codec without any
-            rounding ("straight-through", Bengio et al. 2013), which leaves the clamp and the loss of colour detail and
-            does not depend on the quality, as without rounding the transform undoes itself.
-
-    Raises:
-        InputError: the quality or the subsampling does not exist, or a file is asked for gradients.
+            rounding ("straight-through", Bengio et al. 2013): that of the clamp and the loss of colour detail, whatever
+            the quality, as without rounding the inverse transform undoes the forward one.
     """
 
-    largest = _JPEG_LARGEST
+    largest = 65500  # libjpeg's bound
     examples: ClassVar = ("quality", (30, 10, 3))
 
     def __init__(
@@ -82,7 +79,7 @@ class JPEG(_Codec):
                 image = compress(clean, quality if low < high else int(low), self.subsampling)
         if self.differentiable and clean.requires_grad:
             smooth = unrounded(clean, self.subsampling)
-            image = _StraightThrough.apply(image, smooth)  # type: ignore[no-untyped-call]
+            image = image + (smooth - smooth.detach())  # adds 0, with the gradient of `smooth`
         return Degraded(image, all_known(clean), quality.float())
 
 
@@ -93,11 +90,14 @@ class WebP(_Codec):
     image is stored as colour and its luma (ITU-R BT.601) taken after decoding. The severity is the quality: lower is
     worse.
 
+    >>> WebP((0, 100))(clean, keys).severity
+    tensor([52.,  5.])
+
     Args:
         quality: libwebp's quality, a whole number from 0 to 100; of a range each is as likely.
     """
 
-    largest = _WEBP_LARGEST
+    largest = 16383  # the format's bound
     examples: ClassVar = ("quality", (30, 10, 0))
 
     def __init__(self, quality: Range) -> None:
@@ -122,15 +122,3 @@ def _through_files(clean: Tensor, quality: Tensor, form: str, **options: str) ->
         image.save(file, format=form, quality=number, **options)
         target[...] = np.asarray(Image.open(file).convert(image.mode)).reshape(target.shape)
     return torch.from_numpy(decoded).to(clean.device).permute(0, 3, 1, 2).contiguous().to(clean.dtype).div_(255)
-
-
-class _StraightThrough(torch.autograd.Function):
-    """The first tensor's values with the second one's gradient."""
-
-    @staticmethod
-    def forward(ctx: object, value: Tensor, smooth: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, gradients[0]

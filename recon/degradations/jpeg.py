@@ -60,12 +60,20 @@ _CR_TO_R, _CB_TO_G, _CR_TO_G, _CB_TO_B = (value / 65536 for value in (91881, -22
 
 
 def to_bytes(image: Tensor, out: Tensor | None = None) -> Tensor:
-    """Round images in [0,1] to the whole numbers 0..255 that a file holds."""
+    """Round images in [0,1] to the whole numbers 0..255 that a file holds, in new memory or in `out`.
+
+    >>> to_bytes(torch.tensor([0.0, 0.5, 1.5]))
+    tensor([  0., 128., 255.])
+    """
     return torch.clamp(image, 0, 1, out=out).mul_(255).round_()
 
 
 def unrounded(clean: Tensor, subsampling: str) -> Tensor:
-    """Do what is left of the codec without rounding: the clamp and the loss of colour detail, differentiably."""
+    """Apply the codec without rounding, differentiably: the clamp and the loss of colour detail.
+
+    >>> unrounded(torch.tensor([0.5, 1.5]).view(1, 1, 1, 2), "4:2:0")
+    tensor([[[[0.5000, 1.0000]]]])
+    """
     image = clean.clamp(0, 1)
     down, across = SUBSAMPLINGS[subsampling]
     if image.shape[1] == 1 or across == 1:
@@ -75,26 +83,30 @@ def unrounded(clean: Tensor, subsampling: str) -> Tensor:
     ycc = torch.einsum("ij,bjhw->bihw", forward.to(image), image)
     chroma = F.pad(ycc[:, 1:], (0, width % across, 0, height % down), mode="replicate")
     chroma = chroma.unflatten(3, (-1, across)).mean(4).unflatten(2, (-1, down)).mean(3)
-    # Linear interpolation about the pixels' middles weighs by 3/4 and 1/4, as libjpeg does.
+    # Linear interpolation between pixel centres weighs by 3/4 and 1/4, as libjpeg does.
     mode = "bilinear" if _is_smoothed(width, across) else "nearest"
     chroma = F.interpolate(chroma, scale_factor=(float(down), float(across)), mode=mode)[..., :height, :width]
     return torch.einsum("ij,bjhw->bihw", forward.inverse().to(image), torch.cat([ycc[:, :1], chroma], 1))
 
 
 def _is_smoothed(width: int, across: int) -> bool:
-    """Whether libjpeg interpolates colour of reduced width; at a width of one or two it repeats it."""
+    """Return whether libjpeg interpolates colour of reduced width; at a width of one or two it repeats it."""
     return -(-width // across) > 2
 
 
 class _Steps(NamedTuple):
-    """What coefficients are multiplied by before rounding and after: (B or 1,1,8,W) each, of luma and of chroma."""
+    """The factors of coefficients before and after rounding: (B or 1,1,8,W) each, of luma and of chroma."""
 
     before: tuple[Tensor, Tensor]
     after: tuple[Tensor, Tensor]
 
 
 def compress(clean: Tensor, quality: Tensor | int, subsampling: str) -> Tensor:
-    """Compress images (B,C,H,W) at the quality of each (B,), or at one for all, as tensors."""
+    """Compress images (B,C,H,W) at the quality of each (B,), or at one for all, and decode them.
+
+    >>> compress(clean, 20, "4:4:4")[0, 0, 0]
+    tensor([0.0392, 0.0510, 0.0784, 0.1020])
+    """
     # Products and sums must be exact: float64 where float32 products may be TF32 or bfloat16.
     work = clean if exact_matmul() and clean.device.type in ("cpu", "mps") else clean.double()
     height, width = work.shape[2:]
@@ -104,15 +116,15 @@ def compress(clean: Tensor, quality: Tensor | int, subsampling: str) -> Tensor:
     # A GPU has room for more.
     count = max(1, _BLOCK // (rows * columns)) if work.device.type == "cpu" else max(1, len(work))
     for first in range(0, len(work), count):
-        some = slice(first, first + count)
+        batch = slice(first, first + count)
         if isinstance(quality, int):
             steps = _constant_steps(quality, columns // 8, work.device, work.dtype)
         else:
-            steps = _steps(_tables(work.device, work.dtype).index_select(0, quality[some] - 1), columns // 8)
+            steps = _steps(_tables(work.device, work.dtype).index_select(0, quality[batch] - 1), columns // 8)
         if work.shape[1] == 1:
-            _recode_grey(work[some], steps, image[some])
+            _recode_grey(work[batch], steps, image[batch])
         else:
-            _recode_colour(work[some], steps, sampling, image[some])
+            _recode_colour(work[batch], steps, sampling, image[batch])
     return image.to(clean.dtype)
 
 
@@ -124,15 +136,15 @@ def _constant_steps(quality: int, blocks: int, device: torch.device, dtype: torc
 def _steps(tables: Tensor, blocks: int) -> _Steps:
     """Lay tables (B,2,8,8) side by side, as often as there are blocks in a row."""
     luma, chroma = tables.repeat(1, 1, 1, blocks).unsqueeze(2).unbind(1)
-    # Coefficients are 8 times too large before. A whole number divided by 8 steps is a half or a good way from it, so
-    # that the surplus only decides the halves: away from 0, as libjpeg does.
+    # Coefficients arrive scaled by 8. A whole number divided by 8 times the step is an exact half or far from one, so
+    # the surplus only breaks ties, away from zero as libjpeg does.
     surplus = 1 + 2.0**-20
     return _Steps((surplus / (8 * luma), surplus / (8 * chroma)), (luma, chroma))
 
 
 @lru_cache(maxsize=8)
 def _tables(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8)."""
+    """Return the tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8)."""
     standard = torch.tensor((_LUMA, _CHROMA))
     scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101)]
     scaled = (standard * torch.tensor(scales).view(-1, 1, 1, 1) + 50) // 100
@@ -141,19 +153,19 @@ def _tables(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The transforms, scaled by powers of two: forward along rows, then columns; inverse along columns, then rows.
+    """Return the transforms, scaled by powers of two: forward along rows, then columns; inverse the other way round.
 
-    The second of each direction comes as two, the upper and the lower bits, as its sums would not fit otherwise. Those
-    of the inverse's first could exceed 24 bits by one in a block that coarse steps throw far out of its range; what is
-    lost is the last bit of eleven that are rounded off. Along rows they act on two blocks at a time, which is twice as
-    fast on the CPU.
+    The second of each direction is split into its upper and lower bits, as its sums would not fit otherwise. Those of
+    the inverse's first could exceed 24 bits by one in a block that coarse steps throw far out of its range; the bit
+    lost is the last of eleven that are rounded off. Along rows they act on two blocks at a time, which is twice as fast
+    on the CPU.
     """
     left = torch.tensor(_LEFT_HALF, dtype=torch.float64)
     sign = torch.tensor([1.0, -1.0] * 4, dtype=torch.float64).unsqueeze(1)
     matrix = torch.cat([left, sign * left.flip(1)], 1)
     upper = (matrix / 128).round()
     lower = matrix - 128 * upper
-    found = (
+    matrices = (
         torch.block_diag(matrix.T, matrix.T) / 2**11,
         upper / 2**8,
         lower / 2**7,
@@ -161,7 +173,7 @@ def _matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         torch.block_diag(upper, upper) / 2**11,
         torch.block_diag(lower, lower) / 2**7,
     )
-    return tuple(each.to(device, dtype).contiguous() for each in found)
+    return tuple(matrix.to(device, dtype).contiguous() for matrix in matrices)
 
 
 def _pad(image: Tensor, rows: int, columns: int) -> Tensor:
@@ -184,7 +196,7 @@ def _recode_colour(clean: Tensor, steps: _Steps, sampling: tuple[int, int], out:
     down, across = sampling
     padded = _pad(clean, 8 * down, 8 * across)
     rows, columns = padded.shape[2:]
-    # Luma, and below it chroma, side by side where it has half the width: all blocks are worked on at once.
+    # Luma, and below it chroma, side by side where it has half the width: all blocks are transformed at once.
     samples = clean.new_empty(batch, rows + 2 * rows // (down * across), columns)
     luma, chroma = samples[:, :rows], samples[:, rows:]
     if across == 1:
@@ -197,7 +209,7 @@ def _recode_colour(clean: Tensor, steps: _Steps, sampling: tuple[int, int], out:
     del ycc
     last = -(-height // down)
     if down == 2 and 2 * last < rows:
-        # Only what the image holds is averaged; what lies below repeats the last row of that.
+        # Only rows of the image are averaged; those below repeat the last average.
         chroma[:, :, last:] = chroma[:, :, last - 1 : last]
     _recode(samples, rows, steps)
     chroma = _enlarge(chroma[:, :, :last, : -(-width // across)], sampling, height, width)
@@ -205,7 +217,7 @@ def _recode_colour(clean: Tensor, steps: _Steps, sampling: tuple[int, int], out:
 
 
 def _to_ycc(image: Tensor) -> Tensor:
-    """Round RGB images (B,3,H,W) to bytes and turn them into Y, Cb, Cr (3,B,H,W), yet to be rounded down."""
+    """Round RGB images (B,3,H,W) to bytes and convert them to Y, Cb, Cr (3,B,H,W), not yet rounded down."""
     batch, _, height, width = image.shape
     rgb1 = image.new_empty(4, batch, height, width)
     to_bytes(image.transpose(0, 1), out=rgb1[:3])
@@ -220,7 +232,7 @@ def _colours(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _alternating(even: float, odd: float, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Repeat two numbers: (count,)."""
+    """Return (count,) alternating numbers."""
     return torch.tensor((even, odd)).repeat(count // 2).to(device, dtype)
 
 
@@ -241,8 +253,8 @@ def _shrink(chroma: Tensor, sampling: tuple[int, int], out: Tensor) -> None:
 def _enlarge(chroma: Tensor, sampling: tuple[int, int], height: int, width: int) -> Tensor:
     """Bring chroma (2,B,h,w) to the size of the image, (2,B,height,width), by libjpeg's "fancy" triangular filter.
 
-    A new pixel is 3/4 of the one that it lies in and 1/4 of that next to it, along either axis; halves are rounded up
-    in every other column and down in the others.
+    A new pixel is 3/4 of the one that it lies in and 1/4 of its neighbour, along either axis; halves are rounded up in
+    every other column and down in the others.
     """
     down, across = sampling
     if across == 2 and not _is_smoothed(width, across):
@@ -269,7 +281,7 @@ def _double(values: Tensor, dim: int) -> Tensor:
 
 
 def _to_rgb(luma: Tensor, chroma: Tensor, out: Tensor) -> None:
-    """Turn Y (B,H,W), larger by a half, and Cb, Cr (2,B,H,W) into RGB bytes over 255 in `out` (B,3,H,W)."""
+    """Convert Y (B,H,W), larger by a half, and Cb, Cr (2,B,H,W) to RGB bytes over 255 in `out` (B,3,H,W)."""
     blue, red = chroma
     torch.add(luma, red, alpha=_CR_TO_R, out=out[:, 0])
     torch.add(luma, blue, alpha=_CB_TO_G, out=out[:, 1]).add_(red, alpha=_CR_TO_G)
@@ -283,12 +295,12 @@ def _recode(samples: Tensor, split: int, steps: _Steps) -> None:
     Args:
         samples: whole numbers in [-128,127]; both sides are multiples of 8.
         split: the rows from here on are chroma.
-        steps: the quantisation's, for luma and chroma.
+        steps: of the quantisation.
     """
     rows, upper, lower, columns, rows_upper, rows_lower = _matrices(samples.device, samples.dtype)
     batch, height, width = samples.shape
     count = batch * height // 8
-    upper, lower, columns = (each.expand(count, 8, 8) for each in (upper, lower, columns))
+    upper, lower, columns = (matrix.expand(count, 8, 8) for matrix in (upper, lower, columns))
     slabs, pairs = samples.view(count, 8, width), samples.view(-1, 16)
     # libjpeg keeps two more bits between the passes: 2^13 2^-2 = 2^11. Halves are rounded up.
     between = torch.mm(pairs, rows).add_(0.5).floor_().view(count, 8, width)
@@ -301,7 +313,7 @@ def _recode(samples: Tensor, split: int, steps: _Steps) -> None:
     coefficients.round_()
     for part, step in zip(parts, steps.after, strict=False):
         part.mul_(step)
-    # The halves that turn rounding down into rounding: what is added to a lowest frequency is added to all samples.
+    # Halves turn rounding down into rounding; one added to the lowest frequency is added to all samples.
     slabs[:, 0].add_(_halves(width, samples.device, samples.dtype))
     torch.bmm(columns, slabs, out=between).floor_()
     torch.mm(between.view(-1, 16), rows_lower, out=pairs).floor_()
@@ -310,5 +322,5 @@ def _recode(samples: Tensor, split: int, steps: _Steps) -> None:
 
 @lru_cache(maxsize=8)
 def _halves(width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What the top row of coefficients needs: 1/2 after the pass along columns, and after both in the samples."""
+    """Return what is added to the top row of coefficients: 1/2 after the pass along columns, and after both."""
     return torch.tensor([4 + 1 / 8] + [1 / 8] * 7).repeat(width // 8).to(device, dtype)

@@ -1,4 +1,4 @@
-"""Resampling: smaller images, as Pillow and MATLAB make them, and back to the size they had."""
+"""Fewer pixels, as Pillow and MATLAB resample, and back to the size that the images had."""
 
 from typing import ClassVar
 
@@ -14,13 +14,16 @@ from recon.ranges import require_whole
 
 
 class Downsample(Degradation):
-    """Make images `scale` times smaller, rounded up, and bring them back to their size if wished.
+    """Make images `scale` times smaller, rounded up, and optionally enlarge them to their size again.
 
     The super-resolution literature makes its images with MATLAB's `imresize` of a uint8 image, which rounds to 8 bits
     after the rows are summed up and again at the end: "bicubic_matlab_uint8", of which nearly all values are those of
     the published low-resolution sets. "bicubic_matlab" is `imresize` of doubles, which rounds nothing. Pillow's bicubic
-    differs at borders alone where `scale` divides the sides. The severity is `scale`. Whatever pixel of the small image
-    `then` loses counts as missing wherever it lies over the clean one.
+    differs at borders alone where `scale` divides the sides. The severity is `scale`. A pixel of the small image that
+    `then` loses is missing wherever it covers the clean one.
+
+    >>> Downsample(2, "area")(clean, keys).image.shape, Downsample(2, upsample="bicubic")(clean, keys).image.shape
+    (torch.Size([2, 1, 2, 2]), torch.Size([2, 1, 4, 4]))
 
     Args:
         scale: how many times smaller, a whole number from 1 to 256 and at most the shorter side of the images; never a
@@ -29,11 +32,8 @@ class Downsample(Degradation):
             "bicubic_matlab_uint8" as MATLAB's `imresize` (antialiased), "area" the mean of boxes of scale × scale
             pixels, less where the border cuts them.
         upsample: the method that enlarges the image to the size of the clean one, or None to leave it small.
-        then: what happens to the image while it is small, such as noise or JPEG, or None; with several steps a `Chain`
-            (the orders of degradation of Wang et al., "Real-ESRGAN", ICCVW 2021). It draws on the stream "then".
-
-    Raises:
-        InputError: there is no such method, `scale` is out of range, or `then` is no degradation or changes the size.
+        then: a degradation of the small image, such as noise or JPEG, or None; with several steps a `Chain` (the orders
+            of degradation of Wang et al., "Real-ESRGAN", ICCVW 2021). It keeps the size and draws on the stream "then".
     """
 
     examples: ClassVar = ("scale", (2, 3, 4))
@@ -56,7 +56,7 @@ class Downsample(Degradation):
         """Make the images smaller, see `Degradation`."""
         size, mask = clean.shape[2:], all_known(clean)
         ratio = float(self.factor) if METHODS[self.method].by_scale else None
-        back = ratio and 1 / ratio  # the same way, so that what comes back lies where it was
+        back = ratio and 1 / ratio  # the same ratio, so that the enlarged image lies where the clean one did
         image = resize(clean, self._small(*size), self.method, ratio)
         if self.then is not None:
             image, small_mask, _ = self.then(image, keyed.fold(keys, "then"))
@@ -67,7 +67,7 @@ class Downsample(Degradation):
         return Degraded(image, mask, torch.full((len(keys),), float(self.factor), device=keys.device))
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images of less than a pixel, and ask `then` about the small ones, see `Degradation`."""
+        """Refuse images of fewer pixels than `scale`, and check `then` for the small ones, see `Degradation`."""
         channels, height, width = shape
         if min(height, width) < self.factor:
             raise too_small(self.factor, height, width)

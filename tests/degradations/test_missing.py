@@ -15,7 +15,7 @@ from skimage import data
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations import lettering, missing
+from recon.degradations import lettering, strokes
 from recon.degradations.base import Chain
 from recon.degradations.levels import Range
 from recon.degradations.missing import (
@@ -214,7 +214,7 @@ def test_a_segment_is_every_pixel_within_the_radius() -> None:
     end[-1] = start[-1]
     radius = 0.5 + 5 * keyed.uniform(keyed.fold(keys(), "radius"))
     known = torch.ones(COUNT, 37, 53)
-    missing._paint(known, start, end, radius)
+    strokes.paint(known, start, end, radius)
     pixels = torch.cartesian_prod(torch.arange(37.0), torch.arange(53.0))
     points = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), torch.linspace(0, 1, 1000).view(1, -1, 1))
     distance = torch.cdist(pixels, points).amin(2).view(COUNT, 37, 53)
