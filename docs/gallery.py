@@ -53,7 +53,7 @@ def at_three_severities(node: dict[str, Any], clean: Tensor) -> list[Tensor]:
 
 
 def entries() -> Iterator[tuple[str, list[Tensor]]]:
-    """Yield each degradation's name and pictures, without those that need files of the user's."""
+    """Yield each degradation's name and pictures, without those that need user files."""
     images = subjects()
     for path in sorted(CONF.glob("*.yaml")):
         node: Any = OmegaConf.to_container(OmegaConf.load(path))

@@ -199,7 +199,7 @@ def normal(keys: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
         torch.index_select(_normal_pairs(keys.device), 0, halves.view(-1), out=out.view(-1))
         first, second = out[:, :words].view(torch.float32), out[:, words:].view(torch.float32)
         first.add_(second)
-        torch.add(first, second, alpha=-2, out=second)  # twice a float is exact, so fused or not gives the same bits
+        torch.add(first, second, alpha=-2, out=second)  # twice a float is exact, so the bits are the same fused or not
     return pairs.view(torch.float32)[:, :count].reshape(len(keys), *shape).contiguous()
 
 

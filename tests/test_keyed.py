@@ -439,7 +439,7 @@ def test_both_forms_of_splitmix64_are_one() -> None:
 
 
 def test_golden_values() -> None:
-    """Results on disk hang on these bits: a change of the generator must be seen and told."""
+    """Results on disk depend on these bits: a change of the generator must be noticed and documented."""
     keys = keyed.keys(7, "golden", 2, torch.tensor([0, 1, 59_999]))
     assert keys.tolist() == GOLDEN_KEYS
     assert keyed.fold(keys, "noise").tolist() == GOLDEN_FOLDED

@@ -37,7 +37,7 @@ class GaussianBlur(Degradation):
     tensor([0.0478, 0.0712, 0.1020, 0.1254])
 
     Args:
-        sigma: standard deviation in pixels along `angle`, from 0 to 50; 0 leaves the image as it is.
+        sigma: standard deviation in pixels along `angle`, from 0 to 50; 0 leaves the image unchanged.
         ratio: standard deviation across `angle` as a part of sigma, from 0.01 to 1.
         angle: direction in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
         boundary: "reflect", "replicate", "circular" or "zero".
@@ -79,7 +79,7 @@ class MotionBlur(Degradation):
     tensor([0.0108, 0.0323, 0.0645, 0.0860])
 
     Args:
-        length: of the line in pixels, from 1 to 401; 1 leaves the image as it is.
+        length: of the line in pixels, from 1 to 401; 1 leaves the image unchanged.
         angle: of the line in degrees, from -3600 to 3600, counter-clockwise from the horizontal axis.
         boundary: "reflect", "replicate", "circular" or "zero".
     """
@@ -108,7 +108,7 @@ class DefocusBlur(Degradation):
     tensor([0.0471, 0.0699, 0.1022, 0.1250])
 
     Args:
-        radius: of the disk in pixels, from 0 to 200; up to 0.5 it leaves the image as it is.
+        radius: of the disk in pixels, from 0 to 200; up to 0.5 it leaves the image unchanged.
         boundary: "reflect", "replicate", "circular" or "zero".
     """
 
@@ -132,7 +132,7 @@ class BoxBlur(Degradation):
     tensor([0.0538, 0.0753, 0.1075, 0.1290])
 
     Args:
-        size: the square's side in pixels, odd and up to 401; 1 leaves the image as it is, a range draws odd sizes only.
+        size: the square's side in pixels, odd, up to 401; 1 leaves the image unchanged, a range draws odd sizes only.
         boundary: "reflect", "replicate", "circular" or "zero".
     """
 
@@ -156,8 +156,8 @@ class BoxBlur(Degradation):
 class KernelBlur(Degradation):
     """Convolve with a given kernel, or with one of several, chosen by key.
 
-    It is the true convolution of `scipy.ndimage.convolve`, which turns a single bright pixel into the kernel as it is
-    given. The severity is the number of the chosen kernel, from 0.
+    It is the true convolution of `scipy.ndimage.convolve`, which turns a single bright pixel into the unaltered
+    kernel. The severity is the number of the chosen kernel, from 0.
 
     >>> KernelBlur([[1, 1, 2]])(clean, keys).image[0, 0, 0]
     tensor([0.0081, 0.0242, 0.0565, 0.0806])

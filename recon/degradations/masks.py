@@ -1,4 +1,4 @@
-"""The user's own masks, read as images are and kept in memory with one bit per pixel."""
+"""The user's own masks, read like images and stored in memory with one bit per pixel."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

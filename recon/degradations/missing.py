@@ -33,7 +33,7 @@ class Missing(Degradation):
     (tensor([0.0000, 0.0000, 0.0645, 0.0968]), tensor([0.5000, 0.5000]))
 
     Args:
-        fill: the value put into the holes, from -1 to 1; images are in [0,1].
+        fill: of all classes below, the value put into the holes, from -1 to 1; images are in [0,1].
     """
 
     makes_holes = True
@@ -70,7 +70,6 @@ class MissingPixels(Missing):
 
     Args:
         fraction: the probability that a pixel is missing, in [0,1].
-        fill: the value put into the holes.
     """
 
     examples: ClassVar = ("fraction", (0.2, 0.5, 0.8))
@@ -94,7 +93,6 @@ class MissingBox(Missing):
     Args:
         size: the box's height and width as a fraction of the image's, in [0,1].
         place: "random" by key, or "centre"; where the centre lies between two pixels, the upper or left one counts.
-        fill: the value put into the hole.
     """
 
     examples: ClassVar = ("size", (0.25, 0.5, 0.75))
@@ -128,7 +126,6 @@ class MissingHalf(Missing):
 
     Args:
         side: the half that is missing: "left", "right", "top", "bottom", or "any" by key.
-        fill: the value put into the hole.
     """
 
     level = (0.5, 0.5)
@@ -162,7 +159,6 @@ class MissingStrokes(Missing):
         count: how many strokes, whole numbers from 0 to 100.
         width: the brush's width, in [0,1]; at least one pixel is used.
         length: the length of a segment, in [0,1].
-        fill: the value put into the holes.
     """
 
     examples: ClassVar = ("count", (1, 3, 8))
@@ -197,7 +193,6 @@ class MissingGrid(Missing):
     Args:
         spacing: pixels from one line's edge to the next line's same edge, whole numbers from 1 to 65535.
         width: of a line in pixels, whole numbers below the spacing.
-        fill: the value put into the holes.
     """
 
     examples: ClassVar = ("spacing", (16, 8, 4))
@@ -236,7 +231,6 @@ class MissingText(Missing):
     Args:
         size: the height of a capital letter as a fraction of the image's shorter side, in [0,1]; at least 6 pixels,
             and of a range at most 8 heights, evenly spaced.
-        fill: the value put into the holes.
     """
 
     examples: ClassVar = ("size", (0.04, 0.08, 0.16))
@@ -291,7 +285,6 @@ class MissingFile(Missing):
     Args:
         path: an image file, or a folder with such files and folders (PNG, JPEG, BMP, TIFF or WebP).
         resize: whether masks are resized to the image (nearest pixel); otherwise smaller ones are refused.
-        fill: the value put into the holes.
     """
 
     def __init__(self, path: str | Path, resize: bool = False, fill: float = 0.0) -> None:

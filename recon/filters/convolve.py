@@ -167,7 +167,7 @@ def _share(weights: Tensor, part: slice) -> Tensor:
 
 
 def _framed(image: Tensor, rows: int, columns: int, boundary: str, below: int = 0) -> Tensor:
-    """Continue images beyond their borders by half a kernel, and below by some rows more."""
+    """Continue images beyond their borders by half a kernel, and by `below` more rows at the bottom."""
     image = _continued(image, 2, rows // 2, rows // 2 + below, boundary)
     return _continued(image, 3, columns // 2, columns // 2, boundary)
 

@@ -59,7 +59,7 @@ def assert_lawful(operator: degradations.Degradation, clean: Tensor, seed: int =
     assert severity.isfinite().all()
     assert ((mask == 0) | (mask == 1)).all()
     assert operator.makes_holes or (mask == 1).all()
-    assert torch.equal(clean, before), "the clean images stay as they are"
+    assert torch.equal(clean, before), "the clean images stay unchanged"
 
 
 # Laws
@@ -351,7 +351,7 @@ def test_sometimes_applies_with_its_probability() -> None:
         (lambda: degradations.Identity()(torch.zeros(1, 1, 8, 8), keys(1).float()), "keys"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
+def test_a_mistake_raises_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()
 

@@ -1,4 +1,4 @@
-"""Missing pixels: counted, placed and shaped as told; the text against Pillow, the user's masks against their files."""
+"""Missing pixels: counted, placed and shaped as configured; text against Pillow, own masks against their files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -428,7 +428,7 @@ def test_a_white_mask_leaves_a_pixel(tmp_path: Path) -> None:
     assert (mask.sum((1, 2, 3)) == 1).all()
 
 
-def test_a_mask_of_another_size_is_told(folder: Path) -> None:
+def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
     """Before any work and at use; the sentence names both sizes and the remedy."""
     operator = MissingFile(folder)
     operator.check_shape((3, 28, 36))
@@ -504,7 +504,7 @@ def empty(folder: Path) -> object:
         (lambda folder: MissingFile(None), "None"),
     ],
 )
-def test_what_is_wrong_with_a_mask_is_told(folder: Path, make: Callable[[Path], object], says: str) -> None:
+def test_the_error_says_what_is_wrong_with_a_mask(folder: Path, make: Callable[[Path], object], says: str) -> None:
     with pytest.raises(InputError, match=rf"^path: [^\n]*{says}[^\n]*$"):
         make(folder)
 
@@ -536,6 +536,6 @@ def test_what_is_wrong_with_a_mask_is_told(folder: Path, make: Callable[[Path], 
         (lambda: MissingFile(".", resize="often"), "resize"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make: Callable[[], object], name: str) -> None:
+def test_a_mistake_raises_one_sentence(make: Callable[[], object], name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()

@@ -220,7 +220,7 @@ def test_pixels_channels_and_images_are_unrelated(operator: Degradation) -> None
 @pytest.mark.parametrize(
     "value", [-0.1, [0.3, 0.1], [0.1, 0.2, 0.3], "much", None, float("nan"), float("inf"), True], ids=str
 )
-def test_a_mistake_is_told_in_one_sentence(kind: type[Degradation], name: str, value: Range) -> None:
+def test_a_mistake_raises_one_sentence(kind: type[Degradation], name: str, value: Range) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         kind(value)
 

@@ -294,6 +294,6 @@ def test_grey_has_no_colour_to_lose() -> None:
         (lambda: Decolourise(0.5).check_shape((2, 8, 8)), "clean"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
+def test_a_mistake_raises_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()
