@@ -14,15 +14,15 @@ LAYERS = [
     "config.optimiser", "config.construct", "config.help", "actions.base",
     "runs.reading", "runs.older", "runs.files", "runs.draw", "runs.folder", "runs", "runs.fingerprint", "runs.machine",
     "measures", "report", "actions.report", "actions.list",
-    "pair", "keyed", "losses", "filters", "metrics.images", "metrics.classes", "metrics", "nets", "data.pixels",
-    "data.find", "degradations",
+    "pair", "keyed", "losses", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics", "nets",
+    "data.pixels", "data.find", "degradations",
     "console", "training.interrupt", "dashboards",
     "data.store", "data.download", "data.images", "data.cache", "data.files", "data.sources", "data.folder",
     "data.augment", "data.loader", "data.shards", "data.datamodule",
     "training.options", "training.lightning", "modules.facts", "modules.base", "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "training.checkpoints", "training.epochs",
     "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer", "build", "loaded",
-    "actions.evaluate", "actions.train", "actions", "sweep", "cli", "gallery",
+    "actions.evaluate", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 
 

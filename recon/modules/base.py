@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recon import keyed, losses, measures, metrics
-from recon.degradations.resample import resize
 from recon.errors import InputError
+from recon.filters.resize import resize
 from recon.metrics import per_image
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
