@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ from recon.config.check import check_node, hints_of
 from recon.config.recorded import of_resumed, of_run
 from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder
-from recon.streams import printable
 from recon.training import interrupt
 from recon.training.allocator import keep_freed_memory
 
@@ -57,7 +54,9 @@ def _carry_out(kind: type[Action], config: dict[str, Any], folder: Path, about: 
     if not kind.imports_torch:
         make(kind, config)(config, folder, about)
         return
-    _quieten()
+    from recon.training.lightning import quieten
+
+    quieten()
     keep_freed_memory()
     with interrupt.handled():
         if config["resume"]:
@@ -78,19 +77,3 @@ def remove_empty(folder: Path) -> None:
         with suppress(OSError):  # it is not empty, or not there
             if empty != Path.cwd():
                 empty.rmdir()
-
-
-def _quieten() -> None:
-    """Silence Lightning's start-up messages, which are neither about the run nor to be acted on."""
-    import lightning.pytorch  # noqa: F401  its import sets the levels
-
-    # A warning is for the person who started the run: without the line of code that gave it.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
-    # Lightning 2.6 calls a pytree class of torch 2.13 in a deprecated way.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    # The module logs at the end of every epoch too, however short.
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # The loaders start at the batch of the checkpoint (recon/training/checkpoints.py).
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

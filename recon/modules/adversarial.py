@@ -17,6 +17,7 @@ from recon.modules.classification import ClassificationModule
 from recon.nets.contracts import Players
 from recon.pair import Pair
 from recon.ranges import require_number, require_whole
+from recon.training.lightning import leave_uncounted
 from recon.training.options import Training
 
 
@@ -38,11 +39,7 @@ class AdversarialModule(Module):
             loss = self.penalised(loss)
         optimizer = cast(list[LightningOptimizer], self.optimizers())[player]
         if player == 1:
-            # Only the first player counts, else `max_steps=10` would take 5 steps (Lightning issue 17958). The names
-            # are private and set anew for each batch: tests/modules/test_adversarial.py fails if they change.
-            profiler = self.trainer.profiler  # type: ignore[attr-defined]
-            optimizer._on_before_step = lambda: profiler.start("optimizer_step")
-            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
+            leave_uncounted(optimizer, self.trainer)
         optimizer.zero_grad()
         self.manual_backward(loss)
         if self.clip_norm is not None:

@@ -16,9 +16,9 @@ from recon import keyed, losses, measures, metrics
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.metrics import per_image
+from recon.modules.steps import Steps
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
-from recon.training.lightning import Steps
 from recon.training.options import Training
 
 # A table by its rows, or a picture.

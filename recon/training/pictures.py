@@ -17,10 +17,10 @@ from recon.modules.base import Module
 from recon.pair import Pair
 from recon.runs.draw import grid, pixels
 from recon.runs.files import write_arrays, write_image
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback
 
 
-class Pictures(Seldom):
+class Pictures(FastCallback):
     """Draw the same fixed images after each validation and after the test.
 
     Args:

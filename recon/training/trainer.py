@@ -43,8 +43,7 @@ def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | 
     settings = {key: value for key, value in config["trainer"].items() if key != "callbacks"}
     callbacks = [*_callbacks(config, module, folder), *_own_callbacks(config["trainer"].get("callbacks"))]
     if settings["gradient_clip_val"] is None:
-        # Lightning skips a hook that is not callable, and with it what it does to clip nothing.
-        module.configure_gradient_clipping = None  # type: ignore[method-assign,assignment]
+        module.leave_gradients()
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
             raise InputError(
