@@ -11,10 +11,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from recon import keyed, measures
-
-# Columns that say what an image is or was taken for; they have no mean and are never missing.
-_DESCRIBING = frozenset({"index", "severity", "prediction", "label"})
+from recon import keyed
+from recon.measures import ROWS, Measure
 
 
 @dataclass(frozen=True)
@@ -135,50 +133,49 @@ def digest(image: Tensor) -> Images:
     return Images(hashlib.sha256(image.numpy().astype("<i8").tobytes()).hexdigest()[:16], len(image))
 
 
-def not_finite(columns: Mapping[str, Tensor]) -> Tensor:
-    """Tell which images gave a result that is NaN or infinite, where its measure does not allow that.
+def not_finite(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return (N,) bool: which images gave a result that is NaN or infinite where its measure does not allow that.
 
     Args:
         columns: the table of an evaluation, (N,) each; a "prediction" of -1 is none, as the scores were not finite.
-
-    Returns:
-        (N,) bool.
+        rows: the table of measures.
     """
     bad = torch.zeros(len(columns["index"]), dtype=torch.bool)
     for name, column in columns.items():
+        row = rows.get(name)
         if name == "prediction":
             bad |= column < 0
-        elif name in measures.PARTIAL:
-            bad |= column.isinf()
-        elif name not in _DESCRIBING:
-            bad |= ~column.isfinite()
+        elif row is None or row.role != "about":
+            bad |= column.isinf() if row is not None and row.partial else ~column.isfinite()
     return bad
 
 
-def means(columns: Mapping[str, Tensor]) -> dict[str, float]:
-    """Average the columns over the images, in float64: plainly, so that one result that is not finite shows.
+def means(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> dict[str, float]:
+    """Average the columns over the images, in float64; one result that is not finite makes the mean so.
 
-    Of a measure that is not defined for every image (`measures.PARTIAL`), images without it are left out; where it is
-    defined for none its mean is NaN.
+    A partial measure leaves out the images for which it is not defined; its mean is NaN where there are no others.
+    Columns that describe the images have no mean.
     """
-    bad, summary = not_finite(columns), {}
+    bad, summary = not_finite(columns, rows), {}
     for name, column in columns.items():
-        if name not in _DESCRIBING:
-            counted = column[bad | ~column.isnan()] if name in measures.PARTIAL else column
+        row = rows.get(name)
+        if row is None or row.role != "about":
+            counted = column[bad | ~column.isnan()] if row is not None and row.partial else column
             summary[name] = counted.double().mean().item()
     return summary
 
 
-def worst_first(columns: Mapping[str, Tensor], name: str, mode: str) -> Tensor:
-    """Give the indices (K,) int64 of the images that came out worst, the worst first.
+def worst_first(columns: Mapping[str, Tensor], name: str, mode: str, rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return the indices (K,) int64 of the images with the worst results, the worst first.
 
-    Those whose result is not finite come before all others. Of classes only images whose prediction is wrong are
-    given, those with the highest loss first.
+    Those whose result is not finite come before all others. A classifier's are the wrongly predicted images, by their
+    loss.
 
     Args:
         columns: the table of an evaluation.
-        name: the measure that tells; without its column there are no such images.
+        name: the measure to sort by; without its column there are no such images.
         mode: which way is better, "min" or "max".
+        rows: the table of measures.
     """
     if "prediction" in columns:
         badness = columns["loss"].where(columns["prediction"] != columns["label"], math.nan)
@@ -186,7 +183,7 @@ def worst_first(columns: Mapping[str, Tensor], name: str, mode: str) -> Tensor:
         badness = columns[name] if mode == "min" else -columns[name]
     else:
         return torch.empty(0, dtype=torch.int64)
-    badness = badness.masked_fill(not_finite(columns), math.inf)
+    badness = badness.masked_fill(not_finite(columns, rows), math.inf)
     known = ~badness.isnan()
     order = badness[known].argsort(descending=True, stable=True)
     return columns["index"][known][order]

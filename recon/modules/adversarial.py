@@ -98,6 +98,7 @@ class GANModule(AdversarialModule):
     """
 
     contract = Players
+    kind = "generate"
     monitor = None
 
     def __init__(
@@ -186,7 +187,6 @@ class GANModule(AdversarialModule):
         if "recognised_as" in columns:
             seen = columns["recognised_as"].unique()
             summary["classes"] = float((seen >= 0).sum())
-            del summary["recognised_as"]
         return summary
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:

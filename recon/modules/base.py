@@ -13,9 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, measures, metrics
+from recon import keyed, losses, metrics
 from recon.degradations.resample import resize
 from recon.errors import InputError
+from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
@@ -60,12 +61,16 @@ class Module(Steps):
         mode: "min" or "max".
         facts: of the images, those that the net is built for; they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
+        kind: what the model is for: "restore", "recognise" or "generate".
+        measures: rows for measures that `recon.measures` does not have, or has otherwise.
 
     Raises:
         InputError: a number out of its range.
     """
 
     contract: ClassVar[type] = Restorer
+    kind: ClassVar[str] = "restore"
+    measures: ClassVar[tuple[Measure, ...]] = ()
     monitor: str | None = "val/loss"
     mode: str = "min"
 
@@ -263,17 +268,18 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        means, bad = per_image.means(columns), int(per_image.not_finite(columns).sum())
+        rows = with_own(self.measures)
+        means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
         if "prediction" in columns:
             means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
         if bad:
             return {**means, "not_finite": float(bad)}
-        undefined = {name for name in measures.PARTIAL & means.keys() if math.isnan(means[name])}
+        undefined = {name for name, mean in means.items() if name in rows and rows[name].partial and math.isnan(mean)}
         return {name: value for name, value in means.items() if name not in undefined - {self._monitored}}
 
     def worst(self, count: int) -> Tensor:
-        """Give the indices (K,) int64 of the at most `count` worst images of the latest evaluation, the worst first."""
-        return per_image.worst_first(self.results, self._monitored, self.mode)[:count]
+        """Return the indices (K,) int64 of the at most `count` worst images of the latest evaluation, worst first."""
+        return per_image.worst_first(self.results, self._monitored, self.mode, with_own(self.measures))[:count]
 
     @property
     def _monitored(self) -> str:

@@ -24,6 +24,7 @@ class ClassificationModule(Module):
     """
 
     contract = Classifier
+    kind = "recognise"
     monitor = "val/accuracy"
     mode = "max"
 

@@ -159,7 +159,7 @@ def test_other_images_by_their_digest_are_another_problem(rates: list[Path], tmp
     assert first.title.endswith(", 360 images, set 1")
     text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "Compared apart from these: 1 run of the same task and damage, tested on other images." in text
-    assert [len(found.runs) for found in first.configurations] == [1, 2], "seeds on other images are not averaged"
+    assert [len(found.runs) for found in first.entries] == [1, 2], "seeds on other images are not averaged"
 
 
 @pytest.mark.parametrize("name", ["label", "index", "severity"])
