@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon import metrics
 from recon.measures import ROWS
-from recon.metrics import classification, confusion, mse, psnr, ssim
+from recon.metrics import classification, confusion, images, mse, psnr, ssim
 
 
 def photographs(height: int, width: int, count: int = 4) -> Tensor:
@@ -161,7 +161,7 @@ class TestSsim:
     def test_is_float32_whatever_the_default_dtype(self, size: int, dtype: torch.dtype):
         clean = photographs(size, size + 1, 2)
         image = noisy(clean, 0.02)
-        metrics._band.cache_clear()
+        images._band.cache_clear()
         torch.set_default_dtype(dtype)
         try:
             for some in (image, image.to(dtype)):  # neither the net's type nor what the cache holds since then matters
@@ -180,7 +180,7 @@ class TestSsim:
         def refuse(*_: object) -> Tensor:
             raise AssertionError("a matrix product may be bfloat16 here")
 
-        monkeypatch.setattr(metrics, "_matmul_blur", refuse)
+        monkeypatch.setattr(images, "_matmul_blur", refuse)
         monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
         torch.testing.assert_close(ssim(image, clean), expected, rtol=0, atol=1e-6)
 

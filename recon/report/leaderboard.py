@@ -48,8 +48,8 @@ def costs(problem: Problem) -> dict[str, Measure]:
 
 def columns(problem: Problem) -> list[Column]:
     """Return the columns of a leaderboard, the main measure first; a metric computed in two ways has two."""
-    hidden = ("baseline", "about", "cost")
-    names = {name for run in problem.runs for name in run.tested if run.folder.measure(name).role not in hidden}
+    rows = [run.folder.measure(f"test/{name}") for run in problem.runs for name in run.tested]
+    names = {row.name for row in rows if row.role not in ("baseline", "about", "cost")} - {row.before for row in rows}
     main = [problem.main.name] if problem.main else []
     keys = [f"test/{name}" for name in [*main, *in_order(names - set(main))]] + list(costs(problem))
     found: list[Column] = []

@@ -133,7 +133,7 @@ class _Record:
 
     def metrics(self, results: Results) -> None:
         rows = with_own(results.module.measures if results.module else ())
-        recorded = {name: measure(name, rows) for name in dict.fromkeys(key.split("/", 1)[1] for key in results)}
+        recorded = {key.split("/", 1)[1]: measure(key, rows) for key in results}
         about: dict[str, Any] = {
             "convention": {name: row.convention for name, row in recorded.items() if row.convention},
             "measures": {name: row.record() for name, row in recorded.items()},
