@@ -12,7 +12,7 @@ from recon.errors import InputError
 
 
 def report(config: Mapping[str, Any]) -> None:
-    """Write the report of the runs that `runs` names, and print where."""
+    """Write the report of the runs that `runs` names, and print its path."""
     from rich.console import Console
 
     from recon.report import write
@@ -31,11 +31,11 @@ def report(config: Mapping[str, Any]) -> None:
 
 
 def place_for(pattern: str) -> Path:
-    """Choose where a report lies: `report.html` in the folder that all its runs lie in, or in the one run's own."""
+    """Return the path of a report: `report.html` in the folder that all its runs lie in, or in the one run's own."""
     parts = runs.named(pattern)
     if len(parts) == 1:
         return parts[0][0] / "report.html"
-    return Path(os.path.commonpath([found.path.absolute() for found in runs.find(pattern)])) / "report.html"
+    return Path(os.path.commonpath([folder.path.absolute() for folder in runs.find(pattern)])) / "report.html"
 
 
 def show(config: Mapping[str, Any]) -> None:

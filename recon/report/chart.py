@@ -85,13 +85,13 @@ def colour(rank: int) -> str:
     return f"c{rank if 1 <= rank <= 8 else 0}"
 
 
-def lines(title: str, found: Sequence[Line], x_label: str, y_label: str, whole: bool = False) -> Html:
+def lines(title: str, curves: Sequence[Line], x_label: str, y_label: str, whole: bool = False) -> Html:
     """Draw lines, each ending in its rank; `whole` keeps the ticks below to whole numbers."""
-    x = Axis([value for line in found for value in line.x], _LEFT, WIDTH - _RIGHT)
-    y = Axis([v for line in found for vs in (line.y, line.low, line.high) for v in vs], HEIGHT - _BOTTOM, _TOP)
+    x = Axis([value for line in curves for value in line.x], _LEFT, WIDTH - _RIGHT)
+    y = Axis([v for line in curves for vs in (line.y, line.low, line.high) for v in vs], HEIGHT - _BOTTOM, _TOP)
     parts: list[Child] = [_frame(x, y, x_label, y_label, whole)]
     ends: list[tuple[float, int]] = []
-    for line in sorted(found, key=lambda line: -line.rank):
+    for line in sorted(curves, key=lambda line: -line.rank):
         finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
         if not finite:
             continue
@@ -113,18 +113,18 @@ def lines(title: str, found: Sequence[Line], x_label: str, y_label: str, whole: 
     return _svg(title, parts)
 
 
-def scatter(title: str, found: Sequence[Point], x_label: str, y_label: str, front_falls: bool = False) -> Html:
+def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str, front_falls: bool = False) -> Html:
     """Draw numbered points and, as steps, the Pareto front; `front_falls` where more of x is better."""
-    xs = [point.x for point in found]
+    xs = [point.x for point in points]
     x = Axis(xs, _LEFT, WIDTH - _RIGHT, log=min(xs) > 0 and max(xs) / min(xs) > 8)
-    y = Axis([point.y for point in found], HEIGHT - _BOTTOM, _TOP)
+    y = Axis([point.y for point in points], HEIGHT - _BOTTOM, _TOP)
     parts: list[Child] = [_frame(x, y, x_label, y_label, False)]
-    best = sorted((point for point in found if point.front), key=lambda point: point.x, reverse=front_falls)
+    best = sorted((point for point in points if point.front), key=lambda point: point.x, reverse=front_falls)
     if len(best) > 1:
         steps = f"M{x.at(best[0].x):.1f},{y.at(best[0].y):.1f}"
         steps += "".join(f"H{x.at(point.x):.1f}V{y.at(point.y):.1f}" for point in best[1:])
         parts.append(tag("path", d=steps, class_="front"))
-    for point in sorted(found, key=lambda point: -point.rank):
+    for point in sorted(points, key=lambda point: -point.rank):
         at = x.at(point.x), y.at(point.y)
         parts.append(
             tag("g", tag("title", f"{point.rank} {point.label}"), _dot(*at, point.rank, 9, hollow=not point.front),
@@ -173,9 +173,9 @@ def badge(rank: int) -> Html:
     return tag("b", str(rank), class_=f"badge {colour(rank)}")
 
 
-def legend(found: Sequence[tuple[int, str]]) -> Html:
+def legend(entries: Sequence[tuple[int, str]]) -> Html:
     """List which rank and colour is which entry."""
-    items = [tag("li", badge(rank), " ", label) for rank, label in found]
+    items = [tag("li", badge(rank), " ", label) for rank, label in entries]
     return tag("ul", items, class_="legend")
 
 

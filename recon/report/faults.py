@@ -13,7 +13,7 @@ from recon.runs.reading import Unreadable, read_object, read_yaml
 
 def faults(folder: RunFolder) -> dict[str, str]:
     """Return the damaged parts of a record, each with the reason; opens only the files that read as empty."""
-    found = {}
+    damaged = {}
     for name, content in (
         ("environment.json", folder.environment),
         ("config.yaml", folder.config),
@@ -22,16 +22,16 @@ def faults(folder: RunFolder) -> dict[str, str]:
         path = folder.path / name
         # A run that did not end has no numbers.
         if not content and (os.path.lexists(path) or name == "config.yaml" or folder.status == "ok"):
-            found[name] = why_unreadable(path) or "nothing in it is what recon writes"
+            damaged[name] = why_unreadable(path) or "nothing in it is what recon writes"
     if folder.damaged_measures:
         names = cut(", ".join(folder.damaged_measures))
-        found['"measures" of metrics.json'] = f"its entry of {names} is damaged" if names else "it is no JSON object"
-    return found
+        damaged['"measures" of metrics.json'] = f"its entry of {names} is damaged" if names else "it is no JSON object"
+    return damaged
 
 
-def sentences(found: Mapping[str, str]) -> list[str]:
+def sentences(damaged: Mapping[str, str]) -> list[str]:
     """Write faults as sentences."""
-    return [f"{name} cannot be read: {why}" for name, why in sorted(found.items())]
+    return [f"{name} cannot be read: {why}" for name, why in sorted(damaged.items())]
 
 
 def reason(error: OSError | Unreadable) -> str:

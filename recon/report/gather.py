@@ -179,12 +179,12 @@ def _main(runs: Sequence[Run]) -> Measure | None:
     return None
 
 
-def _mark(found: Sequence[Problem]) -> None:
+def _mark(ordered: Sequence[Problem]) -> None:
     """Tell problems of one title apart: by how many images they have, else by a number."""
     for by_number in (False, True):
-        titles = [problem.title for problem in found]
+        titles = [problem.title for problem in ordered]
         numbers: Counter[str] = Counter()
-        for problem, title in zip(found, titles, strict=True):
+        for problem, title in zip(ordered, titles, strict=True):
             if titles.count(title) > 1:
                 numbers[title] += 1
                 problem.mark += f", set {numbers[title]}" if by_number else f", {problem.images:,} images"

@@ -157,11 +157,9 @@ def mcnemar(differences: Array) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Correct p values by Holm's method: the chance of even one false alarm among them stays at the level."""
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    corrected, highest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = highest
+    order = np.argsort(p)
+    scaled = np.minimum(1.0, np.arange(len(p), 0, -1) * np.asarray(p)[order])
+    corrected: list[float] = np.maximum.accumulate(scaled)[np.argsort(order)].tolist()
     return corrected
 
 

@@ -40,10 +40,10 @@ class Column:
 
 def costs(problem: Problem) -> dict[str, Measure]:
     """Return the metrics of cost that its runs have, by their keys with the split."""
-    found = {key: row for run in problem.runs for key in run.metrics if (row := run.folder.measure(key)).role == "cost"
-             and not key.startswith(("test/", "val/"))}  # fmt: skip
-    order = in_order({row.name for row in found.values()})
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[1].name), item[0])))
+    rows = {key: run.folder.measure(key) for run in problem.runs for key in run.metrics}
+    metrics = {key: row for key, row in rows.items() if row.role == "cost"}
+    order = in_order({row.name for row in metrics.values()})
+    return {key: metrics[key] for key in sorted(metrics, key=lambda key: (order.index(metrics[key].name), key))}
 
 
 def columns(problem: Problem) -> list[Column]:
@@ -52,14 +52,14 @@ def columns(problem: Problem) -> list[Column]:
     names = {row.name for row in rows if row.role not in ("baseline", "about", "cost")} - {row.before for row in rows}
     main = [problem.main.name] if problem.main else []
     keys = [f"test/{name}" for name in [*main, *in_order(names - set(main))]] + list(costs(problem))
-    found: list[Column] = []
+    shown: list[Column] = []
     for key in keys:
         runs = [run for run in problem.runs if key in run.metrics]
         name = key.split("/", 1)[1]
         for convention in sorted({run.convention(name) for run in runs}):
             row = next(run.folder.measure(name) for run in runs if run.convention(name) == convention)
-            found.append(Column(key, row, convention, len(found) + 1))
-    return found
+            shown.append(Column(key, row, convention, len(shown) + 1))
+    return shown
 
 
 def leaderboard(problem: Problem) -> Html:

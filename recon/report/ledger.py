@@ -59,24 +59,28 @@ class Loss:
 
 def losses(runs: Sequence[Run], sweeps: Sequence[Path]) -> list[Loss]:
     """List what has no numbers: runs that did not end well, and jobs of sweeps without a finished run."""
-    found: dict[str, Loss] = {}
+    by_folder: dict[str, Loss] = {}
     for run in runs:
         if not run.is_sound:
             status, error = run.folder.status, run.environment("error")
             if run.flaw and status in ("ok", "failed"):
                 status, error = "not finite", run.flaw
-            status = "none" if status == "ok" else status
-            found[os.path.abspath(run.folder.path)] = Loss(run.name, status, _reason(status, error), _overrides(run))
-    done = {os.path.abspath(run.folder.path) for run in runs} - set(found)
+            loss = _loss(run.name, "none" if status == "ok" else status, error, _overrides(run))
+            by_folder[os.path.abspath(run.folder.path)] = loss
+    done = {os.path.abspath(run.folder.path) for run in runs} - set(by_folder)
     for sweep in sweeps:
         for job in jobs(sweep):
             path, status = folder_of(sweep, job), str(job.get("status", "none"))
             if status == "ok" and not os.path.isfile(path / "environment.json"):
                 status = "missing"
             if status != "ok" and str(path) not in done:  # the run's own record decides, not the sweep's
-                reason, overrides = _reason(status, job.get("error")), _joined(_list(job.get("overrides")))
-                found[str(path)] = Loss(str(job.get("name", "?")), status, reason, overrides)
-    return list(found.values())
+                overrides = _joined(_list(job.get("overrides")))
+                by_folder[str(path)] = _loss(str(job.get("name", "?")), status, job.get("error"), overrides)
+    return list(by_folder.values())
+
+
+def _loss(name: str, status: str, error: Any, overrides: str) -> Loss:
+    return Loss(name, status, cut(str(error), _LONGEST) if error else _MEANING.get(status, ""), overrides)
 
 
 def jobs(sweep: Path) -> list[dict[str, Any]]:
@@ -89,13 +93,13 @@ def folder_of(sweep: Path, job: Mapping[str, Any]) -> Path:
     return Path(os.path.abspath(sweep / str(job.get("folder") or job.get("name") or "")))
 
 
-def losses_section(found: Sequence[Loss], kind: str) -> Html | None:
+def losses_section(every: Sequence[Loss], kind: str) -> Html | None:
     """The section of one of `KINDS`; None where there are none."""
     rows = [
         tag("tr", tag("th", named(loss.name), scope="row"),
             tag("td", tag("span", loss.status, class_=f"status {_class(loss.status)}")),
             tag("td", loss.reason, class_="reason"), tag("td", tag("code", loss.overrides)))
-        for loss in found if loss.kind == kind
+        for loss in every if loss.kind == kind
     ]  # fmt: skip
     region = scrolled(table(("run", "status", "reason", "asked for"), rows), KINDS[kind])
     return tag("section", tag("h2", KINDS[kind]), region, id=kind) if rows else None
@@ -165,10 +169,6 @@ def _joined(words: Iterable[Any]) -> str:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _reason(status: str, error: Any) -> str:
-    return cut(str(error), _LONGEST) if error else _MEANING.get(status, "")
 
 
 def _class(status: str) -> str:

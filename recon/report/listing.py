@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,24 +71,19 @@ class Row:
         """Return a column, a metric or a key of the configuration as text."""
         environment, metrics = self.folder.environment, self.folder.metrics
         choices: dict[str, str] = environment.get("choices", {})
-        if name in _CHOICES:
-            return choices.get(_CHOICES[name], "")
-        if "/" in name:
-            return _number(metrics[name]) if name in metrics else choices.get(name, "")
-        if name == "folder":
-            return _below_here(self.folder.path)
-        if name == "status":
-            return self.folder.status
-        if name == "metric":
-            return self._headline()[0]
-        if name == "value":
-            return _number(self._headline()[1])
-        if name == "epochs":
-            return self._epochs()
-        if name == "seconds":
-            return _number(environment.get("seconds"), 1)
-        if name == "started":
-            return str(environment.get("started", ""))[:16].replace("T", " ")
+        columns: dict[str, Callable[[], str]] = {
+            "folder": lambda: _below_here(self.folder.path),
+            "status": lambda: self.folder.status,
+            "metric": lambda: self._headline()[0],
+            "value": lambda: _number(self._headline()[1]),
+            "epochs": self._epochs,
+            "seconds": lambda: _number(environment.get("seconds"), 1),
+            "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
+        }
+        if name in columns:
+            return columns[name]()
+        if name in _CHOICES or "/" in name:
+            return _number(metrics[name]) if name in metrics else choices.get(_CHOICES.get(name, name), "")
         node: Any = self.folder.config
         for part in name.split("."):
             node = node.get(part) if isinstance(node, dict) else None
@@ -103,9 +98,9 @@ class Row:
     def _headline(self) -> tuple[str, Any]:
         """The number that stands for the run; one that is not finite only where there is no other of use."""
         metrics = self.folder.metrics
-        found = [(row, f"test/{row.name}") for row in headline(self.folder.measures) if f"test/{row.name}" in metrics]
-        of_use = [name for row, name in found if math.isfinite(metrics[name]) or not row.partial]
-        name = next(iter(of_use or [name for _, name in found]), "")
+        names = [name for row in headline(self.folder.measures) if (name := f"test/{row.name}") in metrics]
+        of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
+        name = next(of_use, next(iter(names), ""))
         return name, metrics.get(name)
 
     def _epochs(self) -> str:

@@ -1,4 +1,4 @@
-"""The page: a summary in sentences, each problem's sections, what failed, every run."""
+"""The page: a summary in sentences, each problem's sections, what failed, runs run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from recon import runs
-from recon.report import export, ledger, pictures
+from recon.report import export, gather, ledger, pictures
 from recon.report.curves import cost, curves, severity
 from recon.report.effects import effects
 from recon.report.elements import Child, Html, join, note, tag, timed
-from recon.report.gather import Problem, common_names, problems
+from recon.report.gather import Problem, common_names
 from recon.report.inference import estimate
 from recon.report.leaderboard import leaderboard
 from recon.report.paired import comparisons, paired, sentence
 from recon.report.run import Run
-from recon.runs import RunFolder, files
+from recon.runs import RunFolder, files, find
 
 
 def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -> Path:
@@ -39,42 +38,42 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     Raises:
         InputError: a pattern that names no run folder.
     """
-    folders = runs.find(what) if isinstance(what, str) else [RunFolder(path) for path in what]
-    if sweep is not None:  # runs of an earlier sweep that it found done lie elsewhere
+    folders = find(what) if isinstance(what, str) else [RunFolder(path) for path in what]
+    if sweep is not None:  # jobs that an earlier sweep did lie elsewhere
         listed = {os.path.abspath(folder.path) for folder in folders}
         done = [ledger.folder_of(sweep, job) for job in ledger.jobs(sweep) if job.get("status") == "ok"]
         folders += [RunFolder(path) for path in dict.fromkeys(done)
                     if str(path) not in listed and os.path.isfile(path / "environment.json")]  # fmt: skip
     folders.sort(key=lambda folder: _naturally(str(folder.path)))
     names = common_names(folders)
-    every = [Run(folder, names[folder.path]) for folder in folders]
-    sweeps = sorted({run.folder.path.parent for run in every} | ({sweep} if sweep else set()))
+    runs = [Run(folder, names[folder.path]) for folder in folders]
+    sweeps = sorted({run.folder.path.parent for run in runs} | ({sweep} if sweep else set()))
     sweeps = [path for path in sweeps if os.path.lexists(path / "sweep.json")]
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged record may hold any number
-        page, found = build(every, sweeps, target.stem)
-        texts = {".md": export.markdown(found), ".tex": export.latex(found), target.suffix: page}
+        page, problems = build(runs, sweeps, target.stem)
+        texts = {".md": export.markdown(problems), ".tex": export.latex(problems), target.suffix: page}
     for suffix, text in texts.items():
         # Text of a run may hold a lone surrogate, which UTF-8 cannot encode.
         files.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))
     return target
 
 
-def build(every: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, list[Problem]]:
+def build(runs: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, list[Problem]]:
     """Make the page of some runs; returns it with their problems."""
-    found = problems(every)
-    losses = ledger.losses(every, sweeps)
+    problems = gather.problems(runs)
+    losses = ledger.losses(runs, sweeps)
     album = pictures.Album()
-    several = len(found) > 1
-    sections = [_problem(problem, number, album, several) for number, problem in enumerate(found, 1)]
+    several = len(problems) > 1
+    sections = [_problem(problem, number, album, several) for number, problem in enumerate(problems, 1)]
     body = [
-        _header(every, found, losses, stem),
-        _contents(found, losses) if several or losses else None,
+        _header(runs, problems, losses, stem),
+        _contents(problems, losses) if several or losses else None,
         # Damage is known only when everything else has been read.
         tag("main", sections, [ledger.losses_section(losses, kind) for kind in ledger.KINDS],
-            ledger.damage_section(every, sweeps), ledger.runs_section(every, found)),
-        _footer(every, album),
+            ledger.damage_section(runs, sweeps), ledger.runs_section(runs, problems)),
+        _footer(runs, album),
     ]  # fmt: skip
-    return _document(_title(found), body), found
+    return _document(_title(problems), body), problems
 
 
 def _problem(problem: Problem, number: int, album: pictures.Album, several: bool) -> Html:
@@ -133,11 +132,11 @@ def _tested(problem: Problem, main: str) -> str:
     return f"{problem.images:,}" if measured == problem.images else f"{measured:,} of {problem.images:,}"
 
 
-def _header(every: Sequence[Run], found: Sequence[Problem], losses: Sequence[ledger.Loss], stem: str) -> Html:
-    entries = sum(len(problem.entries) + len(problem.unranked) for problem in found)
-    counts = f"{_count(sum(run.is_sound for run in every), 'finished run')} of {_count(entries, 'configuration')}"
-    if len(found) > 1:
-        counts += f" in {len(found)} problems, each of which is compared by itself"
+def _header(runs: Sequence[Run], problems: Sequence[Problem], losses: Sequence[ledger.Loss], stem: str) -> Html:
+    entries = sum(len(problem.entries) + len(problem.unranked) for problem in problems)
+    counts = f"{_count(sum(run.is_sound for run in runs), 'finished run')} of {_count(entries, 'configuration')}"
+    if len(problems) > 1:
+        counts += f" in {len(problems)} problems, each of which is compared by itself"
     wrong = sum(loss.status == "not finite" for loss in losses)
     pruned = sum(loss.kind == "pruned" for loss in losses)
     others: list[Child] = []
@@ -147,10 +146,10 @@ def _header(every: Sequence[Run], found: Sequence[Problem], losses: Sequence[led
         (pruned, "given up early by the search", "pruned"),
     ):
         others += [" ", tag("a", f"{count} {outcome}", href=f"#{section}"), "."] if count else []
-    leads = _leads(found[0]) if len(found) == 1 else []
+    leads = _leads(problems[0]) if len(problems) == 1 else []
     links = note("The leaderboard as ", tag("a", "Markdown", href=f"{stem}.md"), " and ",
                  tag("a", "LaTeX", href=f"{stem}.tex"), ".")  # fmt: skip
-    head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(found))
+    head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(problems))
     return tag("header", head, tag("p", f"{counts}.", others, class_="lead"), leads, links)
 
 
@@ -163,16 +162,16 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _title(found: Sequence[Problem]) -> str:
-    if len(found) == 1:
-        return found[0].title
-    if not found:
+def _title(problems: Sequence[Problem]) -> str:
+    if len(problems) == 1:
+        return problems[0].title
+    if not problems:
         return "No finished run"
-    return f"{len(found)} problems on {', '.join(sorted({problem.task for problem in found}))}"
+    return f"{len(problems)} problems on {', '.join(sorted({problem.task for problem in problems}))}"
 
 
-def _contents(found: Sequence[Problem], losses: Sequence[ledger.Loss]) -> Html:
-    items = [(problem.title, f"problem-{number}", best_sentence(problem)) for number, problem in enumerate(found, 1)]
+def _contents(problems: Sequence[Problem], losses: Sequence[ledger.Loss]) -> Html:
+    items = [(problem.title, f"problem-{number}", best_sentence(problem)) for number, problem in enumerate(problems, 1)]
     for kind, title in ledger.KINDS.items():
         if count := sum(loss.kind == kind for loss in losses):
             items.append((title, kind, str(count)))
@@ -181,8 +180,8 @@ def _contents(found: Sequence[Problem], losses: Sequence[ledger.Loss]) -> Html:
     return tag("nav", tag("ul", links), aria_label="Contents")
 
 
-def _footer(every: Sequence[Run], album: pictures.Album) -> Html:
-    newest = max((str(run.environment("started") or "") for run in every), default="")
+def _footer(runs: Sequence[Run], album: pictures.Album) -> Html:
+    newest = max((str(run.environment("started") or "") for run in runs), default="")
     left_out = f" {album.left_out} images were left out to keep the page small." if album.left_out else ""
     began = ["; the newest run began ", timed(newest)] if newest else []
     return tag("footer", tag("p", "Made by recon from the run folders alone", began, ".", left_out))

@@ -40,10 +40,11 @@ def paired(problem: Problem) -> Html | None:
     main, compared = problem.main, comparisons(problem) if len(problem.entries) > 1 else []
     if main is None or not compared:
         return None
-    words = [tag("li", sentence(problem, main, each)) for each in compared if each.first == compared[0].first]
+    of_best = [comparison for comparison in compared if comparison.first == compared[0].first]
+    words = [tag("li", sentence(problem, main, comparison)) for comparison in of_best[:_IN_WORDS]]
     names = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
     head = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(names)]
-    numbers = table(head, [_row(problem, main, each) for each in compared])
+    numbers = table(head, [_row(problem, main, comparison) for comparison in compared])
     several = len(compared) > 1
     method = note(
         f"Each test image is compared with itself, averaged over seeds. {_METHODS[problem.shares]} "
@@ -52,7 +53,7 @@ def paired(problem: Problem) -> Html | None:
     )
     summary = tag("summary", f"All {len(compared)} comparisons")
     more = tag("details", summary, scrolled(numbers, "All pairs of configurations")) if several else None
-    verdicts = tag("ul", words[:_IN_WORDS], class_="verdicts")
+    verdicts = tag("ul", words, class_="verdicts")
     return section("Is the difference real?", verdicts, method, more)
 
 

@@ -192,8 +192,8 @@ def _images(path: Path) -> dict[str, NDArray[np.float64]]:
     order = np.argsort(index, kind="stable")
     table = {name: column[order] for name, column in table.items()}
     if "prediction" in table and "label" in table:
-        known = (table["prediction"] >= 0) & (table["label"] >= 0)  # -1 is none
-        table[_DERIVED] = np.where(known, table["prediction"] == table["label"], np.nan)
+        labelled = (table["prediction"] >= 0) & (table["label"] >= 0)  # -1 is none
+        table[_DERIVED] = np.where(labelled, table["prediction"] == table["label"], np.nan)
     return table
 
 
