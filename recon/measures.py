@@ -203,10 +203,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _are_bounds(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(bound is None or _is_number(bound) for bound in value)
-
-
 # The entries of a recorded row and what is accepted from an untrusted folder.
 _VALID: dict[str, Callable[[Any], bool]] = {
     "label": _is_text,
@@ -218,13 +214,15 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "before": lambda value: value is None or _is_text(value),
     "partial": lambda value: isinstance(value, bool),
     "timed": lambda value: isinstance(value, bool),
-    "bounds": _are_bounds,
+    "bounds": lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(bound is None or _is_number(bound) for bound in value)
+    ),
 }
 
 
 def from_record(name: str, row: Any) -> Measure | None:
     """Read one entry of "measures" in an untrusted `metrics.json`; None where it is damaged."""
-    if not (_is_text(name) and isinstance(row, dict) and all(key in row for key in _VALID)):
+    if not _is_text(name) or not isinstance(row, dict) or not _VALID.keys() <= row.keys():
         return None
     if not all(valid(row[key]) for key, valid in _VALID.items()):
         return None

@@ -79,9 +79,7 @@ def effects(problem: Problem) -> Html | None:
         if groups:
             others = len({entry.values[key] for entry in problem.entries}) - len(rows)
             named = [(cut(value) or "(default)", estimated) for value, estimated in rows]
-            charts.append(
-                _chart(main, name, named, tag("p", _spread(main, name, named, groups, others), class_="note"))
-            )
+            charts.append(_chart(main, name, named, note(_spread(main, name, named, groups, others))))
         else:
             unfair.append(name)
     lost = f"No runs differ in {' or '.join(unfair)} alone, so its own effect is unknown." if unfair else None
@@ -90,19 +88,16 @@ def effects(problem: Problem) -> Html | None:
 
 
 def _chart(main: Measure, name: str, rows: Sequence[tuple[str, Estimate]], spread: Html) -> Html:
-    title = f"{main.label} by {name}"
-    scaled = [(value, main.clip(e.mean) * main.factor, _end(main, e.low), _end(main, e.high)) for value, e in rows]
-    written = [[value, main.text(e.mean, unit=True), _interval(main, e)] for value, e in rows]
-    drawn = chart.intervals(title, scaled, main.heading)
-    return chart.figure(title, drawn, chart.table([name, main.label, "95 % interval"], written), spread)
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else main.clip(value) * main.factor
 
-
-def _interval(main: Measure, e: Estimate) -> str:
-    return "none" if e.low is None or e.high is None else main.interval(e.low, e.high)
-
-
-def _end(main: Measure, value: float | None) -> float | None:
-    return None if value is None else main.clip(value) * main.factor
+    title, drawn, written = f"{main.label} by {name}", [], []
+    for value, e in rows:
+        interval = "none" if e.low is None or e.high is None else main.interval(e.low, e.high)
+        drawn.append((value, main.clip(e.mean) * main.factor, scaled(e.low), scaled(e.high)))
+        written.append([value, main.text(e.mean, unit=True), interval])
+    numbers = chart.table([name, main.label, "95 % interval"], written)
+    return chart.figure(title, chart.intervals(title, drawn, main.heading), numbers, spread)
 
 
 def _spread(main: Measure, name: str, rows: Sequence[tuple[str, Estimate]], groups: int, others: int) -> str:

@@ -56,7 +56,7 @@ class Run:
 
     @property
     def evaluates(self) -> bool:
-        """Is it an evaluation of another run's weights?"""
+        """Whether it evaluates another run's weights."""
         return self.folder.config.get("action") == "evaluate"
 
     @property
@@ -84,23 +84,20 @@ class Run:
     @cached_property
     def flaw(self) -> str | None:
         """How many images, or which number, is not finite, as its results then do not count; None where all are."""
-        measure_of = self.folder.measure
-        bad = [
-            column < 0
-            if name == "prediction"
-            else ~np.isfinite(column) & ~(np.isnan(column) & measure_of(name).partial)
-            for name, column in self.images.items()
-            if name == "prediction" or (name != _DERIVED and measure_of(name).role != "about")
-        ]
-        counted = float(np.logical_or.reduce(bad).sum()) if bad else 0.0
-        count = self.tested.get("not_finite", counted)
-        if count:
-            of = f" of {len(self.images['index']):,}" if self.images else ""
+        bad = np.zeros(len(self.images.get("index", ())), dtype=bool)
+        for name, column in self.images.items():
+            row = self.folder.measure(name)
+            if name == "prediction":
+                bad |= column < 0
+            elif name != _DERIVED and row.role != "about":
+                bad |= np.isinf(column) if row.partial else ~np.isfinite(column)
+        if count := self.tested.get("not_finite", float(bad.sum())):
+            of = f" of {len(bad):,}" if self.images else ""
             return f"its values are not finite on {measure('not_finite').text(count)}{of} test images"
-        names = (
-            name for name, value in self.tested.items() if not math.isfinite(value) and not measure_of(name).partial
-        )
-        return next((f"test/{name} is not finite" for name in names), None)
+        for name, value in self.tested.items():
+            if not math.isfinite(value) and not self.folder.measure(name).partial:
+                return f"test/{name} is not finite"
+        return None
 
     @property
     def is_sound(self) -> bool:
@@ -138,11 +135,11 @@ class Run:
         return sentences({**faults(self.folder), **self._damaged})
 
     def convention(self, name: str) -> str:
-        """How it computed a metric, in words."""
+        """Return how it computed a metric, or "" where it is not recorded."""
         return self.folder.convention.get(name, "")
 
     def environment(self, key: str) -> Any:
-        """What `environment.json` says under a key, or None."""
+        """Return an entry of `environment.json`, or None."""
         return self.folder.environment.get(key)
 
     @property
