@@ -142,10 +142,10 @@ def sign_flip(differences: Array) -> float:
 
 
 def mcnemar(differences: Array) -> float:
-    """Return the exact two-sided p that as many images are right under one model alone as under the other.
+    """Return McNemar's (1947) exact two-sided p that as many images are right under one model alone as under the other.
 
     Args:
-        differences: (images,), each -1, 0 or 1. McNemar (1947).
+        differences: (images,), each -1, 0 or 1.
     """
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
     if not gained + lost:

@@ -135,7 +135,7 @@ def _run(run: Run, problem: Problem | None, entry: Entry | None) -> Html:
     badge = tag("span", status, class_=f"status {_class(status)}")
     summary = tag("summary", badge, tag("span", named(run.name), class_="name"), about, timed(seconds))
     environment = run.folder.environment
-    command = [shlex.quote(str(word)) for word in _list(environment.get("command"))]
+    command = [shlex.quote(str(word)) for word in environment.get("command", [])]
     rows: list[tuple[str, Child]] = [
         ("command", tag("code", timed(_joined(["python", *command]))) if command else None),
         ("overrides", tag("code", _overrides(run) or "none")),
@@ -160,7 +160,9 @@ def named(name: str) -> Html:
 
 def _overrides(run: Run) -> str:
     """What was asked for, without the name that a sweep gives its jobs for dashboards."""
-    return _joined([word for word in _list(run.environment("overrides")) if not str(word).startswith("logger.")])
+    return _joined(
+        [word for word in run.folder.environment.get("overrides", []) if not str(word).startswith("logger.")]
+    )
 
 
 def _joined(words: Iterable[Any]) -> str:
@@ -191,5 +193,5 @@ def _versions(environment: Mapping[str, Any]) -> str | None:
 def _machine(environment: Mapping[str, Any]) -> str | None:
     words = [str(environment[key]) for key in ("platform", "processor") if environment.get(key)]
     words += [f"{key}: {environment[key]}" for key in ("cores", "threads") if environment.get(key)]
-    words += map(str, _list(environment.get("gpus")))
+    words += map(str, environment.get("gpus", []))
     return cut(", ".join(words), _LONGEST) or None
