@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from recon import measures
-from recon.measures import ORDER, measure
+from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.per_image import PerImage
 from recon.modules.classification import ClassificationModule
@@ -122,8 +121,12 @@ class TestMeans:
         assert set(per_image.means(columns)) == {"loss"}
 
 
-def test_the_report_knows_which_measures_may_be_missing():
-    assert {name for name in ORDER if measure(name).partial} == measures.PARTIAL
+def test_rows_of_a_module_say_what_its_columns_are():
+    own = with_own([Measure("own", "own", 1, partial=True), Measure("source", "source", role="about")])
+    columns = table(loss=[1.0, 2.0], own=[math.nan, 4.0], source=[math.nan, 1.0])
+    assert per_image.not_finite(columns).tolist() == [True, False]
+    assert not per_image.not_finite(columns, own).any()
+    assert per_image.means(columns, own) == {"loss": 1.5, "own": 4}
 
 
 class TestWorstFirst:

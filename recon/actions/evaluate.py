@@ -56,7 +56,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, logger) as results:
         results |= test(trainer, module, data, folder)
-        results.images = module.images
+        results.describe(module)
     return results
 
 

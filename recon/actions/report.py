@@ -50,11 +50,11 @@ def report(pattern: str) -> None:
 
 
 def place_for(pattern: str) -> Path:
-    """Choose where a report lies: `report.html` in the folder that all its runs lie in, or in the one run's own."""
+    """Return the path of a report: `report.html` in the folder that all its runs lie in, or in the one run's own."""
     parts = runs.named(pattern)
     if len(parts) == 1:
         return parts[0][0] / "report.html"
-    return Path(os.path.commonpath([found.path.absolute() for found in runs.find(pattern)])) / "report.html"
+    return Path(os.path.commonpath([folder.path.absolute() for folder in runs.find(pattern)])) / "report.html"
 
 
 def pattern_of(value: object) -> str:

@@ -65,7 +65,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
-        results.images = module.images
+        results.describe(module)
         results |= throughput(trainer, data)
     return results
 

@@ -9,10 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from recon import keyed, measures
-
-# Columns that say what an image is or was taken for; they have no mean and are never missing.
-_DESCRIBING = frozenset({"index", "severity", "prediction", "label", "recognised_as"})
+from recon import keyed
+from recon.measures import ROWS, Measure
 
 
 @dataclass(frozen=True)
@@ -108,48 +106,48 @@ def digest(image: Tensor) -> Images:
     return Images(hashlib.sha256(image.numpy().astype("<i8").tobytes()).hexdigest()[:16], len(image))
 
 
-def not_finite(columns: Mapping[str, Tensor]) -> Tensor:
-    """Tell which images gave a result that is NaN or infinite, where its measure does not allow that.
+def not_finite(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return (N,) bool: which images gave a result that is NaN or infinite where its measure does not allow that.
 
     Args:
         columns: the table of an evaluation, (N,) each; a "prediction" of -1 is none, as the scores were not finite.
-
-    Returns:
-        (N,) bool.
+        rows: the table of measures.
     """
     bad = torch.zeros(len(columns["index"]), dtype=torch.bool)
     for name, column in columns.items():
+        row = rows.get(name)
         if name == "prediction":
             bad |= column < 0
-        elif name in measures.PARTIAL:
-            bad |= column.isinf()
-        elif name not in _DESCRIBING:
-            bad |= ~column.isfinite().flatten(1).all(1) if column.ndim > 1 else ~column.isfinite()
+        elif row is None or row.role != "about":
+            wrong = column.isinf() if row is not None and row.partial else ~column.isfinite()
+            bad |= wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
     return bad
 
 
-def means(columns: Mapping[str, Tensor]) -> dict[str, float]:
-    """Average the columns over the images, in float64: plainly, so that one result that is not finite shows.
+def means(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> dict[str, float]:
+    """Average the columns over the images, in float64; one result that is not finite makes the mean so.
 
-    Of a measure that is not defined for every image (`measures.PARTIAL`), images without it are left out; where it is
-    defined for none its mean is NaN.
+    A partial measure leaves out the images for which it is not defined; its mean is NaN where there are no others.
+    Columns that describe the images have no mean.
     """
-    bad, summary = not_finite(columns), {}
+    bad, summary = not_finite(columns, rows), {}
     for name, column in columns.items():
-        if name not in _DESCRIBING and column.ndim == 1:
-            counted = column[bad | ~column.isnan()] if name in measures.PARTIAL else column
+        row = rows.get(name)
+        if column.ndim == 1 and (row is None or row.role != "about"):
+            counted = column[bad | ~column.isnan()] if row is not None and row.partial else column
             summary[name] = counted.double().mean().item()
     return summary
 
 
-def worst_first(columns: Mapping[str, Tensor], badness: Tensor) -> Tensor:
-    """Return the indices (K,) int64 of the images that came out worst, the worst first.
+def worst_first(columns: Mapping[str, Tensor], badness: Tensor, rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return the indices (K,) int64 of the images with the worst results, the worst first.
 
     Args:
         columns: the table of an evaluation; images whose result is not finite come before all others.
         badness: (N,), more is worse; images of NaN are left out.
+        rows: the table of measures.
     """
-    badness = badness.masked_fill(not_finite(columns), math.inf)
+    badness = badness.masked_fill(not_finite(columns, rows), math.inf)
     known = ~badness.isnan()
     order = badness[known].argsort(descending=True, stable=True)
     return columns["index"][known][order]

@@ -94,6 +94,7 @@ class GANModule(AdversarialModule):
     """
 
     contract = Players
+    kind = "generate"
     monitor = None
 
     def __init__(

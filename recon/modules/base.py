@@ -12,9 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, measures, metrics
+from recon import keyed, losses, metrics
 from recon.errors import InputError
 from recon.filters.resize import resize
+from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.modules.steps import Steps
 from recon.nets.contracts import Restorer, lacking
@@ -56,9 +57,13 @@ class Module(Steps):
         mode: "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
+        kind: what the model is for: "restore", "recognise" or "generate".
+        measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
 
     contract: ClassVar[type] = Restorer
+    kind: ClassVar[str] = "restore"
+    measures: ClassVar[tuple[Measure, ...]] = ()
     needs: ClassVar[frozenset[str]] = frozenset()
     sees_degraded_size: ClassVar[bool] = False
     monitor: str | None = "val/loss"
@@ -290,17 +295,20 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        means, bad = per_image.means(columns), int(per_image.not_finite(columns).sum())
+        rows = with_own(self.measures)
+        means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
         means |= self.conclude(columns)
         if bad:
             return {**means, "not_finite": float(bad)}
-        undefined = {name for name in measures.PARTIAL & means.keys() if math.isnan(means[name])}
+        undefined = {name for name, mean in means.items() if name in rows and rows[name].partial and math.isnan(mean)}
         return {name: value for name, value in means.items() if name not in undefined - {self._monitored}}
 
     def worst(self, count: int) -> Tensor:
         """Return the indices (K,) int64 of the at most `count` worst images of the latest evaluation, worst first."""
         badness = self.badness(self.results)
-        return per_image.worst_first(self.results, badness)[:count] if badness is not None else torch.empty(0).long()
+        if badness is None:
+            return torch.empty(0, dtype=torch.int64)
+        return per_image.worst_first(self.results, badness, with_own(self.measures))[:count]
 
     @property
     def _monitored(self) -> str:
@@ -311,7 +319,9 @@ class Module(Steps):
         if split != "val":
             return
         if self._input is None:
-            self._input = {n: self.results[n] for n in self.results if n == "index" or n in measures.BASELINES}
+            rows = with_own(self.measures)
+            baselines = {name for name in self.results if name in rows and rows[name].role == "baseline"}
+            self._input = {name: self.results[name] for name in ("index", *baselines)}
         elif torch.equal(self._input["index"], self.results["index"]):
             self.results |= self._input
 

@@ -28,6 +28,7 @@ class ClassificationModule(Module):
     """
 
     contract = Classifier
+    kind = "recognise"
     needs = frozenset({"labels"})
     sees_degraded_size = True
     monitor = "val/accuracy"

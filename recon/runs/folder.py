@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recon.errors import InputError
+from recon.measures import KINDS, Measure, from_record, measure, with_own
 from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable, read_bytes, read_json
 
@@ -63,6 +64,36 @@ class RunFolder:
         """How each metric is computed, by its name without the split."""
         read = self._results.get("convention")
         return {str(name): str(phrase) for name, phrase in read.items()} if isinstance(read, dict) else {}
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The table of measures with the rows that the run recorded, by name."""
+        return with_own(row for row in self._rows.values() if row)
+
+    def measure(self, name: str) -> Measure:
+        """How to read and write a metric, with or without its split."""
+        return measure(name, self.measures)
+
+    @property
+    def damaged_measures(self) -> list[str]:
+        """The names of recorded measures whose rows are damaged."""
+        return [name for name, row in self._rows.items() if row is None]
+
+    @cached_property
+    def _rows(self) -> dict[str, Measure | None]:
+        read = self._results.get("measures", {})
+        return {name: from_record(name, row) for name, row in read.items()} if isinstance(read, dict) else {"": None}
+
+    @property
+    def kind(self) -> str | None:
+        """What its model is for, one of `measures.KINDS`; None where it is not recorded."""
+        kind = self._results.get("kind")
+        return kind if kind in KINDS else None
+
+    @cached_property
+    def progress(self) -> dict[str, Any]:
+        """What `progress.json` says of a job of a sweep; empty where there is none."""
+        return read_json(self.path / "progress.json")
 
     @cached_property
     def images(self) -> tuple[str, int] | None:

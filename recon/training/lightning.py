@@ -96,7 +96,7 @@ def end_restart(trainer: Trainer, batches_that_stepped: int | None) -> None:
 
     Args:
         trainer: resumed.
-        batches_that_stepped: of the checkpoint, the x axis of the loggers; Lightning's is one too high. None without one.
+        batches_that_stepped: the loggers' x axis of the checkpoint, as Lightning's own is one too high; or None.
     """
     trainer.fit_loop._restarting = False
     if batches_that_stepped is not None:

@@ -11,13 +11,14 @@ from conftest import Compose
 from damage import images, keys
 from PIL import Image
 
-from recon import measures, metrics
+from recon import metrics
 from recon.actions.train import train
 from recon.data.loader import make_pair
 from recon.degradations.resample import Downsample
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.losses import MSE
+from recon.measures import measure
 from recon.modules.restoration import RestorationModule
 from recon.nets.edsr import EDSR
 from recon.pair import Pair
@@ -134,7 +135,7 @@ def test_a_smaller_image_is_judged_by_its_enlargement(scale: int) -> None:
             columns = module(scale).input_metrics(small)
         assert torch.equal(columns["psnr_degraded"], metrics.psnr(whole.degraded, small.clean))
         assert torch.equal(columns["ssim_degraded"], metrics.ssim(whole.degraded, small.clean))
-    assert "enlarged as MATLAB's imresize" in measures.CONVENTION["psnr_degraded"]
+    assert "enlarged as MATLAB's imresize" in measure("psnr_degraded").convention
     same = module(1).input_metrics(large)
     assert torch.equal(same["psnr_degraded"], metrics.psnr(large.degraded, large.clean))
 
