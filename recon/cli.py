@@ -100,9 +100,9 @@ def main() -> int:
 
 
 def _is_from_hydra(error: BaseException) -> bool:
-    """Return whether Hydra met an error when it made the run folder, before recon's own work."""
+    """Return whether Hydra met an error when it made the run folder, before an action began."""
     files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
-    return any("hydra" in parts for parts in files) and not any("recon" in parts[-3:-1] for parts in files)
+    return any("hydra" in parts for parts in files) and not any(parts[-2] == "actions" for parts in files)
 
 
 def _run_name(action: str, model: str, task: str) -> str:

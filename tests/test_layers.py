@@ -12,8 +12,9 @@ from conftest import ROOT
 LAYERS = [
     "errors", "streams", "trust", "training.allocator", "ranges", "config.conf", "config.training", "config.check",
     "config.optimiser", "config.construct", "config.help", "actions.base",
-    "runs.reading", "runs.older", "runs.files", "runs.draw", "runs.folder", "runs", "runs.fingerprint", "runs.machine",
-    "measures", "report", "actions.report", "actions.list",
+    "measures", "runs.reading", "runs.older", "runs.files", "runs.draw", "runs.folder", "runs",
+    "runs.fingerprint", "runs.machine",
+    "report", "actions.report", "actions.list",
     "pair", "keyed", "losses", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics", "nets",
     "data.pixels", "data.find", "degradations",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",

@@ -22,6 +22,7 @@ from conftest import ROOT, Typed
 from test_command_line import QUICK, folder_of
 
 from recon.config.conf import read_choice
+from recon.config.construct import find_class
 from recon.dashboards import threaded
 from recon.dashboards.base import About
 from recon.dashboards.csv import CSV
@@ -31,6 +32,10 @@ BRIEF = tuple(word for word in QUICK if "logger" not in word and "max_steps" not
 WITHOUT: dict[str, float] = {}  # what `logger=none` measures, found once
 # What two runs of the same configuration do not share.
 TIMED = ("train/seconds", "train/images_per_second", "cost/")
+
+
+def class_of(kind: str) -> Any:
+    return find_class((read_choice("logger", kind) or {})["_target_"], "logger")
 
 
 def make(kind: str, folder: Path) -> Any:
@@ -413,10 +418,10 @@ def test_a_call_that_raises_ends_the_logging_with_one_line(
     def happens() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    title, opens = threaded._KINDS[kind]
-    before_the_first_picture(monkeypatch, opens, happens)  # type: ignore[arg-type]
+    dashboard = class_of(kind)
+    before_the_first_picture(monkeypatch, dashboard, happens)
     output, folder = same_as_without(kind, typed)
-    line = line_of(output, f"{title} failed")
+    line = line_of(output, f"{dashboard.title} failed")
     assert "No space left on device" in line
     assert f"everything is in {folder}" in line
 
@@ -434,7 +439,7 @@ def test_a_dashboard_that_cannot_be_opened_is_one_line(
     chosen = ("model=classifier", "trainer.max_epochs=1", "trainer.limit_train_batches=2", *BRIEF)
     status, output, errors = typed(f"logger={kind}", f"hydra.run.dir={typed.tmp_path}/run", *chosen)
     assert status == 0, errors
-    assert str(typed.tmp_path / "run") in line_of(output, f"{threaded._KINDS[kind][0]} failed")
+    assert str(typed.tmp_path / "run") in line_of(output, f"{class_of(kind).title} failed")
 
 
 def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(

@@ -51,6 +51,8 @@ def make(kind: type[Action], config: dict[str, Any]) -> Action:
 
 
 def _carry_out(kind: type[Action], config: dict[str, Any], folder: Path, about: dict[str, Any]) -> None:
+    if not kind.leaves_a_record:
+        remove_empty(folder)
     if not kind.imports_torch:
         make(kind, config)(config, folder, about)
         return

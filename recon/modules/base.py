@@ -10,9 +10,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, metrics
+from recon import keyed, metrics
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
@@ -78,7 +77,7 @@ class Module(Steps):
         self.clip_norm: float | None = None  # for modules that optimise by hand; Lightning clips for the others
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
-        self.average = self._average_of(self.averaged_net, training.ema) if training.ema else None
+        self.average = training.average_of(self.averaged_net)
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
@@ -183,9 +182,8 @@ class Module(Steps):
         return self.penalised(loss)
 
     def penalised(self, loss: Tensor) -> Tensor:
-        """Add the penalties that all modules share to what is minimised, a scalar; the reported loss is without."""
-        weight = self.options.l1
-        return loss + weight * losses.l1_penalty(self.averaged_net.parameters()) if weight else loss
+        """Add the penalties that all modules share to the loss to minimise, a scalar."""
+        return self.options.penalised(loss, self.averaged_net)
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
         """Move the average and, every few steps, look at the losses."""
@@ -359,8 +357,3 @@ class Module(Steps):
         """Save, with what the steps keep, for which images the net was built."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["facts"] = self.facts
-
-    @staticmethod
-    def _average_of(net: nn.Module, decay: float) -> AveragedModel:
-        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        return average.requires_grad_(False)

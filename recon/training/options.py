@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from recon.losses import l1_penalty
 from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -15,7 +17,7 @@ MakeScheduler = Callable[..., LRScheduler]
 
 @dataclass(frozen=True)
 class Training:
-    """The options that all modules share; an option more is a field here and a line in `conf/training.yaml`.
+    """The options that all modules share, and what they do; a new one is added here and in `conf/training.yaml`.
 
     Attributes:
         optimizer: makes an optimiser of parameters.
@@ -38,3 +40,14 @@ class Training:
     def __post_init__(self) -> None:
         require_number("l1", self.l1)
         require_share("ema", self.ema)
+
+    def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
+        """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""
+        return loss + self.l1 * l1_penalty(net.parameters()) if self.l1 else loss
+
+    def average_of(self, net: nn.Module) -> AveragedModel | None:
+        """Make the moving average of a net's weights, or None where there is none."""
+        if not self.ema:
+            return None
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(self.ema), use_buffers=True)
+        return average.requires_grad_(False)
