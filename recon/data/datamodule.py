@@ -8,10 +8,10 @@ from lightning.pytorch import LightningDataModule
 
 from recon.data.augment import Augment
 from recon.data.find import expanded
-from recon.data.folder import Folder
 from recon.data.loader import PairLoader
 from recon.data.shards import ShardLoader, ShardSplit
-from recon.data.sources import Splits, Task
+from recon.data.task import Splits, Task
+from recon.data.tasks.folder import Folder
 from recon.degradations.base import Degradation, within
 from recon.degradations.file import FromFiles
 from recon.errors import InputError

@@ -32,7 +32,7 @@ from recon.data.find import Identity, expanded, identity
 from recon.data.images import in_threads, pixel_limit
 from recon.data.loader import EVALUATION_ELEMENTS, make_pair, windows
 from recon.data.pixels import Unusable, channels_of, opened, to_array
-from recon.data.sources import Splits, Task, require_fraction, require_positive
+from recon.data.task import Splits, Task, require_fraction, require_positive
 from recon.degradations.base import Degradation
 from recon.errors import InputError
 from recon.pair import Pair

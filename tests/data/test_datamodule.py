@@ -13,8 +13,8 @@ from test_mmap import photographs
 
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.sources import Digits
 from recon.data.store import ImageStore
+from recon.data.tasks.digits import Digits
 from recon.degradations import GaussianNoise, MissingFile
 from recon.degradations.file import FromFiles
 from recon.errors import InputError

@@ -13,7 +13,7 @@ from recon import keyed
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
 from recon.data.loader import PairLoader
-from recon.data.sources import Digits
+from recon.data.tasks.digits import Digits
 from recon.degradations import Chain, GaussianNoise
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
@@ -174,7 +174,7 @@ def test_an_image_without_a_degraded_one_is_named_and_counted(tmp_path: Path, mo
     dataset(tmp_path)
     (tmp_path / "damaged/a/4.bmp").unlink()
     (tmp_path / "damaged/b/7.bmp").unlink()
-    monkeypatch.setattr("recon.data.files.read_image", None)  # it is found before anything is decoded
+    monkeypatch.setattr("recon.data.image_files.read_image", None)  # it is found before anything is decoded
     refuse(tmp_path, r"^degradation\.path=.* has no degraded image of .*/a/4\.png \(2 of 12 images lack theirs\)")
 
 

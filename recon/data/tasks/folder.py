@@ -8,11 +8,11 @@ from typing import Literal
 
 import torch
 
-from recon.data.files import ImageFiles
 from recon.data.find import identity
+from recon.data.image_files import ImageFiles
 from recon.data.images import Header
-from recon.data.sources import Splits, Task, cut, repeat_train, require_crops, require_fraction, require_positive
 from recon.data.store import ImageStore
+from recon.data.task import Splits, Task, cut, repeat_train, require_crops, require_fraction, require_positive
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
 
