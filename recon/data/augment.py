@@ -5,7 +5,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon import keyed
-from recon.data.store import runs
 from recon.errors import InputError
 
 
@@ -64,6 +63,15 @@ class Augment:
 def as_float(images: Tensor) -> Tensor:
     """Make bytes floats in [0,1]; floats are returned as they are."""
     return images if images.is_floating_point() else images.float().div_(255)
+
+
+def runs(buffer: Tensor, start: Tensor, length: int) -> Tensor:
+    """Read `length` values from each start (n,) int64 in a buffer (values,): (n,length).
+
+    The view holds every run of the buffer as a row without using memory, so that `index_select` copies whole runs: 8
+    times faster than an index per value, and the index stays small for large images.
+    """
+    return buffer.as_strided((len(buffer) - length + 1, length), (1, 1)).index_select(0, start)
 
 
 def _toss(images: Tensor, others: Tensor, keys: Tensor) -> Tensor:

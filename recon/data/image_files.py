@@ -18,7 +18,16 @@ import torch
 
 from recon.data.cache import Write, in_memory, mapped
 from recon.data.find import Found, expanded, find
-from recon.data.images import BadImage, Header, in_threads, pixel_limit, read_header, read_image
+from recon.data.images import (
+    BadImage,
+    Header,
+    first_few,
+    in_threads,
+    pixel_limit,
+    read_header,
+    read_image,
+    warn_left_out,
+)
 from recon.data.pixels import READING
 from recon.data.store import ImageStore
 from recon.errors import InputError
@@ -58,7 +67,7 @@ class ImageFiles:
         with pixel_limit(self.max_pixels):
             headers = self._each(lambda item: read_header(*item), found, "Reading image headers")
         good = [header for header in headers if isinstance(header, Header)]
-        self._warn([header.path for header in headers if isinstance(header, BadImage)], len(found))
+        warn_left_out([header.path.name for header in headers if isinstance(header, BadImage)], len(headers))
         if not good:
             raise InputError(
                 f"{self.key}={self.pattern} has no readable image: give a folder or a glob of good images."
@@ -112,7 +121,7 @@ class ImageFiles:
             buffer, good = in_memory(lengths, fill)
         else:
             buffer, good, check = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
-        self._warn([header.path for header, is_good in zip(headers, good, strict=True) if not is_good], len(headers))
+        warn_left_out([header.path.name for header, ok in zip(headers, good, strict=True) if not ok], len(headers))
         if not good.any():
             raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
         numbers = {category: number for number, category in enumerate(classes)}
@@ -130,7 +139,7 @@ class ImageFiles:
         if found.repeats:
             warnings.warn(
                 f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders, as each "
-                f"counts once whatever links lead to it: {_some(found.repeats)}",
+                f"counts once whatever links lead to it: {first_few(found.repeats)}",
                 stacklevel=2,
             )
         if found.ignored:
@@ -189,17 +198,6 @@ class ImageFiles:
                 return error
 
         return in_threads(attempt, items, title)
-
-    @staticmethod
-    def _warn(bad: Sequence[Path], total: int) -> None:
-        """Say which of all images are left out."""
-        if bad:
-            names = _some([path.name for path in bad])
-            warnings.warn(f"left out {len(bad)} of {total} images that cannot be used: {names}", stacklevel=3)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _visible(name: str) -> str:

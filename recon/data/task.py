@@ -5,15 +5,20 @@ validation is cut from train once, by key, so that every run of a task sees the 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from recon import keyed
+from recon.data.augment import Augment
+from recon.data.find import Identity
+from recon.data.loader import Split
 from recon.data.store import ImageStore
+from recon.degradations.base import Degradation
+from recon.degradations.file import FromFiles
 from recon.errors import InputError
 
 _LARGEST_EPOCH = 10**8  # images, whose order takes 4 GB to draw
@@ -22,9 +27,9 @@ _LARGEST_EPOCH = 10**8  # images, whose order takes 4 GB to draw
 class Splits(NamedTuple):
     """The three splits of a task; no image is in two of them."""
 
-    train: ImageStore
-    validation: ImageStore
-    test: ImageStore
+    train: Split
+    validation: Split
+    test: Split
 
 
 @dataclass(kw_only=True)
@@ -81,12 +86,31 @@ class Task(ABC):
             InputError: a file is missing, wrong or unreadable, or the images do not fit the settings.
         """
 
-    def split(self, train: ImageStore, test: ImageStore) -> Splits:
+    def load_for(self, root: Path, degradation: Degradation, cache: Path | None) -> Splits:
+        """Read the images for a degradation; see `check` for what a task may do besides `load`.
+
+        Args:
+            root: see `load`.
+            degradation: makes the degraded images, or names their files.
+            cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
+        """
+        return self.load(root)
+
+    def check(self, degradation: Degradation, augment: Augment | None, cache: Path | None) -> None:
+        """Raise InputError for what this task cannot be combined with: mapped stores and files of degraded images."""
+        if cache is not None:
+            raise InputError("data.store=mmap is for the images of task=folder: set data.store=memory.")
+        if isinstance(degradation, FromFiles):
+            raise InputError("degradation=file needs task=folder: set task.path to the clean images.")
+
+    def split(self, train: ImageStore, test: ImageStore, crops_per_image: int = 1) -> Splits:
         """Cut validation from train, once and by key.
 
         Args:
             train: the images that are not test, of which `validation` are kept for validation.
             test: the images that are only test.
+            crops_per_image: how often an epoch visits each training image; the repeats share the pixels and draw their
+                own crops.
 
         Raises:
             InputError: none would be left to train on.
@@ -98,7 +122,7 @@ class Task(ABC):
                 "and leave none to train on: choose less, or add images."
             )
         rest, validation = cut(len(train), count, "validation")
-        return Splits(train.subset(rest), train.subset(validation), test)
+        return Splits(train.subset(rest.repeat_interleave(crops_per_image)), train.subset(validation), test)
 
 
 class TenClasses(Task):
@@ -154,6 +178,19 @@ def cut(total: int, count: int, stream: str) -> tuple[Tensor, Tensor]:
     return order[count:].sort().values, order[:count].sort().values
 
 
-def repeat_train(splits: Splits, times: int) -> Splits:
-    """Let an epoch visit each training image `times` times; the repeats share the pixels and draw their own crops."""
-    return splits._replace(train=splits.train.subset(torch.arange(len(splits.train)).repeat_interleave(times)))
+def require_file_settings(task: Any) -> None:
+    """Raise InputError for a wrong `max_pixels`, `test_fraction` or `on_bad_image` of a task of the user's files."""
+    require_positive(task, "max_pixels")
+    require_fraction(task, "test_fraction")
+    if task.on_bad_image not in ("raise", "skip"):
+        raise InputError(f"task.on_bad_image={task.on_bad_image} is unknown: choose raise or skip.")
+
+
+def require_disjoint(train: Mapping[Identity, str | Path], test: Collection[Identity], kind: str) -> None:
+    """Raise InputError if a file to train on is to be tested on too, whatever links lead to it."""
+    shared = [path for key, path in train.items() if key in test]
+    if shared:
+        raise InputError(
+            f"{shared[0]} is in both task.path and task.test: test images must not be trained on, "
+            f"so give two places without a common {kind}."
+        )

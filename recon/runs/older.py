@@ -15,6 +15,7 @@ MOVED: dict[str, str] = {
     "recon.data.sources.CIFAR10": "recon.data.tasks.cifar10.CIFAR10",
     "recon.data.sources.Photos": "recon.data.tasks.photos.Photos",
     "recon.data.folder.Folder": "recon.data.tasks.folder.Folder",
+    "recon.data.shards.WebDataset": "recon.data.tasks.webdataset.WebDataset",
 }
 
 

@@ -19,7 +19,7 @@ from test_folder import folder_task, save
 from recon.data import cache as cache_module
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.loader import PairLoader
+from recon.data.store import PairLoader
 from recon.degradations import GaussianNoise
 from recon.errors import InputError
 from recon.pair import Pair

@@ -12,7 +12,7 @@ from test_folder import folder_task, save
 from recon import keyed
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.loader import PairLoader
+from recon.data.store import PairLoader
 from recon.data.tasks.digits import Digits
 from recon.degradations import Chain, GaussianNoise
 from recon.degradations.file import FromFiles
@@ -103,8 +103,8 @@ def test_a_mapped_store_gives_the_same_pairs(tmp_path: Path) -> None:
 def test_pairs_do_not_depend_on_the_batch(tmp_path: Path, batch_size: int, scale: int) -> None:
     module = data(*dataset(tmp_path, scale), scale)
     loader = module.train_dataloader()
-    whole = loader.pair(torch.arange(len(loader.store)))
-    parts = [loader.pair(index) for index in torch.arange(len(loader.store)).split(batch_size)]
+    whole = loader.pair(torch.arange(len(loader.source)))
+    parts = [loader.pair(index) for index in torch.arange(len(loader.source)).split(batch_size)]
     for name, field in zip(whole._fields, whole, strict=True):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), field)
 

@@ -12,10 +12,12 @@ from omegaconf import OmegaConf
 from skimage.data import astronaut
 from sklearn.datasets import load_digits
 
-from recon.config.construct import find_class
+from recon.config.construct import construct, find_class
+from recon.data.datamodule import DataModule
 from recon.data.task import Task
 from recon.data.tasks.cifar10 import CIFAR10, _read_records, _unpack
 from recon.data.tasks.mnist import MNIST
+from recon.degradations import GaussianNoise
 from recon.errors import InputError
 from recon.runs.older import MOVED, read_recorded
 
@@ -92,6 +94,39 @@ def test_an_older_run_folder_names_the_same_task(old, tmp_path):
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(older)))
     assert read_recorded(tmp_path / "config.yaml") == today
     assert find_class(MOVED[old], "task").__name__ == old.rsplit(".", 1)[1]
+
+
+OWN_TASK = """
+import numpy as np
+from recon.data.store import ImageStore
+from recon.data.task import Splits, Task
+
+
+class Squares(Task):
+    shape, num_classes = (1, 6, 6), 2
+
+    def load(self, root):
+        images = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(6, 2).repeat(6, 3)
+        train, test = (ImageStore.from_arrays(part, np.arange(20) % 2) for part in np.split(images, 2))
+        return self.split(train, test)
+"""
+
+
+def test_a_task_of_the_users_own_is_one_file_that_recon_does_not_know(tmp_path, monkeypatch):
+    (tmp_path / "squares_.py").write_text(OWN_TASK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {"_target_": "squares_.Squares", "batch_size": 4, "epochs": 1, "validation": 3, "crop": None}
+    with pytest.raises(InputError, match="RECON_TRUST"):
+        construct(node, "task")
+    monkeypatch.setenv("RECON_TRUST", "squares_")
+    module = DataModule(construct(node, "task"), tmp_path, GaussianNoise(0.1), None, 0, False)
+    counts = [
+        sum(len(pair.index) for pair in loader) for loader in (module.train_dataloader(), module.val_dataloader())
+    ]
+    assert counts == [16, 3]
+    first = module.test_dataloader().preview(2)
+    assert (first.clean * 255).round()[:, 0, 0, 0].tolist() == [20, 21]
+    assert first.label.tolist() == [0, 1]
 
 
 # The public sets.

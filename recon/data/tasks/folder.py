@@ -1,18 +1,21 @@
 """The task of the user's own images, in a folder."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
+from recon.data.augment import Augment
 from recon.data.find import identity
 from recon.data.image_files import ImageFiles
-from recon.data.images import Header
+from recon.data.images import Header, first_few
 from recon.data.store import ImageStore
-from recon.data.task import Splits, Task, cut, repeat_train, require_crops, require_fraction, require_positive
+from recon.data.task import Splits, Task, cut, require_crops, require_disjoint, require_file_settings, require_positive
+from recon.degradations.base import Degradation
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
 
@@ -48,10 +51,8 @@ class Folder(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "crops_per_image", "max_pixels")
-        require_fraction(self, "test_fraction")
-        if self.on_bad_image not in ("raise", "skip"):
-            raise InputError(f"task.on_bad_image={self.on_bad_image} is unknown: choose raise or skip.")
+        require_positive(self, "crops_per_image")
+        require_file_settings(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,90 +87,91 @@ class Folder(Task):
         """Return the number of class folders, 0 where there are none."""
         return len(self._categories)
 
-    def load(self, root: Path, cache: Path | None = None) -> Splits:
+    def check(self, degradation: Degradation, augment: Augment | None, cache: Path | None) -> None:
+        """Raise InputError for augmentation that would change the damage of degraded files."""
+        if isinstance(degradation, FromFiles) and augment is not None and not augment.rearranges:
+            raise InputError(
+                "augment.rotate and augment.crop_padding would change the damage that degradation=file is to show: "
+                "set them to 0, or choose augment=flip|turns|none."
+            )
+
+    def load_for(self, root: Path, degradation: Degradation, cache: Path | None) -> Splits:
+        """Decode the images, with their degraded files if the degradation has them; see `Task.load_for`."""
+        return self.load(root, cache, degradation if isinstance(degradation, FromFiles) else None)
+
+    def load(self, root: Path, cache: Path | None = None, degraded: FromFiles | None = None) -> Splits:
         """Decode the images.
 
         Args:
             root: not used, nothing is downloaded.
             cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
+            degraded: names the degraded images, which are read with the channels of the clean ones; or `None`.
 
         Raises:
-            InputError: see `Task.load`; or `cache` cannot hold the images.
+            InputError: see `Task.load`; `cache` cannot hold the images; or an image has no degraded one, or one of
+                another size, or one that cannot be read.
         """
         _ = self.shape  # refuses sizes that do not fit
-        headers, test_headers = self._headers
         repeats = 1 if self.crop is None or self.tested_only else self.crops_per_image
-        require_crops(self, len(headers), repeats)
-        train = self._images.store(headers, self._channels, self._categories, cache)
-        if self._test_images is not None:
-            test = self._test_images.store(test_headers, self._channels, self._categories, cache)
-        else:
-            kept = max(1, round(self.test_fraction * len(train)))
-            if kept > len(train) - 2:
-                raise InputError(
-                    f"task.test_fraction={self.test_fraction} would keep {kept} of {len(train)} images for the test "
-                    "and leave fewer than 2 to train and validate on: choose less, or add images."
-                )
-            rest, tested = cut(len(train), kept, "test")
-            train, test = train.subset(rest), train.subset(tested)
-        splits = self.split(train, test)
-        self._warn_of_classes(splits.train)
-        return repeat_train(splits, repeats)
+        require_crops(self, len(self._headers[0]), repeats)
+        sets = {"path": self._images} | ({} if self._test_images is None else {"test": self._test_images})
+        partners = [
+            self._partners(key, images, degraded, cache) for key, images in sets.items() if degraded is not None
+        ]
+        stores = [
+            images.store(headers, self._channels, self._categories, cache)
+            for images, headers in zip(sets.values(), self._headers, strict=False)
+        ]
+        if partners:
+            stores = list(map(_joined, stores, partners))
+        train, test = stores if len(stores) == 2 else self._cut_test(*stores)
+        splits = self.split(train, test, repeats)
+        assert isinstance(splits.train, ImageStore)
+        self._warn_of_classes(splits.train.label)
+        return splits
 
-    def _warn_of_classes(self, train: ImageStore) -> None:
-        """Say which classes have no image to train on."""
-        known = set(train.label.tolist())
-        lacking = [name for number, name in enumerate(self._categories) if number not in known]
+    def _cut_test(self, store: ImageStore) -> tuple[ImageStore, ImageStore]:
+        count = max(1, round(self.test_fraction * len(store)))
+        if count > len(store) - 2:
+            raise InputError(
+                f"task.test_fraction={self.test_fraction} would keep {count} of {len(store)} images for the test "
+                "and leave fewer than 2 to train and validate on: choose less, or add images."
+            )
+        rest, test = cut(len(store), count, "test")
+        return store.subset(rest), store.subset(test)
+
+    def _warn_of_classes(self, label: Tensor) -> None:
+        """Warn of the classes that have no image to train on."""
+        present = set(label.tolist())
+        lacking = [name for number, name in enumerate(self._categories) if number not in present]
         if lacking:
-            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
             warnings.warn(
                 f"task.path={self.path}: {len(lacking)} of {len(self._categories)} classes have no image to train on, "
-                f"as theirs were all drawn for validation or the test: {some}",
+                f"as theirs were all drawn for validation or the test: {first_few(lacking)}",
                 stacklevel=2,
             )
 
-    def load_pairs(self, root: Path, degradation: FromFiles, cache: Path | None = None) -> tuple[Splits, Splits]:
-        """Decode the images and the degraded ones that the user has of them.
-
-        Args:
-            root: see `load`.
-            degradation: where the degraded images lie; they are read with the channels of the clean ones.
-            cache: see `load`.
-
-        Returns:
-            The clean images, and the degraded ones of the same samples in the same order.
-
-        Raises:
-            InputError: see `load`; or an image has no degraded one, or one of another size, or one that cannot be
-                read; or a setting does not fit those of the task.
-        """
-        if (degradation.test is None) != (self.test is None):
+    def _partners(self, setting: str, clean: ImageFiles, degraded: FromFiles, cache: Path | None) -> ImageStore:
+        """Decode the degraded images of clean ones, which `degradation.<setting>` names."""
+        if (degraded.test is None) != (self.test is None):
             given, lacking = ("degradation", "task") if self.test is None else ("task", "degradation")
             raise InputError(f"{given}.test is set and {lacking}.test is not: set both, or neither.")
-        train = self._partners(self._images, "path", degradation, cache)
-        test = train if self._test_images is None else self._partners(self._test_images, "test", degradation, cache)
-        splits = self.load(root, cache)
-        return splits, Splits(*(_in_order_of(*stores) for stores in zip(splits, (train, train, test), strict=True)))
-
-    def _partners(self, clean: ImageFiles, setting: str, degradation: FromFiles, cache: Path | None) -> ImageStore:
-        """Decode the degraded images of some clean ones, from the place that `degradation.<setting>` tells."""
         files = ImageFiles(
             f"degradation.{setting}",
-            getattr(degradation, setting),
+            getattr(degraded, setting),
             self.max_pixels,
             remedy="replace it, or remove it and its clean image",
         )
-        wanted, found = clean.by_name(), files.by_name()
-        lacking = [header.path for name, header in wanted.items() if name not in found]
-        if lacking:
+        originals, headers = clean.by_name(), files.by_name()
+        lacking_paths = [header.path for name, header in originals.items() if name not in headers]
+        if lacking_paths:
             raise InputError(
-                f"{files.key}={files.pattern} has no degraded image of {lacking[0]} ({len(lacking)} of {len(wanted)} "
-                "images lack theirs): give each the name of its clean image, with any suffix."
+                f"{files.key}={files.pattern} has no degraded image of {lacking_paths[0]} ({len(lacking_paths)} of "
+                f"{len(originals)} images lack theirs): give each the name of its clean image, with any suffix."
             )
-        headers = [found[name] for name in wanted]
-        for header, original in zip(headers, wanted.values(), strict=True):
-            _require_partner(header, original, degradation.scale)
-        return files.store(headers, self._channels, cache=cache)
+        for name, original in originals.items():
+            _require_partner(headers[name], original, degraded.scale)
+        return files.store([headers[name] for name in originals], self._channels, cache=cache)
 
     @cached_property
     def _images(self) -> ImageFiles:
@@ -191,13 +193,7 @@ class Folder(Task):
                 f"{'train, validate and test' if least == 3 else 'train and validate'}: give a folder or a glob of at "
                 f"least {least}."
             )
-        tested = {identity(header.path) for header in test}
-        shared = [header.path for header in train if identity(header.path) in tested]
-        if shared:
-            raise InputError(
-                f"{shared[0]} is in both task.path and task.test: test images must not be trained on, "
-                "so give two places without a common file."
-            )
+        require_disjoint({identity(h.path): h.path for h in train}, {identity(h.path) for h in test}, "file")
         strangers = {header.category for header in test} - {header.category for header in train}
         if strangers and any(header.category for header in train):
             raise InputError(
@@ -232,9 +228,9 @@ def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
         )
 
 
-def _in_order_of(clean: ImageStore, degraded: ImageStore) -> ImageStore:
-    """Choose the images with the names of the clean ones, in that order and with its repeats."""
+def _joined(clean: ImageStore, degraded: ImageStore) -> ImageStore:
+    """Return the clean images with the degraded ones of the same names."""
     assert clean.names is not None
     assert degraded.names is not None
-    places = {name: place for place, name in enumerate(degraded.names)}
-    return degraded.subset(torch.tensor([places[name] for name in clean.names]))
+    index = {name: index for index, name in enumerate(degraded.names)}
+    return replace(clean, degraded=degraded.subset(torch.tensor([index[name] for name in clean.names])))

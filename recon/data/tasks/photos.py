@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from recon.data.images import read_image
 from recon.data.store import ImageStore
-from recon.data.task import Splits, Task, repeat_train, require_crops, require_positive
+from recon.data.task import Splits, Task, require_crops, require_positive
 from recon.errors import InputError
 
 
@@ -54,4 +54,4 @@ class Photos(Task):
             ImageStore.from_arrays([read_image(Path(str(files(package))) / name, 3) for package, name in names])
             for names in (self.TRAIN, self.TEST)
         )
-        return repeat_train(self.split(train, test), self.crops_per_image)
+        return self.split(train, test, self.crops_per_image)
