@@ -41,10 +41,10 @@ class ImageFiles:
     """The image files that a folder or a glob names.
 
     Attributes:
-        key: the key of the configuration that `pattern` is the value of, for messages.
+        key: the key of the configuration with the value `pattern`, for messages.
         pattern: a folder, or a glob (`**` for any depth).
         max_pixels: larger images are bad ones.
-        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out and say so.
+        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out with a warning.
         remedy: what to do about a bad image, for messages.
     """
 
@@ -58,14 +58,9 @@ class ImageFiles:
 
     @cached_property
     def headers(self) -> list[Header]:
-        """Read the headers of all images, in an order that does not depend on the file system.
-
-        Raises:
-            InputError: there is no image, or a bad one.
-        """
-        found = self._find()
+        """Read the headers of all images, sorted by path; raises InputError if there is none, or a bad one."""
         with pixel_limit(self.max_pixels):
-            headers = self._each(lambda item: read_header(*item), found, "Reading image headers")
+            headers = self._each(lambda item: read_header(*item), self._with_category(), "Reading image headers")
         good = [header for header in headers if isinstance(header, Header)]
         warn_left_out([header.path.name for header in headers if isinstance(header, BadImage)], len(headers))
         if not good:
@@ -75,20 +70,20 @@ class ImageFiles:
         return good
 
     def name(self, path: Path) -> str:
-        """Call an image what it is called below the folder, without its suffix."""
+        """Return the name of an image: its path below the folder, without suffix."""
         return _visible(path.relative_to(self._found.base).with_suffix("").as_posix())
 
     def by_name(self) -> dict[str, Header]:
-        """Give the headers by name; raises InputError when two images share one."""
-        found: dict[str, Header] = {}
+        """Return the headers by name; raises InputError when two images share one."""
+        headers: dict[str, Header] = {}
         for header in self.headers:
-            other = found.setdefault(self.name(header.path), header)
+            other = headers.setdefault(self.name(header.path), header)
             if other is not header:
                 raise InputError(
                     f"{self.key}={self.pattern} has {header.path.name} beside {other.path.name}: images and their "
                     "degraded ones are paired by name without suffix, so rename one."
                 )
-        return found
+        return headers
 
     def store(
         self, headers: Sequence[Header], channels: int, classes: Sequence[str] = (), cache: Path | None = None
@@ -96,7 +91,7 @@ class ImageFiles:
         """Decode images.
 
         Args:
-            headers: of the images, all or some of those of `headers`.
+            headers: the images, from `headers`.
             channels: 1 for grey, 3 for RGB.
             classes: the class folders in the order of their numbers; an image outside them has the label -1.
             cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
@@ -108,8 +103,8 @@ class ImageFiles:
         lengths = shape.prod(1)
 
         def fill(write: Write) -> list[bool]:
-            def decode(place: int) -> bool:
-                write(place, _read(headers[place], channels))
+            def decode(index: int) -> bool:
+                write(index, _read(headers[index], channels))
                 return True
 
             title = "Reading images" if cache is None else "Building the store of images"
@@ -120,13 +115,13 @@ class ImageFiles:
         if cache is None:
             buffer, good = in_memory(lengths, fill)
         else:
-            buffer, good, check = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
+            buffer, good, check = mapped(cache, self._store_name(channels), self._content(headers), lengths, fill)
         warn_left_out([header.path.name for header, ok in zip(headers, good, strict=True) if not ok], len(headers))
         if not good.any():
             raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
         numbers = {category: number for number, category in enumerate(classes)}
         labels = [numbers.get(header.category, -1) for header in headers]
-        # Objects, as repeats of an image then share its name.
+        # An array of objects: repeats of an image then share its name.
         names = np.array([self.name(header.path) for header in headers], object)
         offset = torch.from_numpy(lengths.cumsum() - lengths)
         whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names, check)
@@ -134,7 +129,7 @@ class ImageFiles:
 
     @cached_property
     def _found(self) -> Found:
-        """Find the files, and say what is left out of what was found."""
+        """Find the files, and warn of those left out."""
         found = find(self.key, self.pattern, self.SUFFIXES)
         if found.repeats:
             warnings.warn(
@@ -147,8 +142,8 @@ class ImageFiles:
             warnings.warn(f"{self.key}={self.pattern}: ignored files that are no images by name: {kinds}", stacklevel=2)
         return found
 
-    def _find(self) -> list[tuple[Path, str]]:
-        """List (file, class folder) by name."""
+    def _with_category(self) -> list[tuple[Path, str]]:
+        """List (file, class folder), sorted by path."""
         base, paths = self._found.base, self._found.files
         if not paths:
             raise InputError(
@@ -165,29 +160,29 @@ class ImageFiles:
             )
         return [(path, "" if flat[0] else _visible(path.relative_to(base).parts[0])) for path in paths]
 
-    def _place(self, channels: int) -> str:
-        """Name what a mapped store is of: these files, read in this way."""
-        what = [str(expanded(self.pattern).absolute()), channels, self.on_bad_image]
+    def _store_name(self, channels: int) -> str:
+        """Name a mapped store by the files and the way of reading them."""
+        source = json.dumps([str(expanded(self.pattern).absolute()), channels, self.on_bad_image])
         readable = re.sub(r"[^\w.]", "_", self._found.base.absolute().name)[:40]
-        return f"{readable}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]}"
+        return f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
     def _content(self, headers: Sequence[Header]) -> bytes:
-        """Hash what decides the pixels of a mapped store: the files, as far as can be told without reading them."""
-        # How a JPEG is decoded, and which values `recon.data.pixels` takes for what.
+        """Hash what the pixels of a mapped store depend on; the files are identified without reading them."""
+        # The versions of the JPEG decoder and of `recon.data.pixels`.
         digest = hashlib.sha256(f"{PIL.__version__} {READING}\n".encode())
         for header in headers:
             try:
-                about = header.path.stat()
+                status = header.path.stat()
             except OSError as error:
                 raise InputError(
-                    f"{header.path} is gone ({error.strerror}): run again when the folder rests."
+                    f"{header.path} is gone ({error.strerror}): run again when the folder no longer changes."
                 ) from error
-            line = [self.name(header.path), header.path.suffix, about.st_size, about.st_mtime_ns, *header[2:]]
+            line = [self.name(header.path), header.path.suffix, status.st_size, status.st_mtime_ns, *header[2:]]
             digest.update(json.dumps(line).encode())
         return digest.digest()
 
     def _each(self, function: Callable[[T], R], items: Sequence[T], title: str) -> list[R | BadImage]:
-        """Apply a function that raises `BadImage`; raises InputError instead unless bad images are to be skipped."""
+        """Apply a function to each item and return its BadImage, if any; raises InputError unless these are skipped."""
 
         def attempt(item: T) -> R | BadImage:
             try:
@@ -201,7 +196,7 @@ class ImageFiles:
 
 
 def _visible(name: str) -> str:
-    """Spell a name in one of the ways that look alike: macOS splits "ö" into two characters, others do not."""
+    """Normalise a name: macOS splits "ö" into two characters, other systems do not."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -51,21 +51,21 @@ class Contents:
         images: the endings of images.
         label: the ending of labels, or `None`.
         num_classes: labels are below it.
-        channels: of every image; `None` for as many as it has.
-        all_grey: whether an image in colour is a bad one.
-        size: (H,W) that every image has, or `None` for any.
+        channels: of every image; `None` for its own.
         max_pixels: the largest height·width of good images.
         skip: whether bad images are left out.
+        all_grey: whether an image in colour is a bad one.
+        size: (H,W) of every image, or `None` for any.
     """
 
     images: Sequence[str]
     label: str | None
     num_classes: int
     channels: int | None
-    all_grey: bool
-    size: tuple[int, ...] | None
     max_pixels: int
     skip: bool
+    all_grey: bool = False
+    size: tuple[int, int] | None = None
 
     def read(self, shard: str) -> Generator[Sample, None, None]:
         """Read the samples of a shard that have an image, in order."""

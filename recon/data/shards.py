@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from recon import keyed
-from recon.data.images import pixel_limit, warn_left_out
+from recon.data.images import warn_left_out
 from recon.data.loader import Draws, Loader, Split, windows
 from recon.data.samples import Batch, Contents, Sample
 from recon.degradations.base import Degradation
@@ -183,25 +183,21 @@ class ShardLoader(Loader[ShardSplit]):
 
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the first images, see `Loader`."""
-        contents, draws = self.source.contents, self.draws
-        chosen: list[Sample] = []
-        sizes: set[tuple[int, ...]] = set()
-        with closing(self.source.read(range(len(self.source.shards)), 0, len(self.source))) as samples:
+        source, draws = self.source, self.draws
+        batches: list[Batch] = []
+        with closing(source.read(range(len(source.shards)), 0, len(source))) as samples:
             for sample in samples:
-                with pixel_limit(contents.max_pixels):
-                    image = contents.decode(sample, self.crop)
-                if image is not None:
-                    chosen.append(sample)
-                    sizes.add(image.shape[1:])
-                if len(chosen) == count:
+                batch = source.contents.decode_batch([sample], draws)
+                batches += [batch] if len(batch.index) else []
+                if len(batches) == count:
                     break
-        if not chosen:
-            raise InputError(f"{self.source.shards[0]} and all others have no usable image for {self.split}: add some.")
-        if self.crop is not None or (len(sizes) == 1 and max(map(max, sizes)) <= largest):
-            return self._decoded(contents.decode_batch(chosen, draws), draws)
-        whole = [self._decoded(contents.decode_batch([sample], draws), draws) for sample in chosen]
-        keys = draws.keys(torch.tensor([sample.index for sample in chosen]))
-        return windows(whole, keys, largest, self.degradation.scale)
+        if not batches:
+            raise InputError(f"{source.shards[0]} and all others have no usable image for {self.split}: add some.")
+        pixels, label, index = zip(*(batch[:3] for batch in batches), strict=True)
+        if self.crop is not None or (len({p.shape for p in pixels}) == 1 and max(pixels[0].shape[2:]) <= largest):
+            return self._decoded(Batch(torch.cat(pixels), torch.cat(label), torch.cat(index), []), draws)
+        whole = [self._decoded(batch, draws) for batch in batches]
+        return windows(whole, draws.keys(torch.cat(index)), largest, self.degradation.scale)
 
     def _decoded(self, batch: Batch, draws: Draws) -> Pair:
         return self._pair(*batch[:3], draws.keys(batch.index))

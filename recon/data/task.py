@@ -87,7 +87,7 @@ class Task(ABC):
         """
 
     def load_for(self, root: Path, degradation: Degradation, cache: Path | None) -> Splits:
-        """Read the images for a degradation; see `check` for what a task may do besides `load`.
+        """Read the images; overridden by tasks that map their stores or read degraded images from files.
 
         Args:
             root: see `load`.
@@ -97,7 +97,7 @@ class Task(ABC):
         return self.load(root)
 
     def check(self, degradation: Degradation, augment: Augment | None, cache: Path | None) -> None:
-        """Raise InputError for what this task cannot be combined with: mapped stores and files of degraded images."""
+        """Raise InputError for combinations that this task does not support; see `load_for`."""
         if cache is not None:
             raise InputError("data.store=mmap is for the images of task=folder: set data.store=memory.")
         if isinstance(degradation, FromFiles):

@@ -33,8 +33,8 @@ class Folder(Task):
         path: a folder or a glob (`**` for any depth) of the images to train on.
         test: the same for the images to test on; `None` cuts them from `path` by key.
         test_fraction: the fraction in (0,1) that is cut from `path` where `test` is `None`.
-        crops_per_image: how many random crops of each training image make an epoch, where `crop` is set.
-        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out and say so.
+        crops_per_image: random crops of each training image in an epoch, where `crop` is set.
+        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out with a warning.
         max_pixels: larger images are bad ones, as a small file may unpack to fill the memory.
     """
 
@@ -59,13 +59,13 @@ class Folder(Task):
         """Return (C,H,W) that nets are built for, from the files' headers."""
         train = self._headers[0]
         if self.crop is not None:
-            # Images of `test` are whole, except for nets of one size, which `DataModule` knows.
-            for header in [] if self.tested_only else train:
-                if min(header.height, header.width) < self.crop:
-                    raise InputError(
-                        f"{header.path} has only {header.width}x{header.height} pixels, fewer than "
-                        f"task.crop={self.crop}: choose a smaller crop or take the file away."
-                    )
+            # Images of `test` are whole, except for nets of one size, which `DataModule` checks.
+            small = [] if self.tested_only else [h for h in train if min(h.height, h.width) < self.crop]
+            if small:
+                raise InputError(
+                    f"{small[0].path} has only {small[0].width}x{small[0].height} pixels, fewer than "
+                    f"task.crop={self.crop}: choose a smaller crop or take the file away."
+                )
             return self._channels, self.crop, self.crop
         sizes = {(header.height, header.width) for header in train}
         if len(sizes) == 1:
@@ -100,16 +100,15 @@ class Folder(Task):
         return self.load(root, cache, degradation if isinstance(degradation, FromFiles) else None)
 
     def load(self, root: Path, cache: Path | None = None, degraded: FromFiles | None = None) -> Splits:
-        """Decode the images.
+        """Decode the images; nothing is downloaded.
 
         Args:
-            root: not used, nothing is downloaded.
-            cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
+            root: not used.
+            cache: see `Task.load_for`.
             degraded: names the degraded images, which are read with the channels of the clean ones; or `None`.
 
         Raises:
-            InputError: see `Task.load`; `cache` cannot hold the images; or an image has no degraded one, or one of
-                another size, or one that cannot be read.
+            InputError: see `Task.load`; `cache` cannot hold the images; or an image lacks its degraded one.
         """
         _ = self.shape  # refuses sizes that do not fit
         repeats = 1 if self.crop is None or self.tested_only else self.crops_per_image
@@ -156,18 +155,14 @@ class Folder(Task):
         if (degraded.test is None) != (self.test is None):
             given, lacking = ("degradation", "task") if self.test is None else ("task", "degradation")
             raise InputError(f"{given}.test is set and {lacking}.test is not: set both, or neither.")
-        files = ImageFiles(
-            f"degradation.{setting}",
-            getattr(degraded, setting),
-            self.max_pixels,
-            remedy="replace it, or remove it and its clean image",
-        )
+        remedy, pattern = "replace it, or remove it and its clean image", getattr(degraded, setting)
+        files = ImageFiles(f"degradation.{setting}", pattern, self.max_pixels, remedy=remedy)
         originals, headers = clean.by_name(), files.by_name()
-        lacking_paths = [header.path for name, header in originals.items() if name not in headers]
-        if lacking_paths:
+        alone = [header.path for name, header in originals.items() if name not in headers]
+        if alone:
             raise InputError(
-                f"{files.key}={files.pattern} has no degraded image of {lacking_paths[0]} ({len(lacking_paths)} of "
-                f"{len(originals)} images lack theirs): give each the name of its clean image, with any suffix."
+                f"{files.key}={pattern} has no degraded image of {alone[0]} ({len(alone)} of {len(originals)} images "
+                "lack theirs): give each the name of its clean image, with any suffix."
             )
         for name, original in originals.items():
             _require_partner(headers[name], original, degraded.scale)
@@ -183,22 +178,21 @@ class Folder(Task):
 
     @cached_property
     def _headers(self) -> tuple[list[Header], list[Header]]:
-        """Scan the headers of the images of `path` and of `test` (none where it is not set)."""
+        """Read the headers of the images of `path` and of `test`, if it is set."""
         train = self._images.headers
         test = [] if self._test_images is None else self._test_images.headers
-        least = 3 if self._test_images is None else 2
+        least, purpose = (3, "train, validate and test") if self.test is None else (2, "train and validate")
         if len(train) < least:
             raise InputError(
-                f"task.path={self.path} has {len(train)} usable image{'s' * (len(train) != 1)}, too few to "
-                f"{'train, validate and test' if least == 3 else 'train and validate'}: give a folder or a glob of at "
-                f"least {least}."
+                f"task.path={self.path} has {len(train)} usable image{'s' * (len(train) != 1)}, too few to {purpose}: "
+                f"give a folder or a glob of at least {least}."
             )
         require_disjoint({identity(h.path): h.path for h in train}, {identity(h.path) for h in test}, "file")
-        strangers = {header.category for header in test} - {header.category for header in train}
-        if strangers and any(header.category for header in train):
+        categories = {header.category for header in train}
+        if any(categories) and not categories >= {header.category for header in test}:
             raise InputError(
                 f"task.test={self.test} has images outside the class folders of task.path: sort them into "
-                f"{', '.join(sorted({header.category for header in train})[:5])}, ..."
+                f"{', '.join(sorted(categories)[:5])}, ..."
             )
         return train, test
 
@@ -218,7 +212,7 @@ class Folder(Task):
 
 
 def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
-    """Raise InputError unless a degraded image is another file than its clean one, and so many times smaller."""
+    """Raise InputError unless a degraded image is another file than its clean one, and `scale` times smaller."""
     if identity(degraded.path) == identity(clean.path):
         raise InputError(f"degradation: {clean.path} is both the clean and the degraded image: give another folder.")
     if (degraded.height, degraded.width) != (clean.height // scale, clean.width // scale):

@@ -6,7 +6,7 @@ every sample is seen once an epoch by one process, and all processes take the sa
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -82,8 +82,9 @@ class WebDataset(Task):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for, from the first image."""
-        channels, height, width = self._first
-        return (channels, height, width) if self.crop is None else (channels, self.crop, self.crop)
+        contents = self._contents
+        assert contents.channels is not None
+        return contents.channels, *(contents.size or (self.crop or 0,) * 2)
 
     def load(self, root: Path) -> Splits:
         """List the samples of all shards; `root` is not used, and no image is decoded but the first."""
@@ -113,32 +114,25 @@ class WebDataset(Task):
         return "validation"
 
     @cached_property
-    def _first(self) -> tuple[int, int, int]:
-        """The shape of the first image that can be used."""
-        contents = self._settings(self.channels, None)
+    def _contents(self) -> Contents:
+        """How samples are read, by the settings and the first image that can be used."""
+        contents = Contents(
+            images=self.image.lower().split(";"),
+            label=self.label.lower() if self.label and self.num_classes else None,
+            num_classes=self.num_classes,
+            channels=self.channels,
+            max_pixels=self.max_pixels,
+            skip=self.on_bad_image == "skip",
+        )
         for shard in self._shards:
             with closing(contents.read(shard)) as samples, pixel_limit(self.max_pixels):
                 for sample in samples:
                     if (image := contents.decode(sample, self.crop)) is not None:
-                        return image.shape
+                        channels, height, width = image.shape
+                        all_grey = self.channels is None and channels == 1
+                        size = None if self.crop else (height, width)
+                        return replace(contents, channels=channels, all_grey=all_grey, size=size)
         raise InputError(f"task.path={self.path} has no usable image that ends in {self.image}: set task.image.")
-
-    @cached_property
-    def _contents(self) -> Contents:
-        channels, height, width = self._first
-        return self._settings(channels, None if self.crop else (height, width))
-
-    def _settings(self, channels: int | None, size: tuple[int, int] | None) -> Contents:
-        return Contents(
-            images=self.image.lower().split(";"),
-            label=self.label.lower() if self.label and self.num_classes else None,
-            num_classes=self.num_classes,
-            channels=channels,
-            all_grey=self.channels is None and channels == 1,
-            size=size,
-            max_pixels=self.max_pixels,
-            skip=self.on_bad_image == "skip",
-        )
 
     def _list(self, shard: str) -> "_Listing":
         """List the samples of a shard by their names."""
