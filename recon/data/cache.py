@@ -28,11 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def in_memory(lengths: np.ndarray, fill: Fill) -> tuple[Tensor, np.ndarray]:
-    """Read images into memory, each directly into the buffer.
-
-    Args:
-        lengths: (N,) the bytes of each image.
-        fill: decodes them.
+    """Read images of `lengths` (N,) bytes into one buffer in memory.
 
     Returns:
         The pixels (bytes,) uint8, and (N,) bool whether each image was good; a bad one leaves a gap.
@@ -116,7 +112,7 @@ def mapped(cache: Path, name: str, content: bytes, lengths: np.ndarray, fill: Fi
         name: identifies the set of images.
         content: 32 bytes, the hash of everything that the content of the file depends on.
         lengths: (N,) the bytes of each image.
-        fill: decodes them.
+        fill: decodes the images.
 
     Raises:
         InputError: the folder cannot be written, the disk is full, or what `fill` raises.

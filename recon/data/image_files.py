@@ -18,16 +18,7 @@ import torch
 
 from recon.data.cache import Write, in_memory, mapped
 from recon.data.find import Found, expanded, find
-from recon.data.images import (
-    BadImage,
-    Header,
-    first_few,
-    in_threads,
-    pixel_limit,
-    read_header,
-    read_image,
-    warn_left_out,
-)
+from recon.data.images import BadImage, Header, abridged, in_threads, pixel_limit, read_header, read_image, warn_omitted
 from recon.data.pixels import READING
 from recon.data.store import ImageStore
 from recon.errors import InputError
@@ -62,7 +53,7 @@ class ImageFiles:
         with pixel_limit(self.max_pixels):
             headers = self._each(lambda item: read_header(*item), self._with_category(), "Reading image headers")
         good = [header for header in headers if isinstance(header, Header)]
-        warn_left_out([header.path.name for header in headers if isinstance(header, BadImage)], len(headers))
+        warn_omitted([header.path.name for header in headers if isinstance(header, BadImage)], len(headers))
         if not good:
             raise InputError(
                 f"{self.key}={self.pattern} has no readable image: give a folder or a glob of good images."
@@ -71,7 +62,7 @@ class ImageFiles:
 
     def name(self, path: Path) -> str:
         """Return the name of an image: its path below the folder, without suffix."""
-        return _visible(path.relative_to(self._found.base).with_suffix("").as_posix())
+        return _visible(path.relative_to(self._listing.base).with_suffix("").as_posix())
 
     def by_name(self) -> dict[str, Header]:
         """Return the headers by name; raises InputError when two images share one."""
@@ -116,7 +107,7 @@ class ImageFiles:
             buffer, good = in_memory(lengths, fill)
         else:
             buffer, good, check = mapped(cache, self._store_name(channels), self._content(headers), lengths, fill)
-        warn_left_out([header.path.name for header, ok in zip(headers, good, strict=True) if not ok], len(headers))
+        warn_omitted([header.path.name for header, ok in zip(headers, good, strict=True) if not ok], len(headers))
         if not good.any():
             raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
         numbers = {category: number for number, category in enumerate(classes)}
@@ -128,23 +119,23 @@ class ImageFiles:
         return whole if good.all() else whole.subset(torch.from_numpy(good).nonzero().squeeze(1))
 
     @cached_property
-    def _found(self) -> Found:
+    def _listing(self) -> Found:
         """Find the files, and warn of those left out."""
-        found = find(self.key, self.pattern, self.SUFFIXES)
-        if found.repeats:
+        files = find(self.key, self.pattern, self.SUFFIXES)
+        if files.repeats:
             warnings.warn(
-                f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders, as each "
-                f"counts once whatever links lead to it: {first_few(found.repeats)}",
+                f"{self.key}={self.pattern}: left out {len(files.repeats)} further names of files and folders, as each "
+                f"counts once whatever links lead to it: {abridged(files.repeats)}",
                 stacklevel=2,
             )
-        if found.ignored:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common())
+        if files.ignored:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in files.ignored.most_common())
             warnings.warn(f"{self.key}={self.pattern}: ignored files that are no images by name: {kinds}", stacklevel=2)
-        return found
+        return files
 
     def _with_category(self) -> list[tuple[Path, str]]:
         """List (file, class folder), sorted by path."""
-        base, paths = self._found.base, self._found.files
+        base, paths = self._listing.base, self._listing.files
         if not paths:
             raise InputError(
                 f"{self.key}={self.pattern} matches no image: give a folder or a glob of "
@@ -163,7 +154,7 @@ class ImageFiles:
     def _store_name(self, channels: int) -> str:
         """Name a mapped store by the files and the way of reading them."""
         source = json.dumps([str(expanded(self.pattern).absolute()), channels, self.on_bad_image])
-        readable = re.sub(r"[^\w.]", "_", self._found.base.absolute().name)[:40]
+        readable = re.sub(r"[^\w.]", "_", self._listing.base.absolute().name)[:40]
         return f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
     def _content(self, headers: Sequence[Header]) -> bytes:
@@ -203,5 +194,5 @@ def _visible(name: str) -> str:
 def _read(header: Header, channels: int) -> np.ndarray:
     image = read_image(header.path, channels)
     if image.shape != (channels, header.height, header.width):
-        raise BadImage(header.path, "its header tells another size")
+        raise BadImage(header.path, "its header has another size")
     return image

@@ -84,15 +84,15 @@ def pixel_limit(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def first_few(names: Sequence[str]) -> str:
+def abridged(names: Sequence[str]) -> str:
     """Name the first five of many."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def warn_left_out(names: Sequence[str], total: int) -> None:
+def warn_omitted(names: Sequence[str], total: int) -> None:
     """Name the first of the bad images, if any, that are left out of `total`."""
     if names:
-        message = f"left out {len(names)} of {total} images that cannot be used: {first_few(names)}"
+        message = f"left out {len(names)} of {total} images that cannot be used: {abridged(names)}"
         warnings.warn(message, stacklevel=3)
 
 

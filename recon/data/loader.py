@@ -1,4 +1,4 @@
-"""What all loaders share: how a batch becomes pairs on the device, what a split offers, and how its loader behaves."""
+"""The base of all loaders, the protocol of a split, and the step from a batch of images to pairs."""
 
 import math
 from abc import ABC, abstractmethod

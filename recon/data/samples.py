@@ -1,4 +1,4 @@
-"""The samples of tar shards: what the files of one hold, and how a batch of them is decoded."""
+"""The samples of tar shards: the files of a sample, and the decoding of a batch."""
 
 import hashlib
 from collections.abc import Generator, Sequence

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from recon import keyed
-from recon.data.images import warn_left_out
+from recon.data.images import warn_omitted
 from recon.data.loader import Draws, Loader, Split, windows
 from recon.data.samples import Batch, Contents, Sample
 from recon.degradations.base import Degradation
@@ -179,7 +179,7 @@ class ShardLoader(Loader[ShardSplit]):
                 elif self.training:  # the other ranks have a step to take with this one
                     raise InputError(f"{batch.left_out[0]} and all others of a batch cannot be used: replace them.")
         finally:  # as Lightning leaves the iteration after the last batch, without asking for another
-            warn_left_out(sorted(left_out), seen)
+            warn_omitted(sorted(left_out), seen)
 
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the first images, see `Loader`."""

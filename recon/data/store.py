@@ -42,11 +42,7 @@ class ImageStore:
     def from_arrays(
         cls, images: np.ndarray | Sequence[np.ndarray], labels: np.ndarray | Sequence[int] | None = None
     ) -> "ImageStore":
-        """Copy images into a new store.
-
-        Args:
-            images: (N,C,H,W) uint8, or N arrays (C,H,W) uint8 of any sizes.
-            labels: (N,) integers, or `None` for no labels.
+        """Copy images, (N,C,H,W) or N arrays (C,H,W) of any sizes, uint8, and labels (N,), if any, into a new store.
 
         Raises:
             ValueError: there is no image, the type is not uint8, the channels differ or the labels do not fit.
@@ -99,13 +95,7 @@ class ImageStore:
         return first
 
     def gather(self, index: Tensor) -> Tensor:
-        """Read whole images.
-
-        Args:
-            index: (B,) int64 on the store's device, indices in this store; their images share one size.
-
-        Returns:
-            (B,C,H,W) uint8.
+        """Read whole images (B,C,H,W) uint8 by their indices (B,) int64 on the store's device.
 
         Raises:
             ValueError: the images differ in size; read them one by one or with `crop`.
@@ -120,16 +110,13 @@ class ImageStore:
         return runs(self.buffer, start, channels * height * width).view(-1, channels, height, width)
 
     def crop(self, index: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-        """Read one window of each image, for any mix of image sizes.
+        """Read one window of each image, for any mix of image sizes: (B,C,h,w) uint8.
 
         Args:
-            index: (B,) int64 on the store's device, indices in this store.
+            index: (B,) int64 on the store's device, as `top` and `left`.
             top: (B,) int64 in [0,H-h], the first row of each window.
             left: (B,) int64 in [0,W-w], the first column of each window.
             size: (h,w) of the windows.
-
-        Returns:
-            (B,C,h,w) uint8.
 
         Raises:
             ValueError: a window leaves its image (checked on the CPU only).

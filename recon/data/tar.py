@@ -17,7 +17,7 @@ from recon.errors import InputError
 
 
 def expand(key: str, pattern: str) -> dict[Identity, str]:
-    """List the shards that `task.<key>` names, without repeats: absolute paths and http(s) URLs, by what they are.
+    """List the shards that `task.<key>` names, without repeats: absolute paths and http(s) URLs, by identity.
 
     An absolute path has no scheme, so that not even a file whose name is `pipe:…` makes the library run a command.
 

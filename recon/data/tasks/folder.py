@@ -12,7 +12,7 @@ from torch import Tensor
 from recon.data.augment import Augment
 from recon.data.find import identity
 from recon.data.image_files import ImageFiles
-from recon.data.images import Header, first_few
+from recon.data.images import Header, abridged
 from recon.data.store import ImageStore
 from recon.data.task import Splits, Task, cut, require_crops, require_disjoint, require_file_settings, require_positive
 from recon.degradations.base import Degradation
@@ -25,9 +25,9 @@ class Folder(Task):
     """The user's own images: PNG, JPEG, BMP, TIFF or WebP; grey or colour; of 1 to 16 bits; of any sizes.
 
     A folder of images has no labels; in a folder of folders, each folder is a class, numbered by sorted name; a glob
-    has no labels. Each file counts once, whatever links lead to it. Images are turned as EXIF or XMP says, and alpha is
-    dropped; they stay grey if all of them are grey. Values are read as `recon.data.pixels.to_array` says. Of several
-    frames the first is taken.
+    has no labels. Each file counts once, whatever links lead to it. Images are turned by EXIF or XMP, and alpha is
+    dropped; they stay grey if all of them are grey. Values are read by `recon.data.pixels.to_array`, of several frames
+    the first.
 
     Attributes:
         path: a folder or a glob (`**` for any depth) of the images to train on.
@@ -113,13 +113,10 @@ class Folder(Task):
         _ = self.shape  # refuses sizes that do not fit
         repeats = 1 if self.crop is None or self.tested_only else self.crops_per_image
         require_crops(self, len(self._headers[0]), repeats)
-        sets = {"path": self._images} | ({} if self._test_images is None else {"test": self._test_images})
-        partners = [
-            self._partners(key, images, degraded, cache) for key, images in sets.items() if degraded is not None
-        ]
+        partners = [] if degraded is None else [self._partners(setting, degraded, cache) for setting in self._files]
         stores = [
-            images.store(headers, self._channels, self._categories, cache)
-            for images, headers in zip(sets.values(), self._headers, strict=False)
+            files.store(headers, self._channels, self._categories, cache)
+            for files, headers in zip(self._files.values(), self._headers, strict=False)
         ]
         if partners:
             stores = list(map(_joined, stores, partners))
@@ -146,18 +143,18 @@ class Folder(Task):
         if lacking:
             warnings.warn(
                 f"task.path={self.path}: {len(lacking)} of {len(self._categories)} classes have no image to train on, "
-                f"as theirs were all drawn for validation or the test: {first_few(lacking)}",
+                f"as theirs were all drawn for validation or the test: {abridged(lacking)}",
                 stacklevel=2,
             )
 
-    def _partners(self, setting: str, clean: ImageFiles, degraded: FromFiles, cache: Path | None) -> ImageStore:
-        """Decode the degraded images of clean ones, which `degradation.<setting>` names."""
+    def _partners(self, setting: str, degraded: FromFiles, cache: Path | None) -> ImageStore:
+        """Decode the degraded images of `task.<setting>`, which `degradation.<setting>` names."""
         if (degraded.test is None) != (self.test is None):
             given, lacking = ("degradation", "task") if self.test is None else ("task", "degradation")
             raise InputError(f"{given}.test is set and {lacking}.test is not: set both, or neither.")
         remedy, pattern = "replace it, or remove it and its clean image", getattr(degraded, setting)
         files = ImageFiles(f"degradation.{setting}", pattern, self.max_pixels, remedy=remedy)
-        originals, headers = clean.by_name(), files.by_name()
+        originals, headers = self._files[setting].by_name(), files.by_name()
         alone = [header.path for name, header in originals.items() if name not in headers]
         if alone:
             raise InputError(
@@ -169,18 +166,18 @@ class Folder(Task):
         return files.store([headers[name] for name in originals], self._channels, cache=cache)
 
     @cached_property
-    def _images(self) -> ImageFiles:
-        return ImageFiles("task.path", self.path, self.max_pixels, self.on_bad_image)
-
-    @cached_property
-    def _test_images(self) -> ImageFiles | None:
-        return None if self.test is None else ImageFiles("task.test", self.test, self.max_pixels, self.on_bad_image)
+    def _files(self) -> dict[str, ImageFiles]:
+        """The files of `path` and of `test`, if it is set."""
+        patterns = {"path": self.path} | ({} if self.test is None else {"test": self.test})
+        return {
+            key: ImageFiles(f"task.{key}", pattern, self.max_pixels, self.on_bad_image)
+            for key, pattern in patterns.items()
+        }
 
     @cached_property
     def _headers(self) -> tuple[list[Header], list[Header]]:
         """Read the headers of the images of `path` and of `test`, if it is set."""
-        train = self._images.headers
-        test = [] if self._test_images is None else self._test_images.headers
+        train, test = (self._files[key].headers if key in self._files else [] for key in ("path", "test"))
         least, purpose = (3, "train, validate and test") if self.test is None else (2, "train and validate")
         if len(train) < least:
             raise InputError(

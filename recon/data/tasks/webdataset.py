@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from recon.data.images import in_threads, pixel_limit, warn_left_out
+from recon.data.images import in_threads, pixel_limit, warn_omitted
 from recon.data.samples import Contents, hashed
 from recon.data.shards import ShardSplit
 from recon.data.tar import expand, list_samples
@@ -163,7 +163,7 @@ class WebDataset(Task):
                 f"{without[0]} has no file that ends in {self.image}: set task.image to the ending of the images, "
                 "or task.on_bad_image=skip."
             )
-        warn_left_out(sorted(without), len(without) + sum(len(listing.index) for listing in listings))
+        warn_omitted(sorted(without), len(without) + sum(len(listing.index) for listing in listings))
 
 
 class _Listing(NamedTuple):
