@@ -19,7 +19,7 @@ from recon.config.optimiser import require_optimiser
 from recon.config.recorded import read_config
 from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
-from recon.data.sources import Task
+from recon.data.task import Task
 from recon.degradations.base import Degradation, within
 from recon.errors import InputError
 from recon.modules.base import Module

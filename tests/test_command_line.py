@@ -230,10 +230,10 @@ def test_a_bad_image_is_named_and_can_be_skipped(kind: str, typed: Typed, tmp_pa
 def test_a_missing_data_set_without_network_is_one_sentence(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recon.data import sources
+    from recon.data.tasks.mnist import MNIST
 
     # Ports of this machine that nothing listens on stand for a network that is not there.
-    monkeypatch.setattr(sources.MNIST, "urls", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(MNIST, "urls", ["http://127.0.0.1:9/"])
     sentence = typed.refused("model=classifier", "task=mnist", f"data.root={tmp_path / 'data'}", *QUICK)
     assert "data.root" in sentence
     assert "127.0.0.1" in sentence

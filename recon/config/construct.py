@@ -55,7 +55,7 @@ Load = Callable[[str, str, type, Trained], Any]
 
 # By the key of the configuration, or for nested nodes by the class that the parameter's annotation names.
 KINDS = {
-    "task": Kind("recon.data.sources.Task", ("recon.data",)),
+    "task": Kind("recon.data.task.Task", ("recon.data",)),
     "degradation": Kind("recon.degradations.base.Degradation", ("recon.degradations",)),
     "augment": Kind("recon.data.augment.Augment", ("recon.data.augment",)),
     "model": Kind("recon.modules.base.Module", ("recon.modules",)),

@@ -8,7 +8,15 @@ from typing import Any
 from recon.runs.reading import Unreadable, read_yaml
 
 # Classes that have moved, by the name in older configurations.
-MOVED: dict[str, str] = {}
+MOVED: dict[str, str] = {
+    "recon.data.sources.Digits": "recon.data.tasks.digits.Digits",
+    "recon.data.sources.MNIST": "recon.data.tasks.mnist.MNIST",
+    "recon.data.sources.FashionMNIST": "recon.data.tasks.mnist.FashionMNIST",
+    "recon.data.sources.CIFAR10": "recon.data.tasks.cifar10.CIFAR10",
+    "recon.data.sources.Photos": "recon.data.tasks.photos.Photos",
+    "recon.data.folder.Folder": "recon.data.tasks.folder.Folder",
+    "recon.data.shards.WebDataset": "recon.data.tasks.webdataset.WebDataset",
+}
 
 
 def read_recorded(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ HOSTILE = [
     "torch.load", "torch.hub.load", "torch.utils.collect_env.run", "numpy.load", "pickle.loads", "runpy.run_path",
     "torch.nn.modules.module.torch.load", "torch.optim.optimizer.os.system", "recon.data.cache.os.system",
     "recon.runs.files.subprocess.Popen", "recon.runs.files.write_text", "recon.data.download.fetch",
-    "recon.data.files.ImageFiles",
+    "recon.data.image_files.ImageFiles",
     "recon.sweep.process.Forked", "recon.sweep.process.Group", "recon.sweep.machine.Place", "recon.sweep.state.State",
     "recon.runs.checkpoint.AtomicCheckpointIO", "recon.training.checkpoints.Checkpoints", "recon.dashboards.WandB",
     "recon.build.Trainer",

@@ -12,7 +12,7 @@ from conftest import Compose, choices
 from lightning.pytorch import Trainer
 
 from recon import build
-from recon.data.loader import PairLoader
+from recon.data.store import PairLoader
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.runs.checkpoint import load
