@@ -21,7 +21,8 @@ from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import check_flags, with_words_of_the_run
 from recon.errors import InputError, Interrupted
 from recon.streams import make_lasting, printable
-from recon.sweep.job import CONF, Collected, collect, in_process_folder
+from recon.sweep.compose import CONF
+from recon.sweep.job import Collected, collect, in_process_folder
 from recon.sweep.state import folder_for
 
 # The command line as it was typed: what Lightning gives the processes of a multi-device run.

@@ -55,7 +55,7 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
     again = sweep("seed=1,2,1", "model/net=cnn", "sweep.jobs=1", *CLASSIFIER)
     assert again.status == 0
     assert again.folder == first.folder
-    assert "going on in" in again.output
+    assert "continuing in" in again.output
     assert "2 jobs, 2 of them done before" in again.output
     assert (first.run(0) / "metrics.json").stat().st_mtime_ns == written
 
@@ -241,7 +241,7 @@ def test_a_signal_ends_the_jobs_and_keeps_the_state(
     child.send_signal(number)
     output, errors = child.communicate(timeout=60)
     assert child.returncode == status, output + errors
-    assert "the same command goes on" in errors
+    assert "the same command continues" in errors
     assert not any(map(alive, jobs))
     folder = tmp_path / "outputs" / "day" / "mine"
     state = json.loads((folder / "sweep.json").read_text())
