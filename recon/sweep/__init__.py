@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from recon.config.recorded import check_words
 from recon.errors import InputError
 from recon.sweep.child import require_no_mistake
 from recon.sweep.job import Collected, Job
@@ -105,6 +106,8 @@ class GridSource:
 def _check_grid(collected: Collected, state: State) -> Callable[[], Source]:
     """Check all jobs; raises InputError with the first mistake."""
     jobs = collected.jobs()
+    for job in jobs:
+        check_words(job.config["action"], job.overrides)
     require_no_mistake(check_jobs([job.config for job in jobs]))
     return partial(GridSource, jobs, state)
 

@@ -35,7 +35,8 @@ def overrides(folder: Path) -> list[list[str]]:
 
 def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) -> None:
     chosen = ("sweep=random", *SMALL[:2], *QUICK, "sweep.jobs=2")
-    space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4]}"
+    space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4],"
+    space += "model.net.width:[8],model.net.blocks:[2]}"
     done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
