@@ -196,7 +196,7 @@ def test_a_job_still_in_the_queue_is_not_submitted_twice(tmp_path: Path, cluster
     from recon.sweep.slurm import Cluster
 
     settings = {"cluster": "slurm", "dry_run": False, "partition": None, "account": None, "time": 1, "mem_gb": None}
-    launcher = Cluster("run.py", {"jobs": None, "slurm": settings})
+    launcher = Cluster("run.py", [], {"jobs": None, "slurm": settings})
     job = Job(0, [], [], {}, tmp_path / "0_job")
     job.folder.mkdir()
     assert launcher.attach(job) is None
