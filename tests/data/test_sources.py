@@ -19,7 +19,9 @@ DATA = data_root()
 
 
 def make(name, **settings):
-    return instantiate(OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), settings))
+    return instantiate(
+        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), {"epochs": 1}, settings)
+    )
 
 
 def needs(folder):
@@ -63,7 +65,8 @@ def test_a_config_begins_with_a_comment_explains_each_key_and_builds_a_task_with
     ],
 )
 def test_a_number_out_of_range_is_refused(settings, key):
-    task = {**OmegaConf.load(ROOT / "conf" / "task" / "mnist.yaml"), **settings}
+    node = OmegaConf.load(ROOT / "conf" / "task" / "mnist.yaml")
+    task = {**OmegaConf.merge(node, {"epochs": 1}), **settings}
     task.pop("_target_")
     with pytest.raises(InputError, match=key):
         sources.MNIST(**task)
