@@ -156,7 +156,7 @@ def check_words(action: str, overrides: Sequence[str]) -> None:
             raise InputError(f"{key}: action={action} does not use it; leave it out, or add action=list")
         elif root == "run" and action == "train":
             raise InputError("run: action=train trains anew; add action=evaluate to test this run, or resume=<folder>")
-        elif action == "evaluate" and key in ("model", "model/net", "optimizer", "scheduler", "augment", "length",
+        elif action == "evaluate" and key in ("model", "model/net", "optimizer", "scheduler", "augment", "recipe",
                                               "experiment", "init_from"):  # fmt: skip
             raise InputError(f"{key}: an evaluation tests the run's own model as it was trained; leave out {override}")
 

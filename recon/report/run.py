@@ -27,7 +27,7 @@ from recon.runs import RunFolder
 from recon.runs.reading import Unreadable, read_bytes, read_text
 
 # Keys that runs of one configuration may differ in, beside those that cannot change a result.
-_NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint", "length")
+_NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint", "recipe")
 # Columns of `per_image.csv` that say what an image is, or follow from others.
 _ABOUT_AN_IMAGE = ("index", "severity", "label", "accuracy")
 _KIND_OF = {

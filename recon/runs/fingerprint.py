@@ -16,7 +16,7 @@ from recon.runs import RunFolder
 
 # Keys of the configuration that cannot change what a run computes; the data that `data.root` leads to counts below.
 WITHOUT_EFFECT = (
-    "data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "length", "allow_network",
+    "data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "recipe", "allow_network",
     "trainer.enable_progress_bar",
 )  # fmt: skip
 

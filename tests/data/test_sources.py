@@ -16,11 +16,12 @@ from recon.data import sources
 from recon.errors import InputError
 
 DATA = data_root()
+FOLLOWS_THE_MODEL = {"batch_size": 64, "epochs": 1}  # by the recipe of conf/recipe
 
 
 def make(name, **settings):
     return instantiate(
-        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), {"epochs": 1}, settings)
+        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), FOLLOWS_THE_MODEL, settings)
     )
 
 
@@ -66,7 +67,7 @@ def test_a_config_begins_with_a_comment_explains_each_key_and_builds_a_task_with
 )
 def test_a_number_out_of_range_is_refused(settings, key):
     node = OmegaConf.load(ROOT / "conf" / "task" / "mnist.yaml")
-    task = {**OmegaConf.merge(node, {"epochs": 1}), **settings}
+    task = {**OmegaConf.merge(node, FOLLOWS_THE_MODEL), **settings}
     task.pop("_target_")
     with pytest.raises(InputError, match=key):
         sources.MNIST(**task)
