@@ -10,8 +10,8 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "streams", "training.allocator", "ranges", "runs.reading", "runs.older", "config.training", "config.check",
-    "config.optimiser", "config.construct",
+    "errors", "streams", "training.allocator", "ranges", "runs.reading", "runs.older", "config.training",
+    "config.check", "config.optimiser", "config.construct",
     "measures", "pair", "keyed", "losses", "filters", "metrics.images", "metrics.classes", "metrics", "nets",
     "data.pixels", "data.find", "degradations",
     "runs.files", "runs.draw", "runs.folder", "runs", "runs.fingerprint", "report", "actions.report", "config.help",

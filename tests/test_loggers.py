@@ -501,7 +501,8 @@ def service_of(process: int) -> int:
 def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal.Signals, tmp_path: Path) -> None:
     """Such as does not end by itself: at exit, wandb waits for its service without limit."""
     code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from recon.dashboards import threaded\n"
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path\n"
+        "from recon.dashboards import threaded\n"
         f"threaded.Mirror.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
         "logger = threaded.make('wandb', folder, {}, 'recon', None, None, [])\n"
         "for step in range(200): logger.log_metrics({'train/loss': 1.0}, step); time.sleep(0.05)\n"

@@ -10,8 +10,8 @@ from skimage import data
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from recon import metrics
-from recon.metrics import CONVENTION, classification, confusion, mse, psnr, ssim
+from recon.measures import CONVENTION
+from recon.metrics import classification, confusion, images, mse, psnr, ssim
 
 
 def photographs(height: int, width: int, count: int = 4) -> Tensor:
@@ -160,7 +160,7 @@ class TestSsim:
     def test_is_float32_whatever_the_default_dtype(self, size: int, dtype: torch.dtype):
         clean = photographs(size, size + 1, 2)
         image = noisy(clean, 0.02)
-        metrics._band.cache_clear()
+        images._band.cache_clear()
         torch.set_default_dtype(dtype)
         try:
             for some in (image, image.to(dtype)):  # neither the net's type nor what the cache holds since then matters
@@ -179,7 +179,7 @@ class TestSsim:
         def refuse(*_: object) -> Tensor:
             raise AssertionError("a matrix product may be bfloat16 here")
 
-        monkeypatch.setattr(metrics, "_matmul_blur", refuse)
+        monkeypatch.setattr(images, "_matmul_blur", refuse)
         monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
         torch.testing.assert_close(ssim(image, clean), expected, rtol=0, atol=1e-6)
 
@@ -224,7 +224,7 @@ class TestClassification:
     def test_scores_that_are_not_finite_predict_no_class_and_count_as_wrong(self, score: float):
         logits = torch.eye(3)[torch.tensor([0, 1, 2, 0])]
         logits[3, 1] = score
-        prediction = metrics.predicted(logits)
+        prediction = predicted(logits)
         assert prediction.tolist() == [0, 1, 2, -1]
         scores = classification(prediction, torch.tensor([0, 1, 2, 0]), 3)
         assert scores["accuracy"] == 0.75

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from recon import metrics
+from recon import measures
 from recon.measures import ORDER, measure
 from recon.metrics import per_image
 from recon.metrics.per_image import PerImage
@@ -122,7 +122,7 @@ class TestMeans:
 
 
 def test_the_report_knows_which_measures_may_be_missing():
-    assert {name for name in ORDER if measure(name).partial} == metrics.PARTIAL
+    assert {name for name in ORDER if measure(name).partial} == measures.PARTIAL
 
 
 class TestWorstFirst:

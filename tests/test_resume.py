@@ -230,7 +230,7 @@ ENDINGS = {
 # What may be cut off once a training is about to end, in order.
 PHASES = (
     "recon.modules.base.Module.on_validation_epoch_end",
-    "recon.training.checkpoints.EpochTable.on_train_epoch_end",
+    "recon.training.epochs.EpochTable.on_train_epoch_end",
     "recon.training.checkpoints.Checkpoints.on_train_end",
     "recon.actions.train.load_weights",
     "recon.actions.train.test",

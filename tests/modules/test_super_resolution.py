@@ -11,7 +11,7 @@ from conftest import Compose
 from damage import images, keys
 from PIL import Image
 
-from recon import metrics
+from recon import measures, metrics
 from recon.actions.train import train
 from recon.data.loader import make_pair
 from recon.degradations.resample import Downsample, resize
@@ -130,7 +130,7 @@ def test_a_smaller_image_is_judged_by_its_enlargement(scale: int) -> None:
             columns = module(scale).image_metrics(small.clean, small)
         assert torch.equal(columns["psnr_degraded"], metrics.psnr(whole.degraded, small.clean))
         assert torch.equal(columns["ssim_degraded"], metrics.ssim(whole.degraded, small.clean))
-    assert "enlarged as MATLAB's imresize" in metrics.CONVENTION["psnr_degraded"]
+    assert "enlarged as MATLAB's imresize" in measures.CONVENTION["psnr_degraded"]
     same = module(1).image_metrics(large.clean, large)
     assert torch.equal(same["psnr_degraded"], metrics.psnr(large.degraded, large.clean))
 
