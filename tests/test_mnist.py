@@ -32,30 +32,20 @@ def tested(compose: Compose, folder: Path, *overrides: str) -> dict[str, float]:
     return found
 
 
-CLASSIFIER = (
-    "model=classifier", "task=mnist", "scheduler=one_cycle", "optimizer.lr=0.004", "task.batch_size=128",
-    "trainer.max_epochs=3",
-)  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("classifier")
 
 
 def test_the_classifier_and_the_generator_that_it_judges(compose: Compose, classifier: Path, tmp_path: Path) -> None:
-    assert tested(compose, classifier, *CLASSIFIER)["test/accuracy"] >= 0.99
-    found = tested(compose, tmp_path, "model=gan", "task=mnist", "trainer.max_epochs=3", f"model.judge={classifier}")
+    assert tested(compose, classifier, "model=classifier", "task=mnist")["test/accuracy"] >= 0.992
+    found = tested(compose, tmp_path, "model=gan", "task=mnist", f"model.judge={classifier}")
     assert found["test/recognised"] >= 0.90
     assert found["test/classes"] == 10
 
 
 def test_the_autoencoder(compose: Compose, tmp_path: Path) -> None:
-    found = tested(
-        compose, tmp_path, "model=autoencoder", "task=mnist", "scheduler=one_cycle", "optimizer.lr=0.003",
-        "task.batch_size=256", "trainer.max_epochs=20",
-    )  # fmt: skip
-    assert found["test/mse"] <= 0.0065
+    assert tested(compose, tmp_path, "model=autoencoder", "task=mnist")["test/mse"] <= 0.0065
 
 
 @pytest.mark.parametrize("degradation", ["blur", "salt_pepper", "missing"])

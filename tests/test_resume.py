@@ -208,8 +208,8 @@ def test_ctrl_c_before_anything_is_saved_says_so_and_leaves_nothing(
 
 
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(compose: Compose, tmp_path: Path) -> None:
-    shorter = compose(*QUICK, "model=classifier")
-    longer = compose(*QUICK, "model=classifier", "trainer.max_epochs=5")
+    words = (*QUICK, "model=classifier", "scheduler=constant")
+    shorter, longer = compose(*words), compose(*words, "trainer.max_epochs=5")
     train(longer, tmp_path / "whole", {})
     train(shorter, tmp_path / "run", {})
     train({**longer, "resume": str(tmp_path / "run")}, tmp_path / "run", {})
@@ -286,7 +286,8 @@ def test_a_run_cut_off_when_its_training_had_ended_trains_no_further(
 
 def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
     quick = [word for word in QUICK if "max_epochs" not in word]
-    assert typed("model=classifier", "trainer.max_epochs=1", "hydra.run.dir=run", *quick)[0] == 0
+    words = ["model=classifier", "scheduler=constant", "trainer.max_epochs=1", *quick]
+    assert typed("hydra.run.dir=run", *words)[0] == 0
     assert "has ended; raise trainer.max_epochs" in typed.refused("resume=run")
     refused = {
         "optimizer.lr=0.5": ["optimizer.lr: ", "there it is 0.001", "init_from=/"],
@@ -321,8 +322,8 @@ def test_a_schedule_that_spans_the_training_has_one_length(typed: Typed) -> None
 
 
 def test_more_epochs_of_a_run_that_stopped_early_are_refused(typed: Typed) -> None:
-    words = ["model=classifier", "early_stopping=1", "optimizer=sgd", "optimizer.lr=1e-9", "hydra.run.dir=run"]
-    assert typed(*QUICK, *words, "trainer.max_epochs=9")[0] == 0
+    words = ["model=classifier", "early_stopping=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=constant"]
+    assert typed(*QUICK, *words, "trainer.max_epochs=9", "hydra.run.dir=run")[0] == 0
     assert "ended after 2 of 9 epochs" in typed.refused("resume=run", "trainer.max_epochs=10")
     assert "trainer.max_epochs: ten is less" in typed.refused("resume=run", "trainer.max_epochs=ten")
 

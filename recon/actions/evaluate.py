@@ -27,7 +27,7 @@ class Evaluate(Action):
     """
 
     needs_run = True
-    refuses = ("model", "model/net", "model/loss", "optimizer", "scheduler", "augment", "experiment")
+    refuses = ("model", "model/net", "model/loss", "optimizer", "scheduler", "recipe", "augment", "experiment")
     refusal = "an evaluation tests the run's own model as it was trained"
 
     def __init__(self, run: str | int | None) -> None:

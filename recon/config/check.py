@@ -25,7 +25,7 @@ _TOP_LEVEL: dict[str, Any] = {
         ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
         dict[str, Any],
     ),
-    **dict.fromkeys(("optimizer", "scheduler", "model"), dict[str, Any]),
+    **dict.fromkeys(("recipe", "optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
@@ -132,7 +132,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-_REQUIRED = tuple(key for key in _TOP_LEVEL if key != "allow_network")
+_REQUIRED = tuple(key for key in _TOP_LEVEL if key not in ("allow_network", "recipe"))
 _TRAINER = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "max_steps", "max_time",
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "check_val_every_n_epoch", "val_check_interval",

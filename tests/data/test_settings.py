@@ -70,7 +70,7 @@ def test_a_wrong_setting_is_one_sentence_that_begins_with_its_key(
     if key == "crops_per_image" and choice == "folder":
         config["crop"] = 8
     with pytest.raises(InputError) as error:
-        build_and_load({**config, **places.get(choice, {}), key: value})
+        build_and_load({**config, "epochs": 1, **places.get(choice, {}), key: value})
     sentence = str(error.value)
     assert re.match(rf"task\.{key}[=: ]", sentence) or f"task.{key}={value}" in sentence, sentence
     assert "\n" not in sentence

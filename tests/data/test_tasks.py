@@ -22,10 +22,13 @@ from recon.errors import InputError
 from recon.runs.older import MOVED, read_recorded
 
 DATA = data_root()
+FOLLOWS_THE_MODEL = {"batch_size": 64, "epochs": 1}  # by the recipe of conf/recipe
 
 
 def make(name, **settings):
-    return instantiate(OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), settings))
+    return instantiate(
+        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), FOLLOWS_THE_MODEL, settings)
+    )
 
 
 def needs(folder):
@@ -69,7 +72,8 @@ def test_a_config_begins_with_a_comment_explains_each_key_and_builds_a_task_with
     ],
 )
 def test_a_number_out_of_range_is_refused(settings, key):
-    task = {**OmegaConf.load(ROOT / "conf" / "task" / "mnist.yaml"), **settings}
+    node = OmegaConf.load(ROOT / "conf" / "task" / "mnist.yaml")
+    task = {**OmegaConf.merge(node, FOLLOWS_THE_MODEL), **settings}
     task.pop("_target_")
     with pytest.raises(InputError, match=key):
         MNIST(**task)

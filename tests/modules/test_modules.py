@@ -83,7 +83,7 @@ def test_training_twice_gives_the_same_weights(model: str, compose: Compose) -> 
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_training_lowers_the_loss(model: str, compose: Compose) -> None:
-    config = compose(f"model={model}", "task=digits")
+    config = compose(f"model={model}", "task=digits", "scheduler=constant")
     module, data = built(config)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     trainer = Trainer(**QUIET, max_epochs=2)

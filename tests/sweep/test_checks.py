@@ -55,7 +55,7 @@ def test_a_mistake_in_one_job_stops_all(mistake: str, way: str, sweep: Sweep, fo
     [
         (("action=list",), "action=list"),
         (("action=report", "runs=/nowhere"), "action=report"),
-        (("run=/nowhere", "seed=1,2", *QUICK), "run: action=train trains anew"),
+        (("run=/nowhere", "seed=1,2", *QUICK), "run: action=train does not use it"),
         (("sweep.seed=-1", "seed=1,2", *QUICK), "sweep.seed"),
         (("sweep=optuna", "model=inpainting", "sweep.space={degradation:[missing,noise]}", *QUICK), "model=inpainting"),
         (("sweep=optuna", "model=inpainting", "sweep.space={degradation.fraction:{low:0.5,high:1.5}}", *QUICK),

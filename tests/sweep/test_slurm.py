@@ -81,7 +81,7 @@ def test_each_job_is_a_command_with_a_task_for_each_device(sweep: Sweep, cluster
         assert f"on {devices} × cpu" in log
         assert log.count("run: ") == 1, "only the first task speaks"
         record = json.loads((done.run(number) / "environment.json").read_text())
-        assert record["command"][0] == "run.py"
+        assert record["command"][0] == "__main__.py"
         assert f"trainer.devices={devices}" in record["command"]
     assert len(list(cluster.glob("*.pid"))) == 2
     assert sweep(*chosen).status == 0
@@ -131,8 +131,8 @@ def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep) -> None:
     subprocess.run(["bash", "-n", str(scripts[1])], check=True)
     command = text[text.index("\nsrun ") + 1 :]
     inner = shlex.split(command)[-1]
-    (line,) = [line for line in inner.splitlines() if "run.py" in line]
-    for word in ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=2", "run.py", "resume="):
+    (line,) = [line for line in inner.splitlines() if "__main__.py" in line]
+    for word in ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=2", "__main__.py", "resume="):
         assert word in line
     assert "-m " not in line
     assert not list(done.folder.glob("*/environment.json")), "nothing was run"
