@@ -167,7 +167,7 @@ def _fitting(kind: Kind) -> str:
         target = (read_choice(kind.group, name) or {}).get("_target_")
         if isinstance(target, str) and issubclass(_imported(target), base):
             names.append(name)
-    return "|".join(names)
+    return "|".join(sorted(names))
 
 
 def _as_numbers(value: Any, hint: Any) -> Any:

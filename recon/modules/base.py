@@ -107,6 +107,11 @@ class Module(Steps):
         """The part of the net of which `ema` keeps a moving average."""
         return self.net
 
+    def forward(self, *inputs: Any, **_: Any) -> Tensor:
+        """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""
+        result: Tensor = self.active_net(self.like_weights(inputs[0]))
+        return result
+
     def step(self, pair: Pair) -> Outcome:
         """Work on one batch; the same for training, validation and test."""
         raise NotImplementedError
@@ -318,7 +323,7 @@ class Module(Steps):
             return
         if self._input is None:
             rows = with_own(self.measures)
-            baselines = {name for name in self.results if name in rows and rows[name].role == "baseline"}
+            baselines = [name for name in self.results if name in rows and rows[name].role == "baseline"]
             self._input = {name: self.results[name] for name in ("index", *baselines)}
         elif torch.equal(self._input["index"], self.results["index"]):
             self.results |= self._input

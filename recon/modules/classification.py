@@ -46,11 +46,6 @@ class ClassificationModule(Module):
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
 
-    def forward(self, degraded: Tensor) -> Tensor:
-        """Score the classes: (B,C,H,W) -> (B,K) logits."""
-        logits: Tensor = self.active_net(self.like_weights(degraded))
-        return logits
-
     def step(self, pair: Pair) -> Outcome:
         """Recognise and compare."""
         logits = self(pair.degraded)

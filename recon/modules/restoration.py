@@ -1,6 +1,6 @@
 """Restoration: learn degraded -> clean."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from recon import losses
 from recon.modules.base import Module, Outcome
@@ -29,11 +29,6 @@ class RestorationModule(Module):
     ) -> None:
         super().__init__(net, training)
         self.pixel_loss = loss
-
-    def forward(self, degraded: Tensor) -> Tensor:
-        """Restore images: (B,C,h,w) -> (B,C,H,W)."""
-        restored: Tensor = self.active_net(self.like_weights(degraded))
-        return restored
 
     def step(self, pair: Pair) -> Outcome:
         """Restore and compare."""
