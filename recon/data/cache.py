@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,12 +91,8 @@ class Check:
             self._left -= 1
 
 
-class Mapped(NamedTuple):
-    """The pixels (bytes,) uint8 of a file, which must not be written to, (N,) bool whether each image is good."""
-
-    pixels: Tensor
-    good: np.ndarray
-    check: Check
+# The pixels (bytes,) uint8 of a file, which must not be written to, and (N,) bool whether each image is good.
+Mapped = tuple[Tensor, np.ndarray, Check]
 
 
 def mapped(cache: Path, name: str, content: bytes, lengths: np.ndarray, fill: Fill) -> Mapped:
@@ -161,7 +156,7 @@ def _open(path: Path, content: bytes, lengths: np.ndarray) -> Mapped | None:
         buffer = torch.frombuffer(pixels, dtype=torch.uint8, count=total)
     end_of = lengths.cumsum()
     check = Check(path, memoryview(pixels), end_of - lengths, end_of, np.frombuffer(sums, "<u4"))
-    return Mapped(buffer, np.frombuffer(good, np.uint8).astype(bool), check)
+    return buffer, np.frombuffer(good, np.uint8).astype(bool), check
 
 
 def _sum_of(data: bytes) -> bytes:

@@ -91,8 +91,7 @@ class ImageStore:
 
     @cached_property
     def _first_shape(self) -> list[int]:
-        first: list[int] = self.shape[0].tolist()
-        return first
+        return list(map(int, self.shape[0]))
 
     def gather(self, index: Tensor) -> Tensor:
         """Read whole images (B,C,H,W) uint8 by their indices (B,) int64 on the store's device.

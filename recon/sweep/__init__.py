@@ -15,7 +15,6 @@ from recon.actions.base import check_overrides, kind_of
 from recon.config.check import hints_of
 from recon.errors import InputError
 from recon.runs import action_of
-from recon.sweep.child import require_no_mistake
 from recon.sweep.job import Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool, Source, fresh_arguments
@@ -73,7 +72,7 @@ def _run(collected: Collected, program: str, state: State) -> int:
     return 0 if source.has_succeeded() else 1
 
 
-class GridSource:
+class GridSource(Source):
     """A source of jobs that are all known: every combination of the values of the command line."""
 
     def __init__(self, jobs: Sequence[Job], state: State) -> None:
@@ -90,16 +89,6 @@ class GridSource:
         """Return the next job that is not done."""
         return self._left.pop(0) if self._left else None
 
-    def ended(self, job: Job) -> None:
-        """Do nothing: no job depends on another."""
-
-    def hopeless(self, job: Job) -> bool:
-        """Return False: all jobs are wanted."""
-        return False
-
-    def show_best(self) -> None:
-        """Do nothing: the report compares the jobs."""
-
     def has_succeeded(self) -> bool:
         """Return whether all jobs are done."""
         return all(job.status == "ok" for job in self._jobs)
@@ -111,7 +100,7 @@ def _check_grid(collected: Collected, state: State) -> Callable[[], Source]:
     for job in jobs:
         kind = kind_of(job.config)
         check_overrides(kind, list(hints_of(kind)), job.overrides, action_of(job.config))
-    require_no_mistake(check_jobs([job.config for job in jobs]))
+    check_jobs([job.config for job in jobs])
     return partial(GridSource, jobs, state)
 
 
@@ -130,9 +119,7 @@ def _check_search(collected: Collected, state: State) -> Callable[[], Source]:
         from recon.sweep.search import Search, extremes
     except ModuleNotFoundError as error:
         raise InputError("sweep: Optuna is not installed; pip install 'recon[optuna]'") from error
-    checked = check_jobs(extremes(space, base, compose))
-    require_no_mistake(checked)
-    monitored = {metric for _, metric in checked}
+    monitored = set(check_jobs(extremes(space, base, compose)))
     if len(monitored) > 1 and collected.sweep["objective"] is None:
         raise InputError("sweep.objective: the models of sweep.space monitor different metrics; name one for all")
     return partial(Search, collected.sweep, base, state, space, compose, monitored.pop())

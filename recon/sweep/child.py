@@ -11,37 +11,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from recon.errors import InputError
 
 _GRACE = 60.0  # seconds that a run has to save and end, before it is killed
 
 
-class Checked(NamedTuple):
-    """The mistake in a configuration, and the metric that its model monitors with "min" or "max"."""
-
-    mistake: str | None
-    monitored: tuple[str, str] | None
+# The metric that the model of each configuration monitors, with "min" or "max"; None where it has none.
+Checked = list[tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a forked process runs.
-
-    Args:
-        program: the program that it is to be, by its path.
-        arguments: the command line behind it.
-        log: the file that takes all output.
-        directory: the working directory.
-        environment: all environment variables.
-        cores: the CPU cores to run on.
-        threads: the number of torch's threads.
-    """
+    """What a forked process runs: `program`, the path of run.py, with `arguments`; all output goes to `log`."""
 
     program: str
     arguments: list[str]
@@ -49,7 +36,7 @@ class JobSpec:
     directory: Path
     environment: dict[str, str]
     cores: list[int]
-    threads: int
+    threads: int  # of torch
 
 
 def work(spec: JobSpec) -> None:
@@ -97,30 +84,24 @@ def _end_without(is_alive: Callable[[], bool]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def check_configs(configs: list[dict[str, Any]]) -> list[Checked]:
-    """Check configurations as each job will, without its images; those that differ only in the seed once."""
+def check_configs(configs: list[dict[str, Any]]) -> Checked:
+    """Check configurations as each job will, without its images; raises InputError with the first mistake."""
     from recon import build
 
-    checked: dict[str, Checked] = {}
+    checked: dict[str, tuple[str, str] | None] = {}
+    # Those that differ only in the seed are built once.
     keys = [json.dumps({**one, "seed": isinstance(one["seed"], int)}, sort_keys=True, default=str) for one in configs]
     for key, config in zip(keys, configs, strict=True):
         if key not in checked:
-            try:
-                checked[key] = Checked(None, build.check(config))
-            except InputError as error:
-                checked[key] = Checked(str(error), None)
+            checked[key] = build.check(config)
     return [checked[key] for key in keys]
 
 
 def send_checked(configs: list[dict[str, Any]], environment: dict[str, str], channel: Connection) -> None:
-    """Check configurations in a process forked from the server, under the sweep's environment, and send the result."""
+    """Check configurations in a process forked from the server, and send the result or the InputError."""
     os.environ.clear()
     os.environ.update(environment)
-    channel.send(check_configs(configs))
-
-
-def require_no_mistake(checked: Iterable[Checked]) -> None:
-    """Raise InputError with the first mistake."""
-    for mistake, _ in checked:
-        if mistake is not None:
-            raise InputError(mistake)
+    try:
+        channel.send(check_configs(configs))
+    except InputError as error:
+        channel.send(error)

@@ -79,6 +79,7 @@ class Collected:
     Args:
         launcher: the choice of `hydra/launcher`.
         folder: the sweep's folder.
+        sweep: the node of the configuration.
         flags: the `--config-…` flags as typed.
         overrides: of each job.
         configs: of each job, resolved.
@@ -86,15 +87,10 @@ class Collected:
 
     launcher: str
     folder: Path
+    sweep: dict[str, Any]
     flags: list[str]
     overrides: list[list[str]] = field(default_factory=list)
     configs: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def sweep(self) -> dict[str, Any]:
-        """The node `sweep`."""
-        node: dict[str, Any] = self.configs[0]["sweep"]
-        return node
 
     def jobs(self) -> list[Job]:
         """Return the jobs, equal ones once."""
@@ -134,7 +130,9 @@ def collect(collected: Collected | None, config: DictConfig, hydra: HydraConf) -
         if hydra.job.num == 0:
             _check_in_process(hydra, launcher)
         return None
-    collected = collected or Collected(launcher, Path(hydra.sweep.dir).absolute(), config_flags(sys.argv[1:]))
+    if collected is None:
+        folder = Path(hydra.sweep.dir).absolute()
+        collected = Collected(launcher, folder, resolved["sweep"], config_flags(sys.argv[1:]))
     # Drop the overrides that `with_words_of_the_run` added; the job's own command adds them again.
     added = set(with_words_of_the_run(sys.argv[1:])) - set(sys.argv[1:])
     words = [word for word in hydra.overrides.task if word not in added and not re.match(r"[+~]*sweep[.=@]", word)]
@@ -150,7 +148,7 @@ def _check_in_process(hydra: HydraConf, launcher: str) -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from recon.sweep.child import check_configs, require_no_mistake
+    from recon.sweep.child import check_configs
 
     typed = get_args_parser().parse_args(with_words_of_the_run(sys.argv[1:])).overrides
     given = [*(f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()), *typed]
@@ -163,7 +161,7 @@ def _check_in_process(hydra: HydraConf, launcher: str) -> None:
                 f"hydra/launcher={launcher}: it runs all jobs in one process, where only the first could train on "
                 f"several devices; choose hydra/launcher={'|'.join(LAUNCHERS)}"
             )
-    require_no_mistake(check_configs(configs))
+    check_configs(configs)
 
 
 def devices(trainer: dict[str, Any], available: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from recon import runs
 from recon.config.recorded import quoted
@@ -22,26 +22,30 @@ from recon.sweep.state import State, mark
 SAVED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 
 
-class Source(Protocol):
-    """Where the jobs come from."""
+class Source:
+    """Base of what the jobs come from."""
 
     def summary(self) -> str:
         """Return what there is to do, for the first line of a sweep."""
+        raise NotImplementedError
 
     def next(self) -> Job | None:
         """Return the next job, which has its folder; None while there is none."""
+        raise NotImplementedError
+
+    def has_succeeded(self) -> bool:
+        """Return whether the sweep as a whole did what it should."""
+        raise NotImplementedError
 
     def ended(self, job: Job) -> None:
         """Record a job that will not run again."""
 
     def hopeless(self, job: Job) -> bool:
         """Return whether to end a running job early."""
+        return False
 
     def show_best(self) -> None:
         """Print the best jobs, where the source compares them."""
-
-    def has_succeeded(self) -> bool:
-        """Return whether the sweep as a whole did what it should."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import recon
+from recon.errors import InputError
 from recon.sweep import child
 from recon.sweep.child import Checked, JobSpec
 from recon.sweep.job import Job, devices
@@ -39,8 +40,8 @@ class Process(Protocol):
         """Send a signal to it and to the processes that it started."""
 
 
-class Launcher(Protocol):
-    """Starts jobs somewhere.
+class Launcher:
+    """Base of what starts jobs somewhere.
 
     Attributes:
         room: how many run at a time.
@@ -50,19 +51,21 @@ class Launcher(Protocol):
 
     room: int
     where: str
-    interruptions_are_free: bool
+    interruptions_are_free = False
 
     def start(self, job: Job, arguments: list[str]) -> Process | None:
         """Start `run.py <arguments>` for a job; returns None while it has no place."""
+        raise NotImplementedError
 
     def attach(self, job: Job) -> Process | None:
         """Return the running process of a job that an earlier sweep started, or None."""
+        return None
 
     def ended(self, process: Process) -> None:
         """Free the place of a job."""
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Starts jobs on this machine.
 
     Args:
@@ -70,8 +73,6 @@ class LocalLauncher:
         flags: typed before the arguments of every job.
         machine: its GPUs and cores.
     """
-
-    interruptions_are_free = False
 
     def __init__(self, program: str, flags: Sequence[str], machine: Machine) -> None:
         self.program, self.flags, self.machine = program, flags, machine
@@ -93,10 +94,6 @@ class LocalLauncher:
         )
         self._places[process] = place
         return process
-
-    def attach(self, job: Job) -> Process | None:
-        """Return None: a job on this machine ends with its sweep."""
-        return None
 
     def ended(self, process: Process) -> None:
         """Free its GPUs and cores."""
@@ -171,8 +168,8 @@ class Group:
                 rank.send(signal_number)
 
 
-def check_jobs(configs: list[dict[str, Any]]) -> list[Checked]:
-    """Check configurations, as each job will, in a process forked from the server."""
+def check_jobs(configs: list[dict[str, Any]]) -> Checked:
+    """Check configurations in a process forked from the server; raises InputError with the first mistake."""
     context = _server()
     receiving, sending = context.Pipe(duplex=False)
     with _server_environment():
@@ -180,10 +177,12 @@ def check_jobs(configs: list[dict[str, Any]]) -> list[Checked]:
         process.start()
     sending.close()
     try:
-        checked: list[Checked] = receiving.recv()
+        checked: Checked | InputError = receiving.recv()
     except EOFError:
         raise RuntimeError("the process that checks the jobs has died; its output is above") from None
     process.join()
+    if isinstance(checked, InputError):
+        raise checked
     return checked
 
 

@@ -16,12 +16,12 @@ from recon.errors import InputError
 from recon.measures import measure
 from recon.sweep.compose import Composer
 from recon.sweep.job import Job
-from recon.sweep.pool import progress
+from recon.sweep.pool import Source, progress
 from recon.sweep.space import Space
 from recon.sweep.state import State
 
 
-class Search:
+class Search(Source):
     """A source of jobs: the trials of a study.
 
     Args:
@@ -34,14 +34,9 @@ class Search:
     """
 
     def __init__(
-        self,
-        sweep: dict[str, Any],
-        base: Sequence[str],
-        state: State,
-        space: Space,
-        compose: Composer,
+        self, sweep: dict[str, Any], base: Sequence[str], state: State, space: Space, compose: Composer,
         monitored: tuple[str, str] | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.sweep, self.base, self.state, self.space, self.compose = sweep, list(base), state, space, compose
         self.objectives, self.directions = objectives(sweep, monitored)
         self.study = _study(state.folder / "study.db", self.directions)
@@ -65,7 +60,7 @@ class Search:
                 # A new sampler for each trial: a search that was killed continues as if it had not been.
                 self.study.sampler = _sampler(self.sweep, len(self.study.trials))
                 trial = self.study.ask()
-                overrides = self.space.suggest(trial, self._has)
+                overrides = self.space.suggest(trial, lambda words, key: has(self.compose([*self.base, *words]), key))
                 trial.set_user_attr("overrides", dict(word.split("=", 1) for word in overrides))
             else:
                 return None
@@ -101,9 +96,6 @@ class Search:
 
     def _of_state(self, state: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(state,))
-
-    def _has(self, overrides: Sequence[str], key: str) -> bool:
-        return has(self.compose([*self.base, *overrides]), key)
 
     def _values(self, job: Job) -> list[float] | None:
         """Return the objectives of a finished trial; None, with the reason in the job, where it lacks one."""

@@ -26,13 +26,14 @@ from submitit.slurm.slurm import SlurmJob
 from recon.errors import InputError
 from recon.sweep.job import Job, devices
 from recon.sweep.pool import SAVED
+from recon.sweep.process import Launcher
 
 _SECONDS_BETWEEN_QUERIES = 30.0  # to SLURM, about a job that has not written its exit status
 # The exit statuses of jobs that SLURM ended before they could write one.
 _STATUS = {"COMPLETED": 1, "FAILED": 1, "OUT_OF_MEMORY": -signal.SIGKILL}
 
 
-class Cluster:
+class Cluster(Launcher):
     """Starts jobs by submitting them.
 
     Args:
@@ -76,9 +77,6 @@ class Cluster:
         submitted: SubmittedJob[str] = SlurmJob(job.folder / "slurm", job.batch)
         status = _status_file(job)
         return None if status.exists() or submitted.done(force_check=True) else Submitted(submitted, status)
-
-    def ended(self, process: Any) -> None:
-        """Do nothing: a job takes no place on this machine."""
 
     def script(self, job: Job, arguments: list[str]) -> str:
         """Return the script that sbatch would get for a job."""
@@ -144,18 +142,11 @@ class _DryExecutor(SlurmExecutor):
 
 
 class Submitted:
-    """A job that was submitted.
-
-    Args:
-        submitted: submitit's object for it.
-        exit_status: the file in which its first task writes its exit status.
-    """
+    """A job that was submitted, and the file in which its first task writes its exit status."""
 
     def __init__(self, submitted: SubmittedJob[str], exit_status: Path) -> None:
-        self._submitted = submitted
-        self._exit_status = exit_status
-        self._asked = time.monotonic()
-        self._gone = False
+        self._submitted, self._exit_status = submitted, exit_status
+        self._asked, self._gone = time.monotonic(), False
 
     def status(self) -> int | None:
         """Return its exit status, or that of SLURM's state where it could write none; None while it runs."""

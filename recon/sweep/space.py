@@ -67,12 +67,7 @@ class Space:
         return [f"{key}={value}" for value in values]
 
     def suggest(self, trial: BaseTrial, has: Callable[[Sequence[str], str], bool]) -> list[str]:
-        """Return the overrides of a trial: first the groups, then the keys that exist under them.
-
-        Args:
-            trial: of Optuna.
-            has: returns whether the configuration with these overrides has this key.
-        """
+        """Return the overrides of a trial: first its groups, then the keys that its configuration `has` under them."""
         chosen = [f"{key}={_suggest(trial, key, entry)}" for key, entry in self.groups.items()]
         existing = {key: entry for key, entry in self.keys.items() if has(chosen, key)}
         return [*chosen, *(f"{key}={_suggest(trial, key, entry)}" for key, entry in existing.items())]

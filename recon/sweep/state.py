@@ -114,19 +114,9 @@ class State:
 
     def _row(self, job: Job) -> dict[str, Any]:
         inside = job.folder.is_relative_to(self.folder)
-        row = {
-            "number": job.number,
-            "name": job.name,
-            "overrides": job.overrides,
-            "varied": job.varied,
-            "fingerprint": job.fingerprint,
-            "folder": str(job.folder.relative_to(self.folder) if inside else job.folder),
-            "status": job.status,
-            "error": job.error,
-            "attempts": job.attempts,
-            "seconds": round(job.seconds, 1),
-        }
-        return row | ({"batch": job.batch} if job.batch else {})
+        row = {key: getattr(job, key) for key in (*_JOB, *(["batch"] if job.batch else []))}
+        folder = job.folder.relative_to(self.folder) if inside else job.folder
+        return row | {"folder": str(folder), "error": job.error, "seconds": round(job.seconds, 1)}
 
     def add(self, job: Job) -> None:
         """Add a job and assign its folder; it is done when it ran before, wherever below `outputs`.

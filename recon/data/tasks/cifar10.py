@@ -65,13 +65,11 @@ def _unpack(archive: Path, folder: Path, names: list[str]) -> None:
 
 def _read_records(paths: list[Path], count: int) -> ImageStore:
     """Read CIFAR-10's binary files of `count` records each."""
-    parts = []
-    for path in paths:
-        records = np.fromfile(path, np.uint8)
-        if records.size != count * 3073 or records[::3073].max() > 9:
+    parts = [np.fromfile(path, np.uint8) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if part.size != count * 3073 or part[::3073].max() > 9:
             raise InputError(
                 f"{path} is not a file of {count} CIFAR-10 records: remove it, so that it is fetched again."
             )
-        parts.append(records.reshape(count, 3073))
-    records = np.concatenate(parts)
+    records = np.concatenate(parts).reshape(-1, 3073)
     return ImageStore.from_arrays(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])

@@ -35,18 +35,7 @@ class WebDataset(Task):
     A set is listed before it is used, once in each process: of a local shard only the headers are read, a remote or
     compressed one is read whole. Images are converted as those of a folder are, see `recon.data.images.read_image`.
 
-    Attributes:
-        path: local shards or http(s) URLs to train on, with braces or a glob (local only), several joined by `::`.
-        test: the same for the shards to test on; `None` keeps samples of `path` by their names.
-        test_fraction: the fraction in (0,1) that is kept from `path` where `test` is `None`.
-        image: the endings of a sample's image, joined by `;`; the first that exists is taken.
-        label: the ending of the file that holds the sample's class as a whole number from 0.
-        num_classes: the number of classes, 0 for no labels.
-        channels: 1 to read all images as grey, 3 as colour; `None` for those of the first image.
-        shuffle: training samples that wait, encoded, in each process to be drawn in random order; 0 for none.
-        workers: processes that read and decode for each device; 0 for none but its own.
-        on_bad_image: "raise" for an unreadable image, or "skip" to leave it out with a warning.
-        max_pixels: larger images are bad ones, as a small file may unpack to fill the memory.
+    conf/task/webdataset.yaml explains each setting.
 
     Raises:
         InputError: the library is missing, a shard does not exist, or a setting is out of its range.
