@@ -169,7 +169,7 @@ def _keys(folders: Sequence[Path]) -> set[str]:
 
 def _keys_of(path: Path, group: str) -> set[str]:
     """List the keys of a file; its package is that of its header, else its group."""
-    if group.split("/")[0] in ("experiment", "hydra", "accelerator"):
+    if group.split("/")[0] in ("experiment", "hydra", "accelerator", "recipe"):
         return set()
     text = _read(path)
     header = re.match(r"# @package (\w+)", text)
