@@ -76,6 +76,12 @@ def sparse(path: Path) -> None:
     os.truncate(path, 1 << 40)
 
 
+def torn_after_a_line(path: Path) -> None:
+    """Of YAML the rest is whole."""
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rfind(b"\n", 0, len(content) // 2) + 1])
+
+
 def torn(path: Path) -> None:
     """Keep the first half, or of a table a little less: up to the middle of a row."""
     half = path.read_bytes()[: path.stat().st_size // 2]
@@ -162,7 +168,7 @@ ODD: dict[str, dict[str, Damage]] = {
     "config.yaml": {
         "number": added(f"extra: [1, {'9' * 4000}]"), "range": replaced("sigma:\n  - 0.05", f"sigma:\n  - {'9' * 400}"),
         "nested": added(f"extra: {'[' * 200}{']' * 200}"), "long": added(f"extra: {'x' * 500_000}"),
-        "types": text("model: null\ntask: x\ndegradation: [1]\nseed: {a: 1}"), "torn": torn,
+        "types": text("model: null\ntask: x\ndegradation: [1]\nseed: {a: 1}"), "torn": torn_after_a_line,
         "run": added("action: evaluate\nrun: [1]"), "itself": added("action: evaluate\nrun: ."),
         "path": added(f"action: evaluate\nrun: {'x' * 5000}"), "code": added("action: evaluate\nrun: \"a\\0b\""),
     },
