@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow lint format bench gallery clean
+.PHONY: setup run test test-slow lint format bench examples gallery clean
 setup: .venv/done
 
 # Done once; again only when the dependencies change.
@@ -20,6 +20,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# The scripts of examples/, as they are.
+examples: setup
+	$(BIN)/python -m pytest -m slow tests/test_examples.py
 
 lint: setup
 	$(BIN)/ruff check .

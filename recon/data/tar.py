@@ -27,7 +27,7 @@ def expand(key: str, pattern: str) -> dict[Identity, str]:
     try:
         from webdataset import SimpleShardList
     except ImportError as error:
-        raise InputError("task=webdataset needs the webdataset package: pip install 'recon[webdataset]'.") from error
+        raise InputError("task=webdataset needs the webdataset package: pip install webdataset") from error
     try:
         urls = SimpleShardList(pattern).urls
     except Exception as error:  # of unbalanced braces, of ${NAME} without an environment variable WDS_NAME

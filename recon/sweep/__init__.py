@@ -118,7 +118,7 @@ def _check_search(collected: Collected, state: State) -> Callable[[], Source]:
     try:
         from recon.sweep.search import Search, extremes
     except ModuleNotFoundError as error:
-        raise InputError("sweep: Optuna is not installed; pip install 'recon[optuna]'") from error
+        raise InputError("sweep: Optuna is not installed; pip install optuna") from error
     monitored = set(check_jobs(extremes(space, base, compose)))
     if len(monitored) > 1 and collected.sweep["objective"] is None:
         raise InputError("sweep.objective: the models of sweep.space monitor different metrics; name one for all")
@@ -139,7 +139,7 @@ def _make_launcher(collected: Collected, program: str) -> Launcher:
     try:
         from recon.sweep import slurm
     except ModuleNotFoundError as error:
-        raise InputError("hydra/launcher=submitit: submitit is not installed; pip install 'recon[slurm]'") from error
+        raise InputError("hydra/launcher=submitit: submitit is not installed; pip install submitit") from error
     slurm.check(collected.configs)
     return slurm.Cluster(program, collected.flags, sweep)
 

@@ -583,7 +583,7 @@ def test_an_iteration_may_be_left_and_begun_anew(seven: Path) -> None:
 
 def test_without_the_library_one_sentence_says_what_to_install(seven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
-    with pytest.raises(InputError, match=r"^task=webdataset needs the webdataset package: pip install 'recon\[web"):
+    with pytest.raises(InputError, match=r"^task=webdataset needs the webdataset package: pip install webdataset"):
         shard_task(seven)
 
 
