@@ -36,7 +36,7 @@ bench: setup
 
 # The README's picture of every degradation.
 gallery: setup
-	$(BIN)/python -m recon.gallery .github/degradations.png
+	$(BIN)/python docs/gallery.py .github/degradations.png
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,9 +2,39 @@
 
 import importlib
 import importlib.util
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recon.loaded import Model
 
 __version__ = "0.1.0"
+
+
+def load(folder: str | Path) -> "Model":
+    """Load a trained model from its run folder alone, ready to use: no task, no images, no command line.
+
+    >>> import numpy, recon
+    >>> model = recon.load("outputs/restoration")
+    >>> model.facts["image_size"]
+    (8, 8)
+    >>> noisy = numpy.full((8, 8), 128, numpy.uint8)
+    >>> model(noisy).shape, model(noisy).dtype
+    ((8, 8), dtype('uint8'))
+
+    Args:
+        folder: the run folder of a training.
+
+    Returns:
+        A model to call with Pillow images, arrays and tensors; generators have `generate` instead.
+
+    Raises:
+        recon.errors.InputError: it is no run folder, or a damaged one.
+    """
+    from recon.loaded import load as load_model
+
+    return load_model(folder)
 
 
 def __getattr__(name: str) -> ModuleType:

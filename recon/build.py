@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
-from torch import channels_last, nn
+from torch import channels_last
 
-from recon.config.check import Config, check_config
-from recon.config.construct import construct, find_class
+from recon.actions.base import kind_of
+from recon.config.check import Config, check_config, check_node, hints_of
+from recon.config.conf import choices, read_choice
+from recon.config.construct import Trained, called, construct, find_class
 from recon.config.optimiser import require_optimiser
+from recon.config.recorded import read_config
 from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
-from recon.data.sources import Task
+from recon.data.task import Task
 from recon.degradations.base import Degradation, within
 from recon.errors import InputError
-from recon.modules.adversarial import AdversarialModule
 from recon.modules.base import Module
-from recon.modules.classification import ClassificationModule
-from recon.modules.inpainting import InpaintingModule
+from recon.modules.facts import FACTS, difference, plain
+from recon.runs import action_of
+from recon.runs.checkpoint import best_or_last, load_weights
+from recon.runs.checkpoint import load as load_checkpoint
+from recon.training.options import Training
 from recon.training.trainer import make_trainer
 from recon.training.trial import require_batch, require_net, require_precision, try_degradation, try_out
-
-T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -47,15 +51,15 @@ def run(config: Config, folder: Path) -> Run:
     Raises:
         InputError: anything that cannot be right.
     """
-    check_config(config)
+    _check_config(config)
     seed_everything(config["seed"], verbose=False)
     made_task = task(config)
     made_degradation = degradation(config, made_task)
     made_module = module(config, made_task, made_degradation)
     made_data = data(config, made_task, made_degradation, made_module)
-    logger = threaded.make(folder=folder, config=config, **config["logger"])
+    logger = threaded.make(config["logger"], folder, config)
     made_trainer = make_trainer(config, made_module, folder, logger)
-    if config["action"] == "train":
+    if action_of(config) == "train":
         require_precision(made_module, made_trainer)
         require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
     return Run(made_module, made_data, made_trainer, logger)
@@ -70,8 +74,8 @@ def check(config: Config) -> tuple[str, str] | None:
     Raises:
         InputError: anything that cannot be right.
     """
-    check_config(config)
-    if config["action"] == "evaluate":  # what it tests is told by the run's own configuration
+    _check_config(config)
+    if action_of(config) == "evaluate":  # what it tests is told by the run's own configuration
         kind: type[Module] = find_class(config["model"].get("_target_"), "model")
         return (kind.monitor, kind.mode) if kind.monitor else None
     made_task = task(config)
@@ -81,10 +85,14 @@ def check(config: Config) -> tuple[str, str] | None:
     return (made.monitor, made.mode) if made.monitor else None
 
 
+def _check_config(config: Config) -> None:
+    check_config(config, hints_of(kind_of(config)))
+
+
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
     made: Task = construct(config["task"], "task")
-    made.tested_only = config["action"] == "evaluate"
+    made.tested_only = action_of(config) == "evaluate"
     return made
 
 
@@ -104,52 +112,108 @@ def degradation(config: Config, task: Task) -> Degradation:
 
 def module(config: Config, task: Task, degradation: Degradation) -> Module:
     """Make the module with its net for the images of a task under a degradation."""
-    model = config["model"]
-    kind: type[Module] = find_class(model["_target_"], "model")
-    if issubclass(kind, ClassificationModule) and not task.num_classes:
+    kind: type[Module] = find_class(config["model"]["_target_"], "model")
+    if "labels" in kind.needs and not task.num_classes:
         raise InputError(
-            "model=classifier needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
+            f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
             "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
-    channels, *image_size = task.shape
-    if degradation.scale > 1:
-        # The loader cuts clean images to whole multiples of the degraded ones; a classifier sees only these.
-        unit = 1 if issubclass(kind, ClassificationModule) else degradation.scale
-        image_size = [side // degradation.scale * unit for side in image_size]
-    facts: dict[str, Any] = {
-        "channels": channels,
-        "in_channels": kind.in_channels(channels),
-        "image_size": tuple(image_size),
-        "scale": degradation.scale,
-        "num_classes": task.num_classes,
-        "seed": config["seed"],
-        "optimizer": construct(config["optimizer"], "optimizer"),
-        "scheduler": construct(config["scheduler"], "scheduler"),
-    }
-    require_optimiser(facts["optimizer"], facts["scheduler"])
-    if model.get("judge"):
-        if not isinstance(model["judge"], str):
-            raise InputError("model.judge: it names no run folder; give one of model=classifier, or null")
-        model = {**model, "judge": _judge(Path(model["judge"]).expanduser(), config, task)}
-    require_net(model, kind, facts)
-    made: Module = construct(model, "model", facts)
-    asked = inspect.signature(type(made.net)).parameters
-    made.facts = {name: facts[name] for name in ("channels", "image_size", "num_classes") if name in asked}
+    facts = facts_of(kind, task, degradation)
+    made = _module(config, kind, facts)
+    made.holes = degradation.makes_holes
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
     if config["accelerator"]["compile"]:
-        for net in made.players() if isinstance(made, AdversarialModule) else (made.net,):
+        for net in made.nets():
             net.compile()
+    return made
+
+
+def facts_of(kind: type[Module], task: Task, degradation: Degradation) -> dict[str, Any]:
+    """Return the facts of the images that a net for a module is built from: plain numbers, saved with its weights."""
+    channels, *sides = task.shape
+    if degradation.scale > 1:
+        # The loader cuts clean images to whole multiples of the degraded ones.
+        unit = 1 if kind.sees_degraded_size else degradation.scale
+        sides = [side // degradation.scale * unit for side in sides]
+    return {
+        "channels": channels,
+        "in_channels": kind.in_channels(channels),
+        "image_size": tuple(sides),
+        "scale": degradation.scale,
+        "num_classes": task.num_classes,
+    }
+
+
+def _module(config: Config, kind: type[Module], facts: Mapping[str, Any]) -> Module:
+    """Make a module from its configuration and the facts of its images."""
+    shared = {field.name for field in fields(Training)} & config["model"].keys()
+    model = {key: value for key, value in config["model"].items() if key not in shared}
+    optimizer, scheduler = construct(config["optimizer"], "optimizer"), construct(config["scheduler"], "scheduler")
+    require_optimiser(optimizer, scheduler)
+    options = {"optimizer": optimizer, "scheduler": scheduler, "seed": config["seed"]}
+    options |= {key: config["model"][key] for key in shared}
+    check_node(options, hints_of(Training), "model")
+    known = {**facts, "training": called(Training, options, "model", "a model")}
+    require_net(model, kind, known)
+
+    def load(folder: Any, key: str, wanted: type, mark: Trained) -> Module:
+        return _trained_for(folder, key, wanted, mark, facts)
+
+    made: Module = construct(model, "model", known, load)
+    made.facts = dict(facts)
+    return made
+
+
+def trained(folder: Path, key: str = "run") -> Module:
+    """Rebuild a trained model from its run folder alone, with its best weights, for evaluation.
+
+    The facts that its net was built from lie in the checkpoint. Those of an older run are taken from its task, whose
+    images must be there then.
+
+    Args:
+        folder: the run folder of a training.
+        key: the key of the configuration that names it, for messages.
+
+    Raises:
+        InputError: it is no run folder, or a damaged one.
+    """
+    config = read_config(folder, key)
+    path = best_or_last(folder)
+    facts = plain(load_checkpoint(path, key=key).get("facts"))
+    kind: type[Module] = find_class(config["model"].get("_target_"), "model")
+    if FACTS - facts.keys():
+        made_task: Task = construct(config["task"], "task")
+        facts = facts_of(kind, made_task, construct(config["degradation"], "degradation"))
+    try:
+        made = _module(config, kind, facts)
+    except InputError as error:
+        raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
+    load_weights(made, path, key)
+    return made.eval().requires_grad_(False)
+
+
+def _trained_for(folder: Any, key: str, wanted: type, mark: Trained, facts: Mapping[str, Any]) -> Module:
+    """Load the model that an argument of another one names; raises InputError where it is not for such images."""
+    what = f"model={mark.model}" if mark.model else "a training"
+    if not isinstance(folder, str):
+        raise InputError(f"{key}: it names no run folder; give one of {what}, or null")
+    path = Path(folder).expanduser()
+    made = trained(path, key)
+    if not isinstance(made, wanted):
+        raise InputError(f"{key}: {path} is no run of {what}; choose one that is")
+    if reason := difference(made.built_for, facts):
+        raise InputError(f"{key}: {path} cannot be used here ({reason}); choose another run")
     return made
 
 
 def data(config: Config, task: Task, degradation: Degradation, module: Module) -> DataModule:
     """Make the data module; raises InputError when the module needs holes that the degradation does not make."""
-    if isinstance(module, InpaintingModule) and not degradation.makes_holes:
+    if "holes" in module.needs and not degradation.makes_holes:
         raise InputError(
-            "model=inpainting fills holes and this degradation makes none; choose degradation=missing|missing_box|"
-            "missing_strokes|missing_half, or model=restoration"
+            f"{_name(type(module))} fills holes and this degradation makes none; choose degradation=missing|"
+            "missing_box|missing_strokes|missing_half, or model=restoration"
         )
     augment = construct(config["augment"], "augment")
     fixed_size = bool(getattr(module.net, "fixed_size", False))
@@ -158,20 +222,8 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
     return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache)
 
 
-def _judge(folder: Path, config: Config, task: Task) -> nn.Module:
-    """Load the net of a finished classifier run on the same kind of images."""
-    from recon.config.recorded import read_config
-    from recon.runs.checkpoint import best_or_last, load_weights
-
-    recorded = read_config(folder, "model.judge")
-    kind = find_class(recorded["model"].get("_target_"), "model")
-    if not issubclass(kind, ClassificationModule):
-        raise InputError(f"model.judge: {folder} is no run of model=classifier; choose one that is")
-    config = {**config, "model": recorded["model"], "degradation": recorded["degradation"]}
-    try:
-        judge = module(config, task, degradation(config, task))
-    except InputError as error:
-        raise InputError(f"model.judge: {folder} cannot be used here ({error}); choose another run") from error
-    load_weights(judge, best_or_last(folder), "model.judge")
-    assert isinstance(judge, ClassificationModule)
-    return judge.net
+def _name(kind: type[Module]) -> str:
+    """Return a module as it is typed, such as "model=classifier", or its class."""
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    names = (name for name in choices("model") if (read_choice("model", name) or {}).get("_target_") == path)
+    return next((f"model={name}" for name in names), path)

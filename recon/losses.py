@@ -1,71 +1,141 @@
 """What training minimises: pixel losses, adversarial losses and penalties, in plain torch.
 
-All are computed in float32, or float64 where that is what they are given: differences of numbers near each other, as
-those of half-precision nets, would lose their digits, and sums over images would overflow.
+All are computed in float32, or in float64 for float64 images: differences of nearly equal half-precision numbers would
+lose their digits, and sums over images would overflow.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recon.errors import InputError
-
-_T = TypeVar("_T")
-
-PixelLoss = Callable[[Tensor, Tensor], Tensor]
+from recon.ranges import require_number
 
 
 def wide(x: Tensor) -> Tensor:
-    """Give the same numbers in float32, or float64 where they are that."""
+    """Convert to float32; float64 stays.
+
+    >>> wide(torch.ones(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _l1(image: Tensor, clean: Tensor) -> Tensor:
-    return (wide(image) - wide(clean)).abs()
+class PixelLoss:
+    """The difference of images (B,C,H,W) from clean ones: one value per element, (B,C,H,W), or per image, (B,).
+
+    >>> per_image(L1()(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.5)))
+    tensor([0.5000])
+    """
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Compare images with clean ones."""
+        raise NotImplementedError
 
 
-def _mse(image: Tensor, clean: Tensor) -> Tensor:
-    return (wide(image) - wide(clean)).square()
+class L1(PixelLoss):
+    """The absolute error of every element.
+
+    >>> L1()(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)).item()
+    0.5
+    """
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        return (wide(image) - wide(clean)).abs()
 
 
-def _charbonnier(image: Tensor, clean: Tensor) -> Tensor:
-    return ((wide(image) - wide(clean)).square() + 1e-3**2).sqrt()
+class MSE(PixelLoss):
+    """The squared error of every element.
+
+    >>> MSE()(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)).item()
+    0.25
+    """
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        return (wide(image) - wide(clean)).square()
 
 
-def _bce(image: Tensor, clean: Tensor) -> Tensor:
-    # Autocast refuses this function on CUDA because of the logarithm near 0 and 1.
-    image = wide(image)
-    with torch.autocast(image.device.type, enabled=False):
-        return F.binary_cross_entropy(image, clean.to(image.dtype), reduction="none")
+class Charbonnier(PixelLoss):
+    """The smooth absolute error √(d² + epsilon²) of every element (Charbonnier et al. 1994).
 
-
-_PIXEL_LOSSES: dict[str, PixelLoss] = {"l1": _l1, "mse": _mse, "charbonnier": _charbonnier, "bce": _bce}
-
-
-def pixel_loss(name: str) -> PixelLoss:
-    """Choose the loss of every element; `.mean()` or `hole_weighted` makes it a scalar.
+    >>> Charbonnier(epsilon=3.0)(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 4.0)).item()
+    5.0
 
     Args:
-        name: "l1", "mse", "charbonnier" (Charbonnier et al. 1994, epsilon 1e-3 as in Lai et al. 2017), or "bce",
-            the binary cross-entropy in nats of images in [0,1] such as a sigmoid gives.
-
-    Returns:
-        A function of image (B,C,H,W) and clean (B,C,H,W) that returns (B,C,H,W).
-
-    Raises:
-        InputError: the name is unknown.
+        epsilon: above 0; 1e-3 in Lai et al. (2017).
     """
-    return _choose(_PIXEL_LOSSES, name, "pixel loss")
+
+    def __init__(self, epsilon: float) -> None:
+        require_number("epsilon", epsilon, least=1e-12)
+        self.epsilon = epsilon
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        return ((wide(image) - wide(clean)).square() + self.epsilon**2).sqrt()
+
+
+class BCE(PixelLoss):
+    """The binary cross-entropy in nats of every element, for images in [0,1] such as a sigmoid gives.
+
+    >>> round(BCE()(torch.full((1, 1, 1, 1), 0.5), torch.ones(1, 1, 1, 1)).item(), 4)
+    0.6931
+    """
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        # Autocast refuses this function on CUDA because of the logarithm near 0 and 1.
+        image = wide(image)
+        with torch.autocast(image.device.type, enabled=False):
+            return F.binary_cross_entropy(image, clean.to(image.dtype), reduction="none")
+
+
+class Sum(PixelLoss):
+    """A weighted sum of losses: one value per element where all its terms have one, else per image.
+
+    >>> Sum([L1(), MSE()], [1.0, 2.0])(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)).item()
+    1.0
+
+    Args:
+        terms: at least one.
+        weights: one for each term, at least 0.
+    """
+
+    def __init__(self, terms: Sequence[PixelLoss], weights: Sequence[float]) -> None:
+        if not terms or len(terms) != len(weights):
+            raise InputError(f"weights: there are {len(weights)} for {len(terms)} terms; give one for each term")
+        for weight in weights:
+            require_number("weights", weight)
+        self.terms, self.weights = list(terms), list(weights)
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W), or (B,)."""
+        values = [term(image, clean) for term in self.terms]
+        if any(value.ndim == 1 for value in values):
+            values = [per_image(value) for value in values]
+        return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(0)
+
+
+def per_image(loss: Tensor) -> Tensor:
+    """Average a pixel loss (B,C,H,W) over each image; one that is (B,) already stays.
+
+    >>> per_image(torch.ones(2, 3, 4, 4)).tolist()
+    [1.0, 1.0]
+    """
+    return loss.mean((1, 2, 3)) if loss.ndim > 1 else loss
 
 
 def hole_weighted(loss: Tensor, mask: Tensor, hole_weight: float) -> Tensor:
-    """Mean over each image of a pixel loss in which a hole pixel counts `hole_weight` times as much as a known one.
+    """Average a pixel loss over each image, where a hole pixel counts `hole_weight` times as much as a known one.
+
+    >>> hole_weighted(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 1.0]]]]), 3.0).item()
+    0.75
 
     Args:
-        loss: (B,C,H,W), one value per element.
+        loss: (B,C,H,W), one value per element; a loss (B,) of whole images knows no holes and stays as it is.
         mask: (B,1,H,W), 1 where the pixel is known and 0 in a hole.
         hole_weight: 1 gives the plain mean.
 
@@ -73,12 +143,17 @@ def hole_weighted(loss: Tensor, mask: Tensor, hole_weight: float) -> Tensor:
         (B,), divided by the sum of the weights, so that the size of the holes does not scale it.
     """
     loss, mask = wide(loss), wide(mask)
+    if loss.ndim == 1:
+        return loss
     weight = (mask + hole_weight * (1 - mask)).expand_as(loss)
     return (loss * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence of N(mean, diag exp(log_variance)) from N(0, I) (Kingma & Welling 2014, appendix B).
+
+    >>> kl_to_standard_normal(torch.ones(1, 4), torch.zeros(1, 4)).item()
+    2.0
 
     Args:
         mean: (B,D) or (B,...), summed over everything but the batch.
@@ -88,64 +163,102 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
         (B,) in nats.
     """
     mean, log_variance = wide(mean), wide(log_variance)
-    # Not exp(v) - 1, which loses its digits where the variance is near 1.
+    # expm1(v) keeps the digits that exp(v) - 1 loses where the variance is near 1.
     return 0.5 * (log_variance.expm1() - log_variance + mean.square()).flatten(1).sum(1)
 
 
-class Adversarial(NamedTuple):
-    """The two losses of a generative adversarial network.
+class AdversarialLoss:
+    """The two losses of a generative adversarial network; logits (B,) to losses (B,).
 
-    Attributes:
-        discriminator: from the logits of real and of generated images, (B,) each, to (B,).
-        generator: from the logits (B,) of generated images to (B,).
+    >>> Wasserstein().generator(torch.ones(1)).item()
+    -1.0
     """
 
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the loss of the discriminator for the logits of clean and of generated images."""
+        raise NotImplementedError
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Return the loss of the generator for the logits of generated images."""
+        raise NotImplementedError
 
 
-_ADVERSARIAL = {
-    "minimax": Adversarial(
-        lambda real, fake: F.softplus(-wide(real)) + F.softplus(wide(fake)),
-        lambda fake: F.softplus(-wide(fake)),
-    ),
-    "hinge": Adversarial(
-        lambda real, fake: F.relu(1 - wide(real)) + F.relu(1 + wide(fake)),
-        lambda fake: -wide(fake),
-    ),
-    "least_squares": Adversarial(
-        lambda real, fake: 0.5 * (wide(real) - 1).square() + 0.5 * wide(fake).square(),
-        lambda fake: 0.5 * (wide(fake) - 1).square(),
-    ),
-    "wasserstein": Adversarial(
-        lambda real, fake: wide(fake) - wide(real),
-        lambda fake: -wide(fake),
-    ),
-}
+class Minimax(AdversarialLoss):
+    """Goodfellow et al. (2014), with the generator's non-saturating form.
 
-
-def adversarial(kind: str) -> Adversarial:
-    """Choose the losses of discriminator and generator.
-
-    Args:
-        kind: "minimax" (Goodfellow et al. 2014, the generator's non-saturating form), "hinge" (Lim & Ye 2017),
-            "least_squares" (Mao et al. 2017, targets 0 and 1) or "wasserstein" (Arjovsky et al. 2017; the critic
-            also needs `gradient_penalty`).
-
-    Raises:
-        InputError: the kind is unknown.
+    >>> round(Minimax().generator(torch.zeros(1)).item(), 4)
+    0.6931
     """
-    return _choose(_ADVERSARIAL, kind, "adversarial loss")
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return F.softplus(-wide(real)) + F.softplus(wide(fake))
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return F.softplus(-wide(fake))
+
+
+class Hinge(AdversarialLoss):
+    """Lim & Ye (2017).
+
+    >>> Hinge().discriminator(torch.ones(1), -torch.ones(1)).item()
+    0.0
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return F.relu(1 - wide(real)) + F.relu(1 + wide(fake))
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return -wide(fake)
+
+
+class LeastSquares(AdversarialLoss):
+    """Mao et al. (2017), with the targets 0 and 1.
+
+    >>> LeastSquares().generator(torch.zeros(1)).item()
+    0.5
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return 0.5 * (wide(real) - 1).square() + 0.5 * wide(fake).square()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return 0.5 * (wide(fake) - 1).square()
+
+
+class Wasserstein(AdversarialLoss):
+    """Arjovsky et al. (2017); the critic also needs `gradient_penalty`.
+
+    >>> Wasserstein().discriminator(torch.ones(1), torch.zeros(1)).item()
+    -1.0
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return wide(fake) - wide(real)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Return (B,)."""
+        return -wide(fake)
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """Penalty of a critic whose gradient between real and generated images is not of norm 1 (Gulrajani et al. 2017).
 
+    >>> image = torch.zeros(1, 1, 1, 1)
+    >>> gradient_penalty(lambda x: 3 * x.sum((1, 2, 3)), image, image, torch.zeros(1)).item()
+    4.0
+
     Args:
         critic: from images (B,C,H,W) to one logit each; it must not mix the images of a batch, as batch norm does.
         real: (B,C,H,W).
         fake: (B,C,H,W).
-        mix: (B,) in [0,1], where between fake (0) and real (1) the gradient is taken.
+        mix: (B,) in [0,1]; the gradient is taken at mix · real + (1 - mix) · fake.
 
     Returns:
         The scalar mean of (norm - 1)², differentiable in the critic's parameters only.
@@ -158,11 +271,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 def l1_penalty(parameters: Iterable[Tensor]) -> Tensor:
-    """Sum of the absolute values of all `parameters` (at least one): a scalar."""
+    """Sum of the absolute values of all `parameters` (at least one): a scalar.
+
+    >>> l1_penalty([torch.tensor([-1.0, 2.0])]).item()
+    3.0
+    """
     return torch.stack([wide(parameter).abs().sum() for parameter in parameters]).sum()
-
-
-def _choose(choices: dict[str, _T], name: str, what: str) -> _T:
-    if name not in choices:
-        raise InputError(f"unknown {what} '{name}': choose one of {', '.join(choices)}")
-    return choices[name]

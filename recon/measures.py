@@ -1,16 +1,24 @@
-"""The measures that runs record: what they are called, which way is better, how their numbers are written."""
+"""The table of measures: what each recorded number is called, how it is computed, judged and written.
+
+All that depends on what a measure is follows from these rows: what ranks models, the columns of a leaderboard, which
+way a search goes. A module adds rows of its own by its attribute `measures`; a run records the rows that it used.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 DASH = "–"
+Role = Literal["quality", "loss", "baseline", "cost", "about", "other"]
+KINDS = ("restore", "recognise", "generate")  # what a model is for; see `Module.kind`
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How to read and write one metric.
+    """How to compute, judge and write one metric.
 
     Attributes:
         name: its key without the split, such as "psnr".
@@ -18,24 +26,33 @@ class Measure:
         better: 1 where higher is better, -1 where lower is, 0 where neither.
         unit: "dB", "%" and so on, or "".
         decimals: digits after the point, or None for three significant digits.
-        factor: what the number is multiplied by to be written.
-        lowest, highest: what it can be at all.
-        before: the same measure of the images as they came, or None.
+        role: "quality" ranks models, the first in the table that all have; "loss" is minimised, or a part of that;
+            "baseline" measures the images before the model; "cost" is time or size; "about" describes an image, an
+            epoch or a run and has no mean; "other" is shown without judgement.
+        convention: how it is computed, or "" where the name says it.
+        before: the name of its baseline, or None.
         partial: not defined for every image, such as one without a hole: NaN there is no fault.
         timed: it depends on how fast something ran.
+        factor: what the number is multiplied by to be written.
+        bounds: the lowest and the highest possible value.
+        kind: the only kind of model that records it, one of `KINDS`, or "".
+        input: what of the test images alone determines it: their "damage", their "content", or "" for neither.
     """
 
     name: str
     label: str
-    better: int
+    better: int = 0
     unit: str = ""
     decimals: int | None = None
-    factor: float = 1.0
-    lowest: float = -math.inf
-    highest: float = math.inf
+    role: Role = "other"
+    convention: str = ""
     before: str | None = None
     partial: bool = False
     timed: bool = False
+    factor: float = 1.0
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    kind: str = ""
+    input: Literal["", "damage", "content"] = ""
 
     def text(self, value: float, unit: bool = False, like: float | None = None) -> str:
         """Write a value, with as many decimals as `like` has if given; a dash where there is none."""
@@ -56,113 +73,159 @@ class Measure:
 
     @property
     def points(self) -> str:
-        """What a difference is counted in."""
+        """The unit of a difference."""
         return "percentage points" if self.unit == "%" else self.unit or self.label
 
     def interval(self, low: float, high: float) -> str:
-        """Write an interval of what can be: a share of more than all is none."""
+        """Write an interval, clipped to the possible values."""
         return f"{self.text(self.clip(low))} to {self.text(self.clip(high))}"
 
     def clip(self, value: float) -> float:
-        """Take a value back into what can be."""
-        return min(max(value, self.lowest), self.highest)
+        """Clip to the possible values."""
+        return min(max(value, self.bounds[0]), self.bounds[1])
 
     def _digits(self, value: float) -> int:
         if self.decimals is not None:
             return self.decimals
-        return max(0, 2 - math.floor(math.log10(abs(value * self.factor)))) if value and math.isfinite(value) else 2
+        scaled = abs(value * self.factor)
+        return max(0, 2 - math.floor(math.log10(scaled))) if scaled and math.isfinite(scaled) else 2
 
-
-def _percent(name: str, label: str) -> Measure:
-    return Measure(name, label, 1, "%", 2, 100.0, 0.0, 1.0)
-
-
-# Every measure that recon records; a loss or logit of two players at odds is better neither way.
-_KNOWN = {
-    measure.name: measure
-    for measure in (
-        Measure("psnr_hole", "PSNR in the hole", 1, "dB", 2, before="psnr_hole_mean", partial=True),
-        Measure("psnr", "PSNR", 1, "dB", 2, before="psnr_degraded"),
-        Measure("ssim", "SSIM", 1, "", 4, highest=1.0, before="ssim_degraded"),
-        _percent("accuracy", "accuracy"),
-        _percent("recognised", "recognised"),
-        _percent("f1", "F1"),
-        _percent("precision", "precision"),
-        _percent("recall", "recall"),
-        Measure("classes", "classes seen", 1, "", 1),
-        Measure("mse", "MSE", -1, lowest=0.0),
-        Measure("loss", "loss", -1),
-        Measure("reconstruction", "reconstruction", -1, "nats", lowest=0.0),
-        Measure("divergence", "divergence", 0, "nats", lowest=0.0),
-        Measure("loss_adversarial", "adversarial loss", 0),
-        Measure("loss_discriminator", "loss of the discriminator", 0),
-        Measure("logit_real", "logit of clean images", 0),
-        Measure("logit_fake", "logit of generated images", 0),
-        Measure("not_finite", "images not finite", -1, "", 0, lowest=0.0),
-        Measure("psnr_degraded", "PSNR before", 0, "dB", 2),
-        Measure("ssim_degraded", "SSIM before", 0, "", 4),
-        Measure("psnr_hole_mean", "PSNR in the hole, filled with the mean", 0, "dB", 2, partial=True),
-        Measure("lr", "learning rate", 0),
-        Measure("parameters", "weights", -1, "", 0),
-        Measure("latency_ms", "time for one image", -1, "ms", timed=True),
-        Measure("megapixels_per_second", "throughput", 1, "megapixels/s", timed=True),
-        Measure("images_per_second", "training speed", 1, "images/s", timed=True),
-        Measure("seconds", "training time", -1, "s", 1, timed=True),
-    )
-}
-ORDER = list(_KNOWN)
-# Measures of quality that models can be told apart by, the first that all runs of a problem have counts.
-MAIN = ("psnr_hole", "psnr", "accuracy", "recognised")
-# What sums a run up in one number: these, else how far it is off.
-HEADLINE = (*MAIN, "mse", "loss")
-# What is measured of the images as they came, not of what a model made of them.
-BASELINES = frozenset(measure.before for measure in _KNOWN.values() if measure.before)
-
-
-def measure(name: str) -> Measure:
-    """Look a measure up, with or without its split; one that is not known is written plainly and not judged."""
-    name = name.split("/", 1)[-1]
-    return _KNOWN.get(name) or Measure(name, name.replace("_", " "), 0, partial=True)
-
-
-def in_order(names: set[str]) -> list[str]:
-    """Sort names of measures: the known ones first, in their order."""
-    return sorted(names, key=lambda name: (ORDER.index(name) if name in _KNOWN else len(ORDER), name))
+    def record(self) -> dict[str, Any]:
+        """Return its entry in `metrics.json`; an infinite bound is None."""
+        bounds = [bound if math.isfinite(bound) else None for bound in self.bounds]
+        return {key: getattr(self, key) for key in _VALID} | {"bounds": bounds}
 
 
 _PSNR = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; images clamped to [0,1], no 8-bit rounding; "
-
 _SSIM = (
     "mean over images of the SSIM as scikit-image computes it: 11x11 Gaussian window with sigma 1.5, K1 0.01, K2 0.03, "
     "data range 1, mean over channels and the positions where the whole window fits; images clamped to [0,1], no 8-bit "
     "rounding; sides under 11 pixels shrink the window"
 )
-
+_DEGRADED = "the degraded image against the clean one"
 _ENLARGED = "; a smaller degraded image enlarged as MATLAB's imresize does it (bicubic)"
+_MACRO = "unweighted mean over the classes that occur in labels or predictions; 0 for a class "
 
-CONVENTION: dict[str, str] = {
-    "psnr": _PSNR + "the MSE over all pixels and channels, no border cropped",
-    "psnr_degraded": _PSNR
-    + "the degraded image against the clean one, all pixels and channels, no border cropped"
-    + _ENLARGED,
-    "psnr_hole": _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
-    "psnr_hole_mean": _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
-    "ssim": _SSIM,
-    "ssim_degraded": _SSIM + "; the degraded image against the clean one" + _ENLARGED,
-    "mse": "mean over images of the squared error of all pixels and channels; images clamped to [0,1]",
-    "accuracy": "fraction of all images whose class is predicted right",
-    "precision": "macro precision: unweighted mean over the classes that occur in labels or predictions; 0 for a "
-    "class never predicted",
-    "recall": "macro recall: unweighted mean over the classes that occur in labels or predictions; 0 for a class "
-    "without labels",
-    "f1": "macro F1: unweighted mean over the classes of each class's F1",
-    "not_finite": "images whose result is NaN or infinite; any mean over the images is then not finite either",
-    "parameters": "trainable weights of the net that restores, recognises or generates; no discriminator",
-    "latency_ms": "median time in ms of one forward of the first test image alone, on the run's device and precision, "
-    "after a warm-up; a generator makes one image",
-    "megapixels_per_second": "pixels of clean images (height x width) that the net works on in a second, median over "
-    "forwards of one batch of the first test images cut to one size, on the run's device and precision",
+
+def _image(
+    name: str, label: str, better: int, unit: str, decimals: int | None, convention: str, **more: Any
+) -> Measure:
+    return Measure(name, label, better, unit, decimals, "quality", convention, kind="restore", **more)
+
+
+def _share(name: str, label: str, convention: str = "", kind: str = "recognise") -> Measure:
+    return Measure(name, label, 1, "%", 2, "quality", convention, factor=100.0, bounds=(0.0, 1.0), kind=kind)
+
+
+_POSITIVE = (0.0, math.inf)
+# The order is that of the leaderboard's columns. Losses and logits of two competing players are better neither way.
+ROWS: dict[str, Measure] = {
+    row.name: row
+    for row in (
+        _image("psnr_hole", "PSNR in the hole", 1, "dB", 2,
+               _PSNR + "the MSE over the hole pixels only, all channels; images without a hole are left out",
+               before="psnr_hole_mean", partial=True),
+        _image("psnr", "PSNR", 1, "dB", 2, _PSNR + "the MSE over all pixels and channels, no border cropped",
+               before="psnr_degraded"),
+        _image("ssim", "SSIM", 1, "", 4, _SSIM, before="ssim_degraded", bounds=(-math.inf, 1.0)),
+        _share("accuracy", "accuracy", "fraction of all images whose class is predicted right"),
+        _share("recognised", "recognised", kind="generate"),
+        _share("f1", "F1", "macro F1: unweighted mean over the classes of each class's F1"),
+        _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
+        _share("recall", "recall", f"macro recall: {_MACRO}without labels"),
+        Measure("classes", "classes seen", 1, "", 1, "quality", kind="generate"),
+        _image("mse", "MSE", -1, "", None, "mean over images of the squared error of all pixels and channels; images "
+               "clamped to [0,1]", bounds=_POSITIVE),
+        Measure("loss", "loss", -1, role="loss"),
+        Measure("reconstruction", "reconstruction", -1, "nats", role="loss", bounds=_POSITIVE),
+        Measure("divergence", "divergence", 0, "nats", role="loss", bounds=_POSITIVE),
+        Measure("loss_adversarial", "adversarial loss", role="loss"),
+        Measure("loss_discriminator", "loss of the discriminator", role="loss"),
+        Measure("logit_real", "logit of clean images"),
+        Measure("logit_fake", "logit of generated images"),
+        Measure("psnr_degraded", "PSNR of the degraded image", 0, "dB", 2, "baseline",
+                f"{_PSNR}{_DEGRADED}, all pixels and channels, no border cropped{_ENLARGED}", input="damage"),
+        Measure("ssim_degraded", "SSIM of the degraded image", 0, "", 4, "baseline",
+                f"{_SSIM}; {_DEGRADED}{_ENLARGED}", input="content"),
+        Measure("psnr_hole_mean", "PSNR in the hole filled with the mean", 0, "dB", 2, "baseline",
+                _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
+                partial=True, input="content"),
+        Measure("seconds", "training time", -1, "s", 1, "cost", timed=True),
+        Measure("parameters", "weights", -1, "", 0, "cost",
+                "trainable weights of the net that restores, recognises or generates; no discriminator"),
+        Measure("latency_ms", "time for one image", -1, "ms", None, "cost",
+                "median time in ms of one forward of the first test image alone, on the run's device and precision, "
+                "after a warm-up; a generator makes one image", timed=True),
+        Measure("megapixels_per_second", "throughput", 1, "megapixels/s", None, "cost",
+                "pixels of clean images (height x width) that the net works on in a second, median over forwards of "
+                "one batch of the first test images cut to one size, on the run's device and precision", timed=True),
+        Measure("images_per_second", "training speed", 1, "images/s", None, "about", timed=True),
+        Measure("not_finite", "images not finite", -1, "", 0, "about", "images whose result is NaN or infinite; any "
+                "mean over the images is then not finite either", bounds=_POSITIVE),
+        Measure("lr", "learning rate", role="about"),
+        Measure("index", "place in the test set", 0, "", 0, "about", input="damage"),
+        Measure("severity", "level of damage", role="about", input="damage"),
+        Measure("label", "class", 0, "", 0, "about", input="damage"),
+        Measure("prediction", "predicted class, -1 for none", 0, "", 0, "about"),
+        Measure("recognised_as", "class that the judge sees, -1 for none", 0, "", 0, "about"),
+    )
+}  # fmt: skip
+
+
+def measure(name: str, rows: Mapping[str, Measure] = ROWS) -> Measure:
+    """Look a measure up, with or without its split; an unknown one is written plainly and not judged."""
+    name = name.split("/", 1)[-1]
+    return rows.get(name) or Measure(name, name.replace("_", " "), partial=True)
+
+
+def with_own(rows: Iterable[Measure]) -> dict[str, Measure]:
+    """Return the table with further rows, which may replace its own."""
+    return {**ROWS, **{row.name: row for row in rows}}
+
+
+def headline(rows: Mapping[str, Measure] = ROWS) -> list[Measure]:
+    """Return the measures that may stand for a whole run, the most telling first: quality, then losses."""
+    judged = [row for row in rows.values() if row.better and row.role in ("quality", "loss")]
+    return sorted(judged, key=lambda row: row.role == "loss")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort names of measures: those of the table first, in its order."""
+    order = {name: number for number, name in enumerate(ROWS)}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 80
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+# The entries of a recorded row and what is accepted from an untrusted folder.
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "label": _is_text,
+    "unit": _is_text,
+    "better": lambda value: type(value) is int and -1 <= value <= 1,
+    "decimals": lambda value: value is None or (type(value) is int and 0 <= value <= 9),
+    "factor": lambda value: _is_number(value) and 1e-9 <= value <= 1e9,
+    "role": lambda value: value in get_args(Role),
+    "before": lambda value: value is None or _is_text(value),
+    "partial": lambda value: isinstance(value, bool),
+    "timed": lambda value: isinstance(value, bool),
+    "bounds": lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(bound is None or _is_number(bound) for bound in value)
+    ),
 }
 
-# What is not defined for every image: here alone a NaN is no fault, and such images are left out of the mean.
-PARTIAL = frozenset({"psnr_hole", "psnr_hole_mean"})
+
+def from_record(name: str, row: Any) -> Measure | None:
+    """Read one entry of "measures" in an untrusted `metrics.json`; None where it is damaged."""
+    if not _is_text(name) or not isinstance(row, dict) or not _VALID.keys() <= row.keys():
+        return None
+    if not all(valid(row[key]) for key, valid in _VALID.items()):
+        return None
+    low, high = row["bounds"]
+    bounds = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    return Measure(name, **{key: row[key] for key in _VALID if key != "bounds"}, bounds=bounds)

@@ -1,4 +1,4 @@
-"""The batch that serves every problem: degraded images, their clean originals and what belongs to them."""
+"""The batch of every task: degraded images, their clean originals, masks and labels."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,15 @@ from torch import Tensor
 class Pair(NamedTuple):
     """A batch of degraded/clean pairs; no field is ever `None`.
 
+    >>> Pair(clean, clean, torch.ones(2, 1, 4, 4), torch.tensor([3, 7]), torch.arange(2), torch.zeros(2)).label
+    tensor([3, 7])
+
     Attributes:
         degraded: (B,C,h,w) float, nominally in [0,1]; noise is not clipped, as in the denoising literature.
         clean: (B,C,H,W) float in [0,1].
         mask: (B,1,H,W) float, 1 where the pixel is known and 0 in a hole.
         label: (B,) int64 class, -1 where there is none.
-        index: (B,) int64, the sample's place in its split.
+        index: (B,) int64, the sample's index in its split.
         severity: (B,) float, the drawn level in the degradation's own unit (sigma, fraction missing, ...).
     """
 
@@ -21,5 +24,5 @@ class Pair(NamedTuple):
     clean: Tensor
     mask: Tensor
     label: Tensor
-    index: Tensor  # type: ignore[assignment]  # the field's word; nobody asks a batch where a value stands
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs
     severity: Tensor

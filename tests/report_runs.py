@@ -24,7 +24,7 @@ SHORT = (
     "trainer.enable_progress_bar=false",
     "accelerator=cpu",
 )
-BLIND = ("model=restoration", "degradation.sigma=[0.05,0.5]", "trainer.max_epochs=2")
+BLIND = ("model=restoration", "degradation.sigma=[0.05,0.5]", "trainer.max_epochs=2", "scheduler=constant")
 
 
 def carry_out(folder: Path, *arguments: str) -> int:
@@ -52,7 +52,7 @@ def make(top: Path) -> None:
         assert carry_out(top / "classifiers" / str(seed), *words) == 0
     judge = f"model.judge={top / 'classifiers' / '1'}"
     assert carry_out(top / "others" / "gan", "model=gan", "trainer.max_epochs=1", judge, *SHORT) == 0
-    assert carry_out(top / "others" / "vae", "model=vae", "trainer.max_epochs=1", *SHORT) == 0
+    assert carry_out(top / "others" / "vae", "model=vae", "optimizer=adam", "trainer.max_epochs=1", *SHORT) == 0
     again = ("action=evaluate", f"run={top / 'sweep' / 'unet-1'}", *SHORT[1:])
     assert carry_out(top / "others" / "again", *again) == 0
     assert carry_out(top / "others" / "noisier", *again, "degradation.sigma=0.3") == 0

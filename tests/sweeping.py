@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from conftest import QUICK as QUICK
 
 import run
+from recon.sweep.pool import Pool
+
+ONE = ("model=classifier", *QUICK)
 
 
 class Done(NamedTuple):
-    """What a sweep came to."""
+    """What a sweep left."""
 
     status: int
     output: str
@@ -40,10 +44,7 @@ def fixture(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     """Give a function that types `python run.py -m …` in this process; the fork server stays for the next sweep."""
     from hydra.core.global_hydra import GlobalHydra
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECON_TRUST", "accidents")
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "sweep"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "sweep"))  # for processes of their own
+    _as_typed_in(tmp_path, monkeypatch)
 
     def type_in(*arguments: str) -> Done:
         GlobalHydra.instance().clear()
@@ -54,10 +55,63 @@ def fixture(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         except SystemExit as exit_:
             status = int(exit_.code or 0)
         output, errors = capfd.readouterr()
-        told = [line.removeprefix("sweep: ") for line in output.splitlines() if line.startswith("sweep: /")]
-        return Done(status, output, errors, Path(told[-1]) if told else tmp_path / "nowhere")
+        folders = [line.removeprefix("sweep: ") for line in output.splitlines() if line.startswith("sweep: /")]
+        return Done(status, output, errors, Path(folders[-1]) if folders else tmp_path / "nowhere")
 
     return type_in
+
+
+@pytest.fixture(name="swept", scope="session")
+def swept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `python run.py -m *ONE seed=1` was typed; the processes of one test session share it."""
+    import fcntl
+
+    from hydra.core.global_hydra import GlobalHydra
+
+    base = tmp_path_factory.getbasetemp()
+    top = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "swept"
+    with open(top.with_suffix(".lock"), "w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (top / "made").exists():
+            top.mkdir(exist_ok=True)
+            _as_typed_in(top, patch)
+            patch.setattr(sys, "argv", [run.__file__, "-m", *ONE, "seed=1"])
+            GlobalHydra.instance().clear()
+            assert run.main() == 0
+            (top / "made").touch()
+    return top
+
+
+def _as_typed_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(folder)
+    patch.setenv("RECON_TRUST", "accidents")
+    patch.syspath_prepend(str(Path(__file__).parent / "sweep"))
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent / "sweep"))  # for processes of their own
+
+
+@pytest.fixture(name="plan")
+def planning(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Give a function that types a sweep of which no job is started, whatever is not done yet."""
+
+    def planned(*arguments: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr(Pool, "run", lambda self, source: None)
+            return sweep(*arguments)
+
+    return planned
+
+
+@pytest.fixture(name="first")
+def first_sweep(swept: Path, sweep: Sweep, plan: Sweep, tmp_path: Path) -> Done:
+    """A sweep of one job that was done before."""
+    shutil.copytree(swept / "outputs", tmp_path / "outputs")
+    done = plan(*ONE, "seed=1")
+    assert "1 of them done before" in statuses(done)
+    return done
+
+
+def statuses(done: Done) -> str:
+    return next(line for line in done.output.splitlines() if "jobs, " in line)
 
 
 def alive(pid: int) -> bool:

@@ -39,7 +39,7 @@ def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
 def test_help_lists_every_choice_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     from recon.config.help import help_text
 
-    text = help_text(ROOT / "conf")
+    text = help_text([ROOT / "conf"])
     for path in (ROOT / "conf").rglob("*/*.yaml"):
         lines = [line for line in text.splitlines() if line[2:].startswith(f"{path.stem} ")]
         assert any(len(line) > 30 for line in lines), f"{path} has no line of its own"
@@ -139,9 +139,9 @@ RESTORE = ["model=restoration"]
         (["early_stopping=soon"], ["early_stopping", "soon"]),
         (["model.beta=abc", "model=vae"], ["model.beta", "abc", "a number"]),
         (["accelerator.compile=maybe"], ["accelerator.compile", "maybe"]),
-        (["logger.kind=paper"], ["logger.kind", "tensorboard"]),
+        (["logger=paper"], ["logger=paper", "tensorboard"]),
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
-        (["action=fly"], ["action", "train|evaluate"]),
+        (["action=fly"], ["action=fly", "cost|evaluate|list|report|train"]),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
         (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),
         (["trainer.devices=2", "task.batch_size=63", "accelerator=cpu"], ["task.batch_size", "63", "64"]),
@@ -230,10 +230,10 @@ def test_a_bad_image_is_named_and_can_be_skipped(kind: str, typed: Typed, tmp_pa
 def test_a_missing_data_set_without_network_is_one_sentence(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recon.data import sources
+    from recon.data.tasks.mnist import MNIST
 
     # Ports of this machine that nothing listens on stand for a network that is not there.
-    monkeypatch.setattr(sources.MNIST, "urls", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(MNIST, "urls", ["http://127.0.0.1:9/"])
     sentence = typed.refused("model=classifier", "task=mnist", f"data.root={tmp_path / 'data'}", *QUICK)
     assert "data.root" in sentence
     assert "127.0.0.1" in sentence

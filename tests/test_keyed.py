@@ -340,7 +340,7 @@ def test_poisson_law_of_the_expansion(rate: float, bound: float) -> None:
     rates, out = torch.full_like(low, rate), torch.empty_like(low)
     for _ in range(50):  # the normal number from which on the count is reached, by bisection
         middle = (low + high) / 2
-        keyed._many(middle, rates, out)
+        keyed._poisson_by_normal(middle, rates, out)
         reached = out >= torch.from_numpy(count)
         low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
     law = np.diff(normal_law(high.numpy(), every=4 if rate == 1000 else 1), prepend=0, append=1)
@@ -355,7 +355,9 @@ def test_poisson_quantiles_of_small_rates_are_exact() -> None:
     place = torch.cat([place, torch.tensor([2.0**-33, 1 - 2.0**-33], dtype=torch.float64)])
     rate = keyed.uniform(KEYS[1:2], (20_002,))[0].double() * 12
     rate[:3], rate[-2:] = 0, 11.99
-    assert np.array_equal(keyed._few(place, rate).numpy(), stats.poisson.ppf(place.numpy(), rate.numpy()))
+    assert np.array_equal(
+        keyed._poisson_by_inversion(place, rate).numpy(), stats.poisson.ppf(place.numpy(), rate.numpy())
+    )
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.3, 1, 4, 11.9, 12, 20, 100])
@@ -424,8 +426,8 @@ def test_every_place_of_a_permutation_is_fair() -> None:
 
 def test_splitmix64_known_answer() -> None:
     """The first two outputs of the reference implementation from state 0."""
-    state = torch.tensor([keyed._GOLDEN, keyed._int64(2 * keyed._GOLDEN)])
-    expected = [keyed._int64(0xE220A8397B1DCDAF), keyed._int64(0x6E789E6AA1B965F4)]
+    state = torch.tensor([keyed._GOLDEN, keyed._signed(2 * keyed._GOLDEN)])
+    expected = [keyed._signed(0xE220A8397B1DCDAF), keyed._signed(0x6E789E6AA1B965F4)]
     assert keyed._splitmix64(state).tolist() == expected
 
 
@@ -437,7 +439,7 @@ def test_both_forms_of_splitmix64_are_one() -> None:
 
 
 def test_golden_values() -> None:
-    """Results on disk hang on these bits: a change of the generator must be seen and told."""
+    """Results on disk depend on these bits: a change of the generator must be noticed and documented."""
     keys = keyed.keys(7, "golden", 2, torch.tensor([0, 1, 59_999]))
     assert keys.tolist() == GOLDEN_KEYS
     assert keyed.fold(keys, "noise").tolist() == GOLDEN_FOLDED

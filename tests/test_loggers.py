@@ -21,6 +21,8 @@ import pytest
 from conftest import ROOT, Typed
 from test_command_line import QUICK, folder_of
 
+from recon.config.conf import read_choice
+from recon.config.construct import find_class
 from recon.dashboards import threaded
 from recon.dashboards.base import About
 from recon.dashboards.csv import CSV
@@ -30,6 +32,17 @@ BRIEF = tuple(word for word in QUICK if "logger" not in word and "max_steps" not
 WITHOUT: dict[str, float] = {}  # what `logger=none` measures, found once
 # What two runs of the same configuration do not share.
 TIMED = ("train/seconds", "train/images_per_second", "cost/")
+
+
+def class_of(kind: str) -> Any:
+    return find_class((read_choice("logger", kind) or {})["_target_"], "logger")
+
+
+def make(kind: str, folder: Path) -> Any:
+    """Make the logger of a choice of `logger=`."""
+    node = read_choice("logger", kind) or {}
+    about = {"project": "recon", "group": None, "name": None, "tags": []}
+    return threaded.make({**node, **about}, folder, {"action": "train"})
 
 
 # Reading back ------------------------------------------------------------------------------------------------------
@@ -214,7 +227,7 @@ def test_csv_holds_every_logged_step(typed: Typed) -> None:
 
 def log(kind: str, folder: Path, steps: range) -> None:
     """Log the square of each step to a run folder, as one process of a run does."""
-    logger = threaded.make(kind, folder, {"action": "train"}, "recon", None, None, [])
+    logger = make(kind, folder)
     assert logger is not None
     for step in steps:
         logger.log_metrics({"train/loss": float(step**2)}, step)
@@ -387,7 +400,7 @@ def test_what_happens_to_the_wandb_service_does_not_matter_to_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(threaded.Mirror, "last_patience", 2.0)
+    monkeypatch.setattr(threaded.ThreadedLogger, "last_patience", 2.0)
     before_the_first_picture(monkeypatch, WandB, happens)
     output, folder = same_as_without("wandb", typed)
     if happens is not fill_the_disk_of_the_service:
@@ -405,10 +418,10 @@ def test_a_call_that_raises_ends_the_logging_with_one_line(
     def happens() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    title, opens = threaded._KINDS[kind]
-    before_the_first_picture(monkeypatch, opens, happens)  # type: ignore[arg-type]
+    dashboard = class_of(kind)
+    before_the_first_picture(monkeypatch, dashboard, happens)
     output, folder = same_as_without(kind, typed)
-    line = line_of(output, f"{title} failed")
+    line = line_of(output, f"{dashboard.title} failed")
     assert "No space left on device" in line
     assert f"everything is in {folder}" in line
 
@@ -426,7 +439,7 @@ def test_a_dashboard_that_cannot_be_opened_is_one_line(
     chosen = ("model=classifier", "trainer.max_epochs=1", "trainer.limit_train_batches=2", *BRIEF)
     status, output, errors = typed(f"logger={kind}", f"hydra.run.dir={typed.tmp_path}/run", *chosen)
     assert status == 0, errors
-    assert str(typed.tmp_path / "run") in line_of(output, f"{threaded._KINDS[kind][0]} failed")
+    assert str(typed.tmp_path / "run") in line_of(output, f"{class_of(kind).title} failed")
 
 
 def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(
@@ -434,14 +447,14 @@ def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(
 ) -> None:
     released = threading.Event()
     monkeypatch.setattr(CSV, "scalars", lambda *_: released.wait())
-    monkeypatch.setattr(threaded.Mirror, "last_patience", 0.5)
+    monkeypatch.setattr(threaded.ThreadedLogger, "last_patience", 0.5)
     started = time.monotonic()
     log("csv", tmp_path, range(1000))
     assert time.monotonic() - started < 4
     assert "CSV failed" in line_of(capfd.readouterr().out, "goes on without it")
 
-    monkeypatch.setattr(threaded.Mirror, "patience", 0.2)
-    logger = threaded.make("csv", tmp_path, {}, "recon", None, None, [])
+    monkeypatch.setattr(threaded.ThreadedLogger, "patience", 0.2)
+    logger = make("csv", tmp_path)
     assert logger is not None
     logger.log_metrics({"train/loss": 1.0}, 1)
     time.sleep(0.3)
@@ -462,7 +475,7 @@ def test_a_wandb_run_ends_as_the_run_does(
     from recon.runs.record import recorded
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = threaded.make("wandb", tmp_path, {"action": "train"}, "recon", None, None, [])
+    logger = make("wandb", tmp_path)
 
     def work() -> None:
         assert logger is not None
@@ -503,8 +516,9 @@ def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path\n"
         "from recon.dashboards import threaded\n"
-        f"threaded.Mirror.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
-        "logger = threaded.make('wandb', folder, {}, 'recon', None, None, [])\n"
+        f"threaded.ThreadedLogger.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
+        "node = dict(_target_='recon.dashboards.wandb.WandB', project='recon', group=None, name=None, tags=[])\n"
+        "logger = threaded.make(node, folder, {})\n"
         "for step in range(200): logger.log_metrics({'train/loss': 1.0}, step); time.sleep(0.05)\n"
         "threaded.finish(logger, {}, 'ok')\n"
     )

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
-from recon import measures
-from recon.measures import ORDER, measure
+from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.per_image import PerImage
+from recon.modules.classification import ClassificationModule
 
 
 class TestPerImage:
@@ -121,21 +121,27 @@ class TestMeans:
         assert set(per_image.means(columns)) == {"loss"}
 
 
-def test_the_report_knows_which_measures_may_be_missing():
-    assert {name for name in ORDER if measure(name).partial} == measures.PARTIAL
+def test_rows_of_a_module_say_what_its_columns_are():
+    own = with_own([Measure("own", "own", 1, partial=True), Measure("source", "source", role="about")])
+    columns = table(loss=[1.0, 2.0], own=[math.nan, 4.0], source=[math.nan, 1.0])
+    assert per_image.not_finite(columns).tolist() == [True, False]
+    assert not per_image.not_finite(columns, own).any()
+    assert per_image.means(columns, own) == {"loss": 1.5, "own": 4}
 
 
 class TestWorstFirst:
     def test_what_is_not_finite_comes_before_all_others(self):
         columns = table(psnr=[20.0, math.nan, 5.0, 30.0, math.inf])
-        assert per_image.worst_first(columns, "psnr", "max").tolist() == [1, 4, 2, 0, 3]
+        assert per_image.worst_first(columns, -columns["psnr"]).tolist() == [1, 4, 2, 0, 3]
 
     def test_images_without_a_hole_are_not_among_them(self):
-        assert per_image.worst_first(table(psnr_hole=[20.0, math.nan, 5.0]), "psnr_hole", "max").tolist() == [2, 0]
+        columns = table(psnr_hole=[20.0, math.nan, 5.0])
+        assert per_image.worst_first(columns, -columns["psnr_hole"]).tolist() == [2, 0]
 
     def test_of_classes_only_wrong_ones(self):
         columns = table(loss=[9.0, 1.0, 2.0, math.nan], prediction=[0, 0, 1, -1], label=[0, 1, 2, 3])
-        assert per_image.worst_first(columns, "accuracy", "max").tolist() == [3, 2, 1]
+        badness = ClassificationModule.badness(None, columns)  # type: ignore[arg-type]
+        assert per_image.worst_first(columns, badness).tolist() == [3, 2, 1]
 
 
 class TestDigest:

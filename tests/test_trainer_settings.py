@@ -148,8 +148,9 @@ def test_limits_that_only_just_do_are_right(compose: Compose, tmp_path: Path) ->
     train(with_values(config, {f"trainer.{key}": value for key, value in just.items()}), tmp_path / "a", {})
     counted = {"check_val_every_n_epoch": None, "val_check_interval": 20, "limit_val_batches": 1}
     train(with_values(config, {f"trainer.{key}": value for key, value in counted.items()}), tmp_path / "b", {})
+    evaluated = compose(*QUICK, "model=autoencoder", "action=evaluate", f"run={tmp_path}/a")
     with pytest.raises(InputError, match="limit_test_batches"):
-        evaluate(with_values({**config, "run": str(tmp_path / "a")}, {"trainer.limit_test_batches": 0.1}), tmp_path, {})
+        evaluate(with_values(evaluated, {"trainer.limit_test_batches": 0.1}), tmp_path, {})
 
 
 def test_a_time_limit_alone_ends_a_training(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +168,7 @@ def test_callbacks_are_added(compose: Compose, tmp_path: Path) -> None:
         assert sum(isinstance(callback, LearningRateMonitor) for callback in made.trainer.callbacks) == 1  # type: ignore[attr-defined]
     # What only Lightning knows when it begins.
     with pytest.raises(InputError, match=r"^trainer.callbacks: .* has no logger"):
-        train(with_values(config, {"trainer.callbacks": node, "logger.kind": "none"}), tmp_path / "run", {})
+        train(with_values(config, {"trainer.callbacks": node, "logger._target_": None}), tmp_path / "run", {})
 
 
 def test_weights_to_start_from_are_looked_for_before_the_images(typed: Typed) -> None:

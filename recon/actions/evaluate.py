@@ -7,15 +7,35 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from recon import build, metrics
+from recon import build
+from recon.actions.base import Action
 from recon.config.check import Config
 from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
-from recon.runs import draw, files
+from recon.runs import files
 from recon.runs.checkpoint import best_or_last, load_weights
 from recon.runs.record import recorded
 from recon.training.trainer import check_lengths
+
+
+class Evaluate(Action):
+    """Test the best weights of a run.
+
+    Args:
+        run: its folder.
+    """
+
+    needs_run = True
+    refuses = ("model", "model/net", "model/loss", "optimizer", "scheduler", "recipe", "augment", "experiment")
+    refusal = "an evaluation tests the run's own model as it was trained"
+
+    def __init__(self, run: str | int | None) -> None:
+        self.run = run
+
+    def __call__(self, config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+        """Test."""
+        return evaluate(config, folder, about)
 
 
 def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -36,7 +56,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, logger) as results:
         results |= test(trainer, module, data, folder)
-        results.images = module.images
+        results.describe(module)
     return results
 
 
@@ -49,13 +69,11 @@ def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> di
 
 @rank_zero_only
 def _write_results(module: Module, folder: Path) -> None:
-    columns = module.results
-    files.write_columns(folder / "per_image.csv", columns)
-    if "prediction" in columns:
-        table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), module.num_classes)
-        rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
-        files.write_csv(folder / "confusion.csv", rows)
-        picture = draw.heatmap(table)
-        files.write_image(folder / "images" / "confusion.png", picture)
+    files.write_columns(folder / "per_image.csv", module.results)
+    for name, artifact in module.artifacts(module.results).items():
+        if isinstance(artifact, list):
+            files.write_csv(folder / f"{name}.csv", artifact)
+            continue
+        files.write_image(folder / f"{name}.png", artifact)
         for logger in module.trainer.loggers:
-            threaded.log_image(logger, "images/confusion", picture, module.trainer.global_step)
+            threaded.log_image(logger, name, artifact, module.trainer.global_step)

@@ -1,4 +1,4 @@
-"""`action=report runs=<pattern>`: one page about finished runs; `action=list`: the runs on the terminal."""
+"""`action=report runs=<pattern>`: one page that compares runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from recon import runs
+from recon.actions.base import Action
 from recon.errors import InputError
 
 
-def report(config: Mapping[str, Any]) -> None:
-    """Write the report of the runs that `runs` names, and print where."""
+class Report(Action):
+    """Write the report of the runs that `runs` names, and print where.
+
+    Args:
+        runs: run folders, folders above them, globs, joined by commas.
+    """
+
+    leaves_a_record = False
+    imports_torch = False
+    takes = ()
+
+    def __init__(self, runs: str | int | float | list[Any] | dict[str, Any] | None) -> None:
+        self.pattern = pattern_of(runs)
+
+    def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
+        """Write it."""
+        report(self.pattern)
+
+
+def report(pattern: str) -> None:
+    """Write the report of the runs that a pattern names, and print where."""
     from rich.console import Console
 
     from recon.report import write
 
-    pattern = _pattern(config)
     target = place_for(pattern)
     with Console(stderr=True).status("report: reading the runs"):
         try:
@@ -31,21 +50,15 @@ def report(config: Mapping[str, Any]) -> None:
 
 
 def place_for(pattern: str) -> Path:
-    """Choose where a report lies: `report.html` in the folder that all its runs lie in, or in the one run's own."""
+    """Return the path of a report: `report.html` in the folder that all its runs lie in, or in the one run's own."""
     parts = runs.named(pattern)
     if len(parts) == 1:
         return parts[0][0] / "report.html"
-    return Path(os.path.commonpath([found.path.absolute() for found in runs.find(pattern)])) / "report.html"
+    return Path(os.path.commonpath([folder.path.absolute() for folder in runs.find(pattern)])) / "report.html"
 
 
-def show(config: Mapping[str, Any]) -> None:
-    """Print the runs that `runs` names as a table, filtered and sorted as `list` says."""
-    from recon.report.listing import print_runs
-
-    print_runs(_pattern(config), **config["list"])
-
-
-def _pattern(config: Mapping[str, Any]) -> str:
-    if isinstance(config["runs"], list | dict) or config["runs"] is None:
+def pattern_of(value: object) -> str:
+    """Read the key `runs`; raises InputError where it is no text."""
+    if isinstance(value, list | dict) or value is None:
         raise InputError("runs: give one text of folders or globs joined by commas, as in runs='outputs/a,outputs/b'")
-    return str(config["runs"])
+    return str(value)

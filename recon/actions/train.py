@@ -7,10 +7,12 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from recon import build
+from recon.actions.base import Action
 from recon.actions.evaluate import test
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
+from recon.errors import InputError
 from recon.modules.base import Module
 from recon.runs import RunFolder
 from recon.runs.checkpoint import best_or_last, latest, load_weights
@@ -19,6 +21,22 @@ from recon.training import interrupt
 from recon.training.epochs import EpochTable
 from recon.training.trainer import check_lengths, told_by_lightning
 from recon.training.trial import require_batch
+
+
+class Train(Action):
+    """Fit a model, test its best weights, record the run.
+
+    Args:
+        init_from: a run folder whose best weights the training starts from, or None.
+    """
+
+    def __init__(self, init_from: str | None) -> None:
+        if init_from == "":
+            raise InputError("init_from: it names no folder; give init_from=outputs/<day>/<run>, or leave it out")
+
+    def __call__(self, config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+        """Train."""
+        return train(config, folder, about)
 
 
 def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
@@ -33,7 +51,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         The metrics of `metrics.json`.
     """
     module, data, trainer, logger = build.run(config, folder)
-    if config["init_from"] and not (config["resume"] and RunFolder(folder).has_checkpoint):
+    if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
@@ -47,7 +65,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
-        results.images = module.images
+        results.describe(module)
         results |= throughput(trainer, data)
     return results
 

@@ -7,7 +7,7 @@ import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from recon.config.training import check_training
 from recon.errors import InputError
@@ -16,22 +16,18 @@ Config = dict[str, Any]
 
 # What the nodes without a `_target_` may hold; those of a class hold what its signature says.
 _TOP_LEVEL: dict[str, Any] = {
-    "action": str,
-    "run": str | None,
-    "runs": str,
+    "action": dict[str, Any],
     "resume": str | None,
-    "init_from": str | None,
     "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(
-        ("data", "list", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
+        ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
         dict[str, Any],
     ),
     **dict.fromkeys(("recipe", "optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
-_LIST: dict[str, Any] = {"sort": str, "filter": str | list[str] | None}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
 _SWEEP: dict[str, Any] = {
     "jobs": int | None,
@@ -55,18 +51,13 @@ _SLURM: dict[str, Any] = {
     "additional_parameters": dict[str, Any] | None,
 }
 _CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
-_LOGGER: dict[str, Any] = {
-    "kind": Literal["auto", "wandb", "tensorboard", "csv", "none"],
-    **dict.fromkeys(("project", "group", "name"), str | None),
-    "tags": list[str],
-}
 
 
 def hints_of(target: type[Any]) -> dict[str, Any]:
     """What each key of a class's signature may hold; `Any` where the annotation is only for type checkers."""
     parameters = list(inspect.signature(target).parameters)
     try:
-        hints = get_type_hints(target.__init__)
+        hints = get_type_hints(target.__init__, include_extras=True)
     except (NameError, TypeError):
         hints = {}
     return {name: hints.get(name, Any) for name in parameters}
@@ -126,6 +117,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in parts)
     if origin is Literal:
         return value in parts
+    if origin is Annotated:
+        return True
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
@@ -152,16 +145,19 @@ def _has(config: Config, key: str) -> bool:
     return name in (config[node] if node else config)
 
 
-def check_config(config: Config) -> None:
-    """Reject what Hydra lets through: the keys of `+key=value` and of experiment files, and values of another type."""
+def check_config(config: Config, own: Mapping[str, Any]) -> None:
+    """Reject what Hydra lets through: the keys of `+key=value` and of experiment files, and values of another type.
+
+    Args:
+        config: the resolved configuration.
+        own: the type hints of the action's own keys.
+    """
     from lightning.pytorch import Trainer
 
-    check_node(config, _TOP_LEVEL, "")
+    check_node(config, {**_TOP_LEVEL, **own}, "")
     lacking = [key for key in (*_REQUIRED, *(f"trainer.{name}" for name in _TRAINER)) if not _has(config, key)]
     if lacking:
         raise InputError(f"{lacking[0]}: it is missing, and recon needs it; set {lacking[0]}=<value>")
-    if config["init_from"] == "":
-        raise InputError("init_from: it names no folder; give init_from=outputs/<day>/<run>, or leave it out")
     if not 0 <= config["seed"] < 1 << 32:
         raise InputError(f"seed: {config['seed']} is out of range; give a whole number from 0 to 4294967295")
     epochs = config["task"].get("epochs")  # which trainer.max_epochs follows
@@ -170,9 +166,7 @@ def check_config(config: Config) -> None:
     check_training(config)
     check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
-    check_node(config["list"], _LIST, "list")
     check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
     check_node(config["sweep"], _SWEEP, "sweep")
     check_node(config["sweep"].get("slurm", {}), _SLURM, "sweep.slurm")
     check_node(config["accelerator"], _ACCELERATOR, "accelerator")
-    check_node(config["logger"], _LOGGER, "logger")

@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
 from recon.config.check import check_node, hints_of
+from recon.config.conf import choices, read_choice
 from recon.errors import InputError
+from recon.trust import trusted
 
 
 class Kind(NamedTuple):
@@ -27,21 +29,41 @@ class Kind(NamedTuple):
         packages: the modules and packages that hold them.
         names: the only classes that may be named, or () for all.
         is_partial: the configuration holds arguments only; the class is called later, with parameters to train.
+        group: the group of choices whose names a text stands for, such as "model/loss", or "".
     """
 
     base: str
     packages: tuple[str, ...]
     names: tuple[str, ...] = ()
     is_partial: bool = False
+    group: str = ""
 
+
+@dataclass(frozen=True)
+class Trained:
+    """Marks a parameter that takes a trained model, as in `Annotated[Module, Trained()] | None`: its value is a run.
+
+    Attributes:
+        model: the choice of `model=` that the run must be of, or "" for any.
+    """
+
+    model: str = ""
+
+
+# Loads the model of a run folder: the folder, the key that names it, the class that it must be, and what is due.
+Load = Callable[[str, str, type, Trained], Any]
 
 # By the key of the configuration, or for nested nodes by the class that the parameter's annotation names.
 KINDS = {
-    "task": Kind("recon.data.sources.Task", ("recon.data",)),
+    "task": Kind("recon.data.task.Task", ("recon.data",)),
     "degradation": Kind("recon.degradations.base.Degradation", ("recon.degradations",)),
     "augment": Kind("recon.data.augment.Augment", ("recon.data.augment",)),
     "model": Kind("recon.modules.base.Module", ("recon.modules",)),
     "model.net": Kind("torch.nn.Module", ("recon.nets",)),
+    "model.loss": Kind("recon.losses.PixelLoss", ("recon.losses",), group="model/loss"),
+    "model.adversarial_loss": Kind("recon.losses.AdversarialLoss", ("recon.losses",), group="model/loss"),
+    "action": Kind("recon.actions.base.Action", ("recon.actions",)),
+    "logger": Kind("recon.dashboards.base.Dashboard", ("recon.dashboards",)),
     "optimizer": Kind("torch.optim.Optimizer", ("torch.optim",), is_partial=True),
     "scheduler": Kind("torch.optim.lr_scheduler.LRScheduler", ("torch.optim.lr_scheduler",), is_partial=True),
     # Callbacks that neither write files nor call anything by name.
@@ -55,7 +77,7 @@ KINDS = {
 _SPECIAL = ("_target_", "_partial_")
 
 
-def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> Any:
+def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None, load: Load | None = None) -> Any:
     """Make what a node of the configuration describes.
 
     Args:
@@ -64,43 +86,63 @@ def construct(node: Any, key: str, facts: Mapping[str, Any] | None = None) -> An
             of their parameter names.
         key: the node's key in the configuration, one of `KINDS`.
         facts: values derived from task and degradation, passed to every target that has a parameter of that name.
+        load: loads the run folders that parameters marked `Trained` name.
 
     Raises:
         InputError: a target that is not allowed or of another kind, a key that the target does not take or lacks, or
             whatever the target itself finds wrong.
     """
-    return _construct(node, key, KINDS[key], facts or {})
+    return _construct(node, key, KINDS[key], facts or {}, load)
 
 
-def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any]) -> Any:
+def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any], load: Load | None) -> Any:
     if isinstance(node, list):
-        return [_construct(item, f"{key}[{index}]", kind, facts) for index, item in enumerate(node)]
+        return [_construct(item, f"{key}[{index}]", kind, facts, load) for index, item in enumerate(node)]
+    if isinstance(node, str) and kind is not None and kind.group:
+        node = _chosen(node, key, kind)
     if not isinstance(node, dict):
         return node
     if "_target_" not in node:
-        return {name: _construct(value, f"{key}.{name}", kind, facts) for name, value in node.items()}
+        return {name: _construct(value, f"{key}.{name}", kind, facts, load) for name, value in node.items()}
     if kind is None:
         raise InputError(f"{key}: it takes no class; leave out its _target_ and give a plain value")
     target = find_class(node["_target_"], key, kind)
     if bool(node.get("_partial_", False)) != kind.is_partial:
         raise InputError(f"{key}._partial_: it must be {str(kind.is_partial).lower()} here; correct it")
-    hints = hints_of(target)
-    given = {name: value for name, value in node.items() if name not in _SPECIAL}
-    arguments = {
-        name: _construct(value, f"{key}.{name}", _nested(hints.get(name)), facts) for name, value in given.items()
-    }
-    arguments = {name: _as_numbers(value, hints.get(name)) for name, value in arguments.items()}
-    check_node(arguments, hints, key)
-    arguments = {name: fact for name, fact in facts.items() if name in hints} | arguments
+    arguments = _arguments(node, target, key, facts, load)
     if kind.is_partial:
         return functools.partial(target, **arguments)
+    return called(target, arguments, key, node["_target_"])
+
+
+def _arguments(
+    node: dict[str, Any], target: type, key: str, facts: Mapping[str, Any], load: Load | None
+) -> dict[str, Any]:
+    """Make the arguments of a class: those of the node, nested classes and trained models, and the facts."""
+    hints = hints_of(target)
+    arguments: dict[str, Any] = {}
+    for name, value in node.items():
+        if name in _SPECIAL:
+            continue
+        place, hint = f"{key}.{name}", hints.get(name)
+        marked = _marked(hint)
+        if marked is not None and value is not None:
+            arguments[name] = load(value, place, *marked) if load is not None else None
+            continue
+        arguments[name] = _as_numbers(_construct(value, place, _nested(hint), facts, load), hint)
+    check_node(arguments, hints, key)
+    return {name: fact for name, fact in facts.items() if name in hints} | arguments
+
+
+def called(target: type, arguments: Mapping[str, Any], key: str, name: str) -> Any:
+    """Call a class; raises InputError, with the key, for arguments that it lacks or finds wrong."""
     parameters = inspect.signature(target).parameters
     lacking = [
         n for n, p in parameters.items()
         if p.default is p.empty and n not in arguments and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]  # fmt: skip
     if lacking:
-        raise InputError(f"{key}.{lacking[0]}: {node['_target_']} needs it; add {key}.{lacking[0]}=<value>")
+        raise InputError(f"{key}.{lacking[0]}: {name} needs it; add {key}.{lacking[0]}=<value>")
     try:
         return target(**arguments)
     except Exception as error:  # what a class raises for wrong values is its own: Lightning's is a bare Exception
@@ -108,6 +150,24 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any])
         if isinstance(error, InputError) and re.split("[.:]", message)[0] in parameters and ": " in message:
             raise InputError(f"{key}.{message}") from error
         raise InputError(message if message.startswith(key.split(".")[0]) else f"{key}: {message}") from error
+
+
+def _chosen(name: str, key: str, kind: Kind) -> dict[str, Any]:
+    """Read the choice of the kind's group that a text stands for."""
+    node = read_choice(kind.group, name)
+    if node is None:
+        raise InputError(f"{key}: {name!r} is no choice of {kind.group}; choose {kind.group}={_fitting(kind)}")
+    return node
+
+
+def _fitting(kind: Kind) -> str:
+    """List the choices of a group whose classes are of a kind."""
+    base, names = _imported(kind.base), []
+    for name in choices(kind.group):
+        target = (read_choice(kind.group, name) or {}).get("_target_")
+        if isinstance(target, str) and issubclass(_imported(target), base):
+            names.append(name)
+    return "|".join(sorted(names))
 
 
 def _as_numbers(value: Any, hint: Any) -> Any:
@@ -134,9 +194,11 @@ def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
     """
     kind = kind or KINDS[key]
     base = _imported(kind.base)
-    trusted = [name.strip().rstrip(".") for name in os.environ.get("RECON_TRUST", "").split(",") if name.strip(" .")]
-    packages = (*kind.packages, *trusted)
+    own = trusted()
+    packages = (*kind.packages, *own)
     choose = f"choose one of {key}=…" if "." not in key else f"name a class of {' or '.join(packages)}"
+    if kind.group:
+        choose = f"choose {kind.group}={_fitting(kind)}"
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
         raise InputError(f"{key}._target_: {str(path)[:80]!r} is no dotted name of a class; {choose}")
     if any(part.startswith("_") for part in path.split(".")) or not _is_within(path, packages):
@@ -152,9 +214,9 @@ def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
     if not isinstance(found, type) or not _is_within(f"{found.__module__}.{found.__name__}", packages):
         raise InputError(f"{key}._target_: {path} is no class that {' or '.join(packages)} defines; {choose}")
     if not issubclass(found, base):
-        own = f", or derive it from {kind.base}" if _is_within(path, tuple(trusted)) else ""
-        raise InputError(f"{key}._target_: {path} is no {base.__name__}; {choose}{own}")
-    if kind.names and found.__name__ not in kind.names and not _is_within(path, tuple(trusted)):
+        derive = f", or derive it from {kind.base}" if _is_within(path, own) else ""
+        raise InputError(f"{key}._target_: {path} is no {base.__name__}; {choose}{derive}")
+    if kind.names and found.__name__ not in kind.names and not _is_within(path, own):
         raise InputError(f"{key}._target_: {path} may not be named; choose {', '.join(kind.names)}")
     return found
 
@@ -166,6 +228,15 @@ def _imported(path: str) -> Any:
 
 def _is_within(path: str, packages: tuple[str, ...]) -> bool:
     return path.startswith(tuple(f"{package}." for package in packages))
+
+
+def _marked(hint: Any) -> tuple[type, Trained] | None:
+    """Return the class and the mark of a parameter that takes a trained model, by its annotation."""
+    for part in (hint, *get_args(hint)):
+        for mark in getattr(part, "__metadata__", ()):
+            if isinstance(mark, Trained):
+                return part.__origin__, mark
+    return None
 
 
 def _nested(hint: Any) -> Kind | None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recon.config.conf import choices, folders_of, read_choice
 from recon.errors import InputError
-from recon.runs import RunFolder
+from recon.runs import RunFolder, action_of
 from recon.runs.fingerprint import code_version, data_version
 from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable
@@ -31,7 +32,6 @@ _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger
 _RESUMABLE = (
     "resume",
     "allow_network",
-    "runs",
     "data",
     "logger",
     "checkpoint",
@@ -51,6 +51,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
     Raises:
         InputError: `resume` or `run` names no run folder.
     """
+    folders = folders_of(arguments)
     given = {found[1]: word for word in arguments if (found := re.match(r"\+{0,2}([\w./]+)=", word))}
     index = next((n for n, word in enumerate(arguments) if re.match(r"\+{0,2}(run|resume|action)=", word)), 0)
     if "resume" in given:
@@ -59,14 +60,12 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
         if (folder := _run_folder("resume", given["resume"])) is None:
             return arguments
         arguments = [word if word != given["resume"] else f"resume={quoted(str(folder))}" for word in arguments]
-        words = [*_choices(folder, given), f"hydra.run.dir={quoted(str(folder))}"]
-    elif "run" in given and given.get("action", "action=train") != "action=train":
+        words = [*_choices(folder, given, folders), f"hydra.run.dir={quoted(str(folder))}"]
+    elif "run" in given and "run" in (read_choice("action", _value(given.get("action", "")) or "train", folders) or {}):
         if (folder := _run_folder("run", given["run"])) is None:
             return arguments
         arguments = [word if word != given["run"] else f"run={quoted(str(folder))}" for word in arguments]
-        words = _choices(folder, given)
-    elif given.get("action") in ("action=list", "action=report") and "hydra.run.dir" not in given:
-        words = ["hydra.run.dir=."]
+        words = _choices(folder, given, folders)
     else:
         return arguments
     # Beside the other overrides: Hydra takes none from the other side of a flag such as -m.
@@ -125,40 +124,23 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _choices(folder: Path, given: Mapping[str, str]) -> list[str]:
+def _choices(folder: Path, given: Mapping[str, str], folders: Sequence[Path]) -> list[str]:
     """Return the run's own choices of groups, as far as this configuration has them and none is given."""
-    choices = RunFolder(folder).environment.get("choices", {})
-    groups = ("task", "degradation", "augment", "optimizer", "scheduler", "model", "model/net")
-    # What a stranger's folder calls a choice must not reach Hydra as anything else.
-    named = {group: choice for group in groups if group not in given and (choice := choices.get(group))}
-    conf = Path(__file__).parents[2] / "conf"
+    recorded = RunFolder(folder).environment.get("choices", {})
+    groups = ("task", "degradation", "augment", "optimizer", "scheduler", "model", "model/net", "model/loss")
+    # Choices come from an untrusted folder: pass plain words only.
     return [
         f"{group}={choice}"
-        for group, choice in named.items()
-        if re.fullmatch(r"\w+", choice, re.ASCII) and (conf / group / f"{choice}.yaml").is_file()
+        for group in groups
+        if group not in given
+        and (choice := recorded.get(group))
+        and re.fullmatch(r"\w+", choice, re.ASCII)
+        and choice in choices(group, folders)
     ]
 
 
-def check_words(action: str, overrides: Sequence[str]) -> None:
-    """Raise InputError where the command line gives a key that the action does not use.
-
-    Args:
-        action: one of train, evaluate, report, list.
-        overrides: those of the command line.
-    """
-    for override in overrides:
-        key = override.lstrip("+~").split("=", 1)[0]
-        root = re.split(r"[./@]", key)[0]
-        if action in ("list", "report"):
-            if root not in ("action", "runs", "hydra", *(["list"] if action == "list" else [])):
-                raise InputError(f"{key}: action={action} shows runs as they are and does not use it; leave it out")
-        elif root in ("runs", "list"):
-            raise InputError(f"{key}: action={action} does not use it; leave it out, or add action=list")
-        elif root == "run" and action == "train":
-            raise InputError("run: action=train trains anew; add action=evaluate to test this run, or resume=<folder>")
-        elif action == "evaluate" and key in ("model", "model/net", "optimizer", "scheduler", "augment", "recipe",
-                                              "experiment", "init_from"):  # fmt: skip
-            raise InputError(f"{key}: an evaluation tests the run's own model as it was trained; leave out {override}")
+def _value(word: str) -> str:
+    return word.partition("=")[2]
 
 
 def read_config(folder: Path, key: str = "run") -> dict[str, Any]:
@@ -234,11 +216,12 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     if not config["run"]:
-        raise InputError("run: action=evaluate needs a run folder; add run=outputs/<day>/<run>")
+        raise InputError(f"run: action={action_of(config)} needs a run folder; add run=outputs/<day>/<run>")
     recorded = read_config(Path(config["run"]))
     ask_about_network(recorded, overrides, config["allow_network"], "run")
     here = {key: value for key, value in config.items() if key not in _OF_THE_RUN}
-    merged: Any = OmegaConf.create({**recorded, **here, "trainer": config["trainer"]})
+    of_the_run = {key: value for key, value in recorded.items() if key in _OF_THE_RUN}
+    merged: Any = OmegaConf.create({**of_the_run, **here, "trainer": config["trainer"]})
     merged.trainer.precision = recorded["trainer"].get("precision", merged.trainer.precision)
     parsed = OverridesParser.create().parse_overrides(overrides)
     for override in parsed:

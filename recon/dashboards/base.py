@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import numpy
@@ -34,8 +34,27 @@ class About:
     tags: list[str]
 
 
-class Dashboard(Protocol):
-    """What a dashboard can be told; steps never go down."""
+class Dashboard:
+    """Where the numbers and images of a run are mirrored, by calls from one thread; steps never decrease.
+
+    What is not overridden is not shown. Further parameters of a subclass's `__init__` are its own keys of `logger`.
+
+    Attributes:
+        title: its name, for messages.
+        package: the Python package that it needs, or "".
+        install: what to give to `pip install` for it.
+    """
+
+    title: ClassVar[str]
+    package: ClassVar[str] = ""
+    install: ClassVar[str] = ""
+
+    def __init__(self, about: About) -> None: ...
+
+    @classmethod
+    def chosen(cls) -> type[Dashboard] | None:
+        """Return the dashboard to use: this one; another one, or none, where it chooses by circumstances."""
+        return cls
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Show numbers of a training step."""
@@ -57,7 +76,8 @@ class Dashboard(Protocol):
 
     @staticmethod
     def abandon() -> None:
-        """Let go without waiting for anything: a call has failed or hangs, be it the one that makes the dashboard."""
+        """Let go at once: a call has failed or hangs, perhaps the one that makes the dashboard."""
 
     def answers(self) -> bool:
-        """Is it worth waiting for the last of it?"""
+        """Return whether it is worth waiting for the last calls."""
+        return True

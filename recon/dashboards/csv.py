@@ -7,18 +7,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recon.dashboards.base import About
+from recon.dashboards.base import About, Dashboard
 from recon.runs.files import write_csv
 
 if TYPE_CHECKING:
-    import numpy
-    from PIL.Image import Image
-    from torch import Tensor
+    pass
 
 
-class CSV:
-    """All that was logged, one row a call, in `csv/metrics.csv`; a run that is resumed goes on with the same table."""
+class CSV(Dashboard):
+    """All that was logged, one row a call, in `csv/metrics.csv`; a resumed run continues the same table."""
 
+    title = "CSV"
     seconds_between_writes = 10.0
 
     def __init__(self, about: About) -> None:
@@ -30,7 +29,7 @@ class CSV:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add a row."""
         if self._first and self.path.exists():
-            # What an earlier process did after the checkpoint that this one goes on from is done again.
+            # Steps after the checkpoint that this process resumed from are done again.
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
         self._first = False
@@ -38,24 +37,10 @@ class CSV:
         if time.monotonic() - self._written > self.seconds_between_writes:
             self._write()
 
-    def image(self, name: str, image: Image, step: int) -> None:
-        """A table has no place for pictures."""
-
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
-        """`per_image.csv` has them."""
-
     def close(self, metrics: Mapping[str, float], status: str) -> None:
         """Write what is left."""
         if self.rows:
             self._write()
-
-    @staticmethod
-    def abandon() -> None:
-        """Nothing is held."""
-
-    def answers(self) -> bool:
-        """A disk does, or raises."""
-        return True
 
     def _write(self) -> None:
         write_csv(self.path, self.rows)

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy
     from PIL.Image import Image
-    from torch import Tensor
 
-from recon.dashboards.base import About
+from recon.dashboards.base import About, Dashboard
 
 
-class TensorBoard:
+class TensorBoard(Dashboard):
     """Event files in `tensorboard/`."""
+
+    title = "TensorBoard"
+    package = "tensorboard"
+    install = "tensorboard"
 
     def __init__(self, about: About) -> None:
         self.folder = about.folder / "tensorboard"
@@ -24,7 +26,7 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # TensorBoard forgets what an earlier process did after the checkpoint that this one goes on from.
+            # Steps after the checkpoint that this process resumed from are done again.
             earlier = any(self.folder.glob("events.*"))
             self._writer = SummaryWriter(str(self.folder), purge_step=step if earlier else None, flush_secs=10)
         return self._writer
@@ -40,18 +42,7 @@ class TensorBoard:
 
         self._open(step).add_image(name, numpy.asarray(image), step, dataformats="HWC")
 
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
-        """TensorBoard has no tables; `per_image.csv` has them."""
-
     def close(self, metrics: Mapping[str, float], status: str) -> None:
         """Write what is left."""
         if self._writer is not None:
             self._writer.close()
-
-    @staticmethod
-    def abandon() -> None:
-        """The writer's thread ends with the process."""
-
-    def answers(self) -> bool:
-        """A disk does, or raises."""
-        return True

@@ -7,7 +7,6 @@ The first that does ends the logging with one line; the run goes on.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from recon.config.check import check_node, hints_of
+from recon.config.construct import find_class
 from recon.console import say
 from recon.dashboards.base import About, Dashboard
-from recon.dashboards.csv import CSV
-from recon.dashboards.tensorboard import TensorBoard
-from recon.dashboards.wandb import WandB, logged_in
 from recon.errors import InputError
 from recon.runs import draw
 
@@ -31,52 +29,40 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_KINDS: dict[str, tuple[str, type[WandB | TensorBoard | CSV]]] = {
-    "wandb": ("W&B", WandB),
-    "tensorboard": ("TensorBoard", TensorBoard),
-    "csv": ("CSV", CSV),
-}
+_SHARED: dict[str, Any] = {**dict.fromkeys(("project", "group", "name"), str | None), "tags": list[str]}
 
 
-def make(
-    kind: str,
-    folder: Path,
-    config: Mapping[str, Any],
-    project: str | None,
-    group: str | None,
-    name: str | None,
-    tags: list[str],
-) -> Mirror | None:
-    """Make the logger that the user chose; on the folder of an earlier run it goes on with what that one logged.
+def make(node: Mapping[str, Any], folder: Path, config: Mapping[str, Any]) -> ThreadedLogger | None:
+    """Make the logger that the user chose; in the folder of an earlier run it continues what that one logged.
 
     Args:
-        kind: "auto" (W&B when logged in or WANDB_MODE is set, otherwise none; a line says which), "wandb",
-            "tensorboard", "csv" or "none".
-        folder: the run folder, where loggers keep their files.
+        node: the node `logger` of the configuration; without a `_target_` there is no logger.
+        folder: the run folder, where dashboards keep their files.
         config: the resolved configuration, for dashboards.
-        project: the W&B project, or None; as the three below, see `About`.
-        group: the W&B group, or None.
-        name: the W&B run's name, or None.
-        tags: the W&B run's tags.
 
     Raises:
-        InputError: what the logger needs is not installed.
+        InputError: a wrong key, or what the dashboard needs is not installed.
     """
-    if kind == "auto":
-        kind = "wandb" if os.environ.get("WANDB_MODE") or logged_in() else "none"
-        say(f"logger: {kind} (logger=wandb|tensorboard|csv|none chooses)")
-    if kind == "none":
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    kind: type[Dashboard] = Dashboard
+    if (target := node.get("_target_")) is not None:
+        kind = find_class(target, "logger")
+    own = {key: hint for key, hint in hints_of(kind).items() if key != "about"}
+    check_node(settings, {**_SHARED, **own}, "logger")
+    chosen = kind.chosen() if target is not None else None
+    if chosen is None:
         return None
-    title, dashboard = _KINDS[kind]
-    if kind != "csv" and find_spec(kind) is None:
-        package = {"wandb": "wandb", "tensorboard": "'recon[tensorboard]'"}[kind]
-        raise InputError(f"logger: {title} is not installed; pip install {package}, or choose logger=csv|none")
-    about = About(folder, config, project, group, name, list(tags))
-    return Mirror(title, folder, lambda: dashboard(about), dashboard.abandon)
+    if chosen.package and find_spec(chosen.package) is None:
+        raise InputError(
+            f"logger: {chosen.title} is not installed; pip install {chosen.install}, or choose logger=none"
+        )
+    about = About(folder, config, **{key: settings[key] for key in _SHARED})
+    arguments = {key: settings[key] for key in own if key in settings}
+    return ThreadedLogger(chosen.title, folder, lambda: chosen(about, **arguments), chosen.abandon)
 
 
-class Mirror(Logger):
-    """Lightning's face of a dashboard: it takes everything at once, and a thread passes it on.
+class ThreadedLogger(Logger):
+    """A Lightning logger that returns at once from every call; a thread passes the calls on to a dashboard.
 
     The thread starts with the first call, so that a run that is refused leaves nothing behind. Only the first process
     of a run logs.
@@ -197,7 +183,7 @@ class Mirror(Logger):
 
 def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
     """Show a picture."""
-    if isinstance(logger, Mirror):
+    if isinstance(logger, ThreadedLogger):
         logger.send("image", name, image, logger._at(step))
 
 
@@ -210,7 +196,7 @@ def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[
         samples: (B,C,H,W) each in [0,1], pictures of the first B of them.
         step: the training step.
     """
-    if isinstance(logger, Mirror):
+    if isinstance(logger, ThreadedLogger):
         pictures = {name: draw.pixels(images).numpy() for name, images in samples.items()}
         logger.send("results", dict(columns), pictures, logger._at(step))
 
@@ -218,5 +204,5 @@ def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[
 @rank_zero_only
 def finish(logger: Logger | None, metrics: Mapping[str, float], status: str) -> None:
     """Close a logger with the run's metrics and "ok", "failed" or "interrupted"; W&B makes an exit code of it."""
-    if isinstance(logger, Mirror):
+    if isinstance(logger, ThreadedLogger):
         logger.close(metrics, status)

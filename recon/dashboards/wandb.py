@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.console import say
-from recon.dashboards.base import About
+from recon.dashboards.base import About, Dashboard
+from recon.runs import action_of
 from recon.runs.files import write_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class WandB:
+class WandB(Dashboard):
     """A W&B run: as WANDB_MODE says, else online with a key and a server that answers, else offline.
 
     An offline run holds all that an online one does; `wandb sync` uploads it. A run folder is one W&B run, however
@@ -28,6 +29,10 @@ class WandB:
     the disk; the server takes each step once. What W&B's own variables (WANDB_PROJECT, WANDB_DIR, ...) say holds,
     unless the key was given a value.
     """
+
+    title = "W&B"
+    package = "wandb"
+    install = "wandb"
 
     most_rows = 2000  # of the table of test images, which costs W&B 0.1 s for 1 000; `per_image.csv` has all
 
@@ -80,7 +85,7 @@ class WandB:
         otherwise = _unless_in_environment(
             project="recon",
             name=about.folder.name,
-            job_type=about.config.get("action"),
+            job_type=action_of(about.config),
             dir=about.folder,
             resume="allow",
         )
@@ -167,6 +172,19 @@ class WandB:
     def answers(self) -> bool:
         """Is this offline, or is the server there?"""
         return not self.online or unreachable(_base_url()) is None
+
+
+class Auto(Dashboard):
+    """W&B when there is a key or WANDB_MODE is set, otherwise nothing."""
+
+    title = "W&B"
+
+    @classmethod
+    def chosen(cls) -> type[Dashboard] | None:
+        """Choose, and say which."""
+        is_wanted = bool(os.environ.get("WANDB_MODE")) or logged_in()
+        say(f"logger: {'wandb' if is_wanted else 'none'} (logger=wandb|tensorboard|csv|none chooses)")
+        return WandB if is_wanted else None
 
 
 def _unless_in_environment(**settings: Any) -> dict[str, Any]:

@@ -17,22 +17,19 @@ _STALE = 3600.0  # seconds without a byte after which a partial file belongs to 
 
 
 def fetch(folder: Path, files: dict[str, str], urls: list[str]) -> list[Path]:
-    """Make sure that the files are in a folder, downloading only those that are missing.
+    """Return the paths of files in a folder, downloading only those that are missing.
 
     Each file is downloaded to a temporary name of its own and then renamed, so that an interrupted run leaves nothing
-    half-written, running again continues with the files still missing, and two processes at once do no harm. A file
-    with another checksum is never used: it is kept aside as `<name>.bad`.
+    half-written, the next run continues with the files still missing, and several processes may download at once. A
+    file with another checksum is never used: it is kept aside as `<name>.bad`.
 
     Args:
         folder: where the files belong; made if something must be downloaded.
         files: MD5 (hexadecimal) by file name.
         urls: addresses of folders that hold the files, tried in turn.
 
-    Returns:
-        The paths of the files, in the order of `files`.
-
     Raises:
-        InputError: a file is missing or wrong and cannot be had.
+        InputError: a file is missing or wrong and cannot be downloaded.
     """
     for name, md5 in files.items():
         path = folder / name
@@ -48,7 +45,7 @@ def _matches(path: Path, md5: str) -> bool:
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a wrong file to `<name>.bad`, so that nobody reads it and nothing of the user's is lost."""
+    """Rename a wrong file to `<name>.bad`, so that nobody reads it and the user loses nothing."""
     aside = path.with_name(f"{path.name}.bad")
     try:
         path.replace(aside)
@@ -63,7 +60,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _download(path: Path, md5: str, urls: list[str]) -> None:
-    """Download one file from the first address that gives the right bytes."""
+    """Download one file from the first address that has the right bytes."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(10, 60))
     failures = []
@@ -73,7 +70,7 @@ def _download(path: Path, md5: str, urls: list[str]) -> None:
         for url in urls:
             try:
                 download(url, str(part), None)
-            except OSError as error:  # what `requests` raises is an OSError too
+            except OSError as error:  # exceptions of `requests` are OSErrors too
                 failures.append(f"{url}: {_reason(error)}")
                 continue
             if _matches(part, md5):
@@ -89,7 +86,7 @@ def _download(path: Path, md5: str, urls: list[str]) -> None:
 
 
 def _remove_stale_parts(path: Path) -> None:
-    """Remove what killed processes left of this file, but not what a living one is writing."""
+    """Remove the partial files of killed processes, but not one that is being written."""
     for part in path.parent.glob(f".{path.name}.*.part"):
         with suppress(FileNotFoundError):  # it was finished and renamed meanwhile
             if time.time() - part.stat().st_mtime > _STALE:

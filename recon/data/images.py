@@ -1,10 +1,9 @@
-"""Reading image files: what their headers tell, their pixels, a limit on their size, and many of them at once."""
+"""Image files: their headers, their pixels, a limit on their size, and many of them in threads."""
 
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -19,7 +18,7 @@ from recon.errors import InputError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 256  # calls that wait for a thread
+_QUEUED = 4096  # calls handed to the threads at once: millions of waiting calls would fill the memory
 
 
 class BadImage(InputError):
@@ -31,7 +30,7 @@ class BadImage(InputError):
 
 
 class Header(NamedTuple):
-    """What is known of an image file before it is decoded; `category` is its class folder, "" for none."""
+    """An image file before it is decoded, with its size when turned; `category` is its class folder, "" for none."""
 
     path: Path
     category: str
@@ -41,18 +40,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path, category: str) -> Header:
-    """Read what can be known of an image without decoding it.
-
-    Args:
-        path: PNG, JPEG, BMP, TIFF or WebP.
-        category: the class folder of the image, "" for none; it is only passed on.
-
-    Returns:
-        The size after turning as EXIF or XMP says; 1 channel for grey, 3 for colour.
-
-    Raises:
-        BadImage: the file is missing, empty, too large or no image.
-    """
+    """Read the header of a PNG, JPEG, BMP, TIFF or WebP file; raises BadImage as `read_image`, but for truncation."""
     with _opened(path) as image:
         return Header(path, category, channels_of(image), *size_of(image))
 
@@ -82,12 +70,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Refuse larger images while they are opened, where Pillow only warns up to twice its limit.
+    """Refuse images of more than `max_pixels` while they are opened; Pillow only warns up to twice its limit.
 
-    Both settings are the whole process's, hence around a pool of threads and not in each of them.
-
-    Args:
-        max_pixels: the largest height·width that is read.
+    Both settings are process-wide: wrap the pool, not its threads.
     """
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -99,39 +84,34 @@ def pixel_limit(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
+def abridged(names: Sequence[str]) -> str:
+    """Name the first five of many."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def warn_omitted(names: Sequence[str], total: int) -> None:
+    """Name the first of the bad images, if any, that are left out of `total`."""
+    if names:
+        message = f"left out {len(names)} of {total} images that cannot be used: {abridged(names)}"
+        warnings.warn(message, stacklevel=3)
+
+
 def in_threads(function: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
-    """Call a function for each item, in threads, and show the progress of what takes longer than 2 seconds.
+    """Return `function(item)` for each item in order, computed in threads, with a progress bar after 2 seconds.
 
     Args:
-        function: what it raises ends the whole.
+        function: an exception in it ends the whole.
         items: the arguments, one per call.
-        title: what the progress bar is labelled.
-
-    Returns:
-        `function(item)` for each item, in the order of `items`.
+        title: the label of the progress bar.
     """
     start, results = time.monotonic(), []
     with ThreadPoolExecutor() as pool, ExitStack() as shown:
         progress = Progress(transient=True)
         bar = progress.add_task(title, total=len(items))
-        for result in _in_order(pool, function, items):
-            if not progress.live.is_started and time.monotonic() - start > 2:
-                shown.enter_context(progress)
-            progress.advance(bar)
-            results.append(result)
+        for first in range(0, len(items), _QUEUED):
+            for result in pool.map(function, items[first : first + _QUEUED]):
+                if not progress.live.is_started and time.monotonic() - start > 2:
+                    shown.enter_context(progress)
+                progress.advance(bar)
+                results.append(result)
     return results
-
-
-def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Give the results in order, some calls ahead: the pool's own `map` keeps an object for each of millions."""
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

@@ -1,20 +1,23 @@
-"""From indices to batches of pairs: gather, augment, make float and degrade whole batches on the device."""
+"""The base of all loaders, the protocol of a split, and the step from a batch of images to pairs."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from recon import keyed
 from recon.data.augment import as_float
-from recon.data.store import ImageStore
 from recon.degradations.base import Degradation, all_known
 from recon.errors import InputError
 from recon.pair import Pair
 
-# Whole images of one size are evaluated together up to this many pixels and channels: 16 MiB in float32.
-EVALUATION_ELEMENTS = 1 << 22
+# Whole images of one size are evaluated together up to this many values: 16 MiB in float32.
+_EVALUATION_VALUES = 1 << 22
 
 
 def make_pair(
@@ -35,8 +38,8 @@ def make_pair(
         keys: (B,) int64.
         augment: changes images (B,C,H,W) uint8 by keys (B,), or None.
         degradation: makes the degraded images.
-        degraded: (B,C,h,w) uint8, the degraded images where they are at hand: their files; they are changed by the
-            same keys as the clean ones, so `augment` must only rearrange pixels.
+        degraded: (B,C,h,w) uint8, the degraded images where they are read from files; the same keys change them as the
+            clean ones, so `augment` must only rearrange pixels.
 
     Raises:
         InputError: the images are smaller than `degradation.scale`.
@@ -60,6 +63,12 @@ def make_pair(
     return Pair(image, clean, mask, label, index, severity)
 
 
+def corners(keys: Tensor, sizes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Draw the top rows (B,) and left columns (B,) of square windows in images of sizes (B,2), by keys (B,)."""
+    room = sizes - side + 1
+    return keyed.integers(keyed.fold(keys, "top"), room[:, 0]), keyed.integers(keyed.fold(keys, "left"), room[:, 1])
+
+
 def windows(whole: Sequence[Pair], keys: Tensor, largest: int, scale: int) -> Pair:
     """Cut the pairs of single images to windows of one size.
 
@@ -67,15 +76,13 @@ def windows(whole: Sequence[Pair], keys: Tensor, largest: int, scale: int) -> Pa
 
     Args:
         whole: B pairs of one image each.
-        keys: (B,) int64 of these images, which draw the places of the windows.
-        largest: of the windows' side; it is that of the smallest image where that is smaller.
+        keys: (B,) int64 of these images, which draw the corners of the windows.
+        largest: upper bound of the windows' side in pixels; the smallest image is another.
         scale: how many times smaller the degraded images are.
     """
     sizes = torch.tensor([pair.degraded.shape[2:] for pair in whole])
     side = max(1, min(largest // scale, int(sizes.min())))
-    room = (sizes - side + 1).to(keys.device)
-    top = keyed.integers(keyed.fold(keys, "top"), room[:, 0]).tolist()
-    left = keyed.integers(keyed.fold(keys, "left"), room[:, 1]).tolist()
+    top, left = (starts.tolist() for starts in corners(keys, sizes.to(keys.device), side))
 
     def cut(images: Tensor, row: int, column: int, times: int) -> Tensor:
         height, width = (slice(start * times, (start + side) * times) for start in (row, column))
@@ -92,138 +99,121 @@ def windows(whole: Sequence[Pair], keys: Tensor, largest: int, scale: int) -> Pa
     return Pair(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
-class PairLoader:
+@dataclass(frozen=True)
+class Draws:
+    """The stream of one pass over a split: the run's seed, the split and the epoch; and the side of crops, or None."""
+
+    seed: int
+    split: str
+    epoch: int
+    crop: int | None
+
+    def keys(self, index: Tensor) -> Tensor:
+        """Return the keys (B,) of samples by their indices (B,)."""
+        return keyed.keys(self.seed, self.split, self.epoch, index)
+
+
+class Split(Protocol):
+    """The clean images of one split, which make their own loader."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shapes(self) -> Sequence[tuple[int, int, int]]:
+        """Return the distinct shapes (C,H,W) of the images."""
+
+    def loader(self, name: str, batch_size: int, degradation: Degradation, **options: Any) -> "Loader[Any]":
+        """Return the loader of the split of this name; `options` are further arguments of `Loader`."""
+
+    def not_on(self, device: torch.device) -> Sequence[Tensor]:
+        """Return the buffers to be copied to a device before a loader reads them there; splits may share them."""
+        return ()
+
+    def over(self, copies: Mapping[Tensor, Tensor]) -> "Split":
+        """Return the same split, read from copies of its buffers where there are some."""
+        return self
+
+
+S = TypeVar("S", bound=Split)
+
+
+@dataclass(eq=False, repr=False)
+class Loader(ABC, Generic[S]):
     """Iterate over the batches of one split, as pairs on a device.
 
-    A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
-    sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
-    image once, in order, images of equal size together.
-
-    Args:
-        store: the clean images.
+    Attributes:
+        source: the clean images.
         split: "train", "validation" or "test"; names the stream of the draws.
-        batch_size: the global batch size, over all ranks.
+        batch_size: the global batch size, over all ranks; a training set smaller than it is one batch.
         degradation: makes the degraded images.
         augment: changes the clean images first (training only), or None.
         crop: the side of keyed random crops, or None for whole images.
         seed: the run's seed (training only).
         rank: this process.
         world_size: how many processes share each batch.
-        device: where the pairs are made; None for that of the store. Of a store elsewhere, as a mapped one, each batch
-            travels as bytes.
-        degraded: the degraded images of the same samples where they are files, smaller by `degradation.scale`.
-        repeat: give the batches of epoch 0 in every epoch, for overfitting on a few.
-
-    Attributes:
-        start: the batch that the next iteration begins with, in training; the one after it begins with the first again.
+        device: where the pairs are made; a batch of images elsewhere travels there as bytes.
+        repeat: repeat the batches of epoch 0 in every epoch, for overfitting on a few.
+        start: the batch at which the next iteration of a training begins; later iterations begin with the first.
+        epoch: the epoch of the next iteration.
+        is_indexed: whether single samples can be read again, by `look_at`.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        split: str,
-        batch_size: int,
-        degradation: Degradation,
-        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
-        crop: int | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        device: torch.device | None = None,
-        degraded: ImageStore | None = None,
-        repeat: bool = False,
-    ) -> None:
-        self.store = store
-        self.split = split
-        self.degradation = degradation
-        self.augment = augment
-        self.crop = crop
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.device = store.device if device is None else device
-        self.degraded = degraded
-        self.repeat = repeat
-        self.start = 0
-        self.training = split == "train"
-        # A set smaller than one batch still trains, on what it has.
-        self.batch_size = min(batch_size, len(store) - len(store) % world_size) if self.training else batch_size
-        self.epoch = 0
+    source: S
+    split: str
+    batch_size: int
+    degradation: Degradation
+    augment: Callable[[Tensor, Tensor], Tensor] | None = None
+    crop: int | None = None
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    repeat: bool = False
+    start: int = field(default=0, init=False)
+    epoch: int = field(default=0, init=False)
+
+    is_indexed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self.training = self.split == "train"
         self.batch_sampler = SimpleNamespace(sampler=self)  # where Lightning looks for `set_epoch`
-        self._groups = [] if self.training else list(self._evaluation_groups())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and draws the next iteration of a training split gives."""
+        """Choose the epoch whose order and draws the next iteration of a training split has."""
         self.epoch = 0 if self.repeat else epoch
 
+    @property
+    def draws(self) -> Draws:
+        """Return the stream of the next iteration; an evaluation is always the same."""
+        seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
+        return Draws(seed, self.split, epoch, self.crop)
+
+    @abstractmethod
     def __len__(self) -> int:
-        """The number of batches that this rank gives; of an evaluation 1 where it has none.
+        """Return the number of batches of this rank; of an evaluation 1 where it has none.
 
         Lightning would leave a rank of length 0 out of the whole evaluation, and the others waiting for its results.
         """
-        return len(self.store) // self.batch_size if self.training else max(1, len(self._groups))
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Pair]:
-        """Give the batches of this rank."""
-        if not self.training:
-            yield from map(self.pair, self._groups)
-            return
-        order = keyed.permutation(self.seed, "order", self.epoch, len(self.store))
-        first, self.start = self.start, 0
-        for step in range(first, len(self)):
-            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.pair(batch[self.rank :: self.world_size])
+        """Yield the batches of this rank."""
 
-    def pair(self, index: Tensor) -> Pair:
-        """Make the pair of some samples: `index` (B,) int64; whole images must share one size."""
-        index = index.to(self.store.device)
-        keys = self.keys(index)
-        pixels, degraded = self._pixels(index, keys)
-        pixels, label, index, keys = (x.to(self.device) for x in (pixels, self.store.label[index], index, keys))
-        if degraded is not None:
-            degraded = degraded.to(self.device)
-        return make_pair(
-            pixels, label, index, keys, self.augment if self.training else None, self.degradation, degraded
-        )
-
+    @abstractmethod
     def preview(self, count: int, largest: int = 128) -> Pair:
         """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""
-        return self.look_at(torch.arange(min(count, len(self.store))), largest)
 
-    def look_at(self, index: Tensor, largest: int = 128) -> Pair:
-        """Make the pair of some samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
-        if self.crop is not None or (self.store.uniform and max(self.store.sizes[0]) <= largest):
-            return self.pair(index)
-        return windows([self.pair(one) for one in index.split(1)], self.keys(index), largest, self.degradation.scale)
+    @property
+    def _per_rank(self) -> int:
+        return -(-self.batch_size // self.world_size)
 
-    def keys(self, index: Tensor) -> Tensor:
-        """Make the keys (B,) of samples by their indices (B,)."""
-        seed, epoch = (self.seed, self.epoch) if self.training else (keyed.EVALUATION_SEED, 0)
-        return keyed.keys(seed, self.split, epoch, index)
+    def _evaluated_together(self, shape: Sequence[int]) -> int:
+        """Return how many images of a shape (C,H,W) make a batch of an evaluation."""
+        return max(1, min(self._per_rank, _EVALUATION_VALUES // math.prod(shape)))
 
-    def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Gather whole images or keyed crops: (B,C,H,W) uint8, and the same places of the degraded images, if any."""
-        if self.crop is None:
-            return self.store.gather(index), None if self.degraded is None else self.degraded.gather(index)
-        # Drawn on the smaller grid, so that both windows begin and end at the same places.
-        scale, small = (1, self.store) if self.degraded is None else (self.degradation.scale, self.degraded)
-        side = self.crop // scale
-        room = small.sizes[index] - side + 1
-        top = keyed.integers(keyed.fold(keys, "top"), room[:, 0])
-        left = keyed.integers(keyed.fold(keys, "left"), room[:, 1])
-        clean = self.store.crop(index, top * scale, left * scale, (side * scale, side * scale))
-        return clean, None if self.degraded is None else self.degraded.crop(index, top, left, (side, side))
-
-    def _evaluation_groups(self) -> Iterator[Tensor]:
-        """Cut this rank's images into batches of equal size, small enough for large images."""
-        mine = torch.arange(len(self.store))[self.rank :: self.world_size]
-        if not len(mine):
-            return
-        if self.crop is None:
-            sizes, group = self.store.sizes.cpu()[mine].unique(dim=0, return_inverse=True)
-        else:
-            sizes, group = torch.tensor([[self.crop, self.crop]]), torch.zeros_like(mine)
-        for place, (height, width) in enumerate(sizes.tolist()):
-            affordable = EVALUATION_ELEMENTS // (self.store.channels * height * width)
-            per_rank = -(-self.batch_size // self.world_size)
-            yield from mine[group == place].split(max(1, min(per_rank, affordable)))
+    def _pair(self, pixels: Tensor, label: Tensor, index: Tensor, keys: Tensor, degraded: Tensor | None = None) -> Pair:
+        """Make the pair of a batch on the device; see `make_pair`."""
+        pixels, label, index, keys = (values.to(self.device) for values in (pixels, label, index, keys))
+        degraded = None if degraded is None else degraded.to(self.device)
+        augment = self.augment if self.training else None
+        return make_pair(pixels, label, index, keys, augment, self.degradation, degraded)

@@ -1,7 +1,7 @@
 """An open image file: its size and channels before it is decoded, and its pixels as they are stored.
 
-Pillow decodes. What it leaves to its callers, or takes for something else, is put right here: where a file says how
-it is to be turned, how many bits its grey values have, whether 0 is white, and which palettes are grey.
+Pillow decodes. This module adds what Pillow leaves to its callers or gets wrong: the orientation in a file, the bits of
+grey values, whether 0 is white, and which palettes are grey.
 """
 
 import re
@@ -16,13 +16,13 @@ from PIL import Image, ImageChops, ImagePalette, PngImagePlugin, UnidentifiedIma
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
-READING = 2  # another number whenever pixels are read otherwise than before, for what is kept of them
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # and TIFF; Pillow would run Ghostscript on what it takes for PostScript
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # and these as its first bytes
+READING = 2  # the version of the pixels that are read; increase it with every change, so that mapped stores are rebuilt
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # and TIFF; not PostScript, for which Pillow runs Ghostscript
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of TIFF
 _ZIP = (8, 32946)  # TIFF's numbers of this compression
 _OUT_OF_RANGE = "32 bits per value, or values below 0; those of 1 to 16 bits from 0 are read"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)\s*[\"'<]")
-_TURNS = {  # how the image is to be turned, by the number that EXIF and XMP share
+_TURNS = {  # by the orientation in EXIF and XMP
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -39,9 +39,9 @@ class Unusable(Exception):
 
 @contextmanager
 def opened(source: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """Open a PNG, JPEG, BMP, TIFF or WebP file; whatever goes wrong until it is closed becomes `Unusable`."""
+    """Open a PNG, JPEG, BMP, TIFF or WebP file; any error until it is closed becomes `Unusable`."""
     try:
-        # Not by its path, by which Pillow would map an uncompressed TIFF, and in the size that it has when turned.
+        # Opened here, as Pillow would map an uncompressed TIFF by its path, in the size before it is turned.
         with open(source, "rb") if isinstance(source, Path) else nullcontext(source) as file, _open(file) as image:
             if image.mode in ("F", "I"):
                 raise Unusable(_OUT_OF_RANGE)
@@ -72,14 +72,14 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 class _Tiff(TiffImageFile):
-    """A TIFF that is not turned, and whose grey values are those that are stored.
+    """A TIFF as it is stored: not turned, with its own grey values.
 
     Attributes:
-        bits: how many a grey value has.
-        packed: whether these are not 1, 2, 4, 8 or 16 and lie in uncompressed or zip-compressed strips, which is read
-            here: of such values, Pillow knows those of 12 bits, in some files.
+        bits: of a grey value.
+        packed: whether `unpacked` reads it: not 1, 2, 4, 8 or 16 bits, in uncompressed or zip-compressed strips. Pillow
+            only reads 12 bits, in some files.
         inverted: whether 0 is white.
-        turn: what its tag says of its orientation.
+        turn: the value of its orientation tag.
     """
 
     bits = 8
@@ -88,7 +88,7 @@ class _Tiff(TiffImageFile):
     turn: Any = None
 
     def _setup(self) -> None:
-        """Understand the tags before Pillow does."""
+        """Read the tags before Pillow does."""
         tags = self.tag_v2
         self.turn = tags.get(Base.Orientation)
         if Base.Orientation in tags:
@@ -111,10 +111,10 @@ class _Tiff(TiffImageFile):
                 and Base.StripOffsets in tags
             )
             if self.packed:
-                tags[Base.BitsPerSample] = (8,)  # so that Pillow tells the size of it
+                tags[Base.BitsPerSample] = (8,)  # so that Pillow computes its size
         super()._setup()
         colours = tags[Base.ColorMap] if self.mode in ("P", "PA") else [256]
-        if max(colours) < 256:  # of 8 bits instead of 16, which libtiff tells apart in this way
+        if max(colours) < 256:  # 8 bits instead of 16, as libtiff distinguishes them
             self.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
     def load_end(self) -> None:
@@ -142,13 +142,13 @@ class _Tiff(TiffImageFile):
         stored = np.unpackbits(rows, axis=1, count=self.width * self.bits, bitorder=order)
         stored = stored.reshape(self.height, self.width, self.bits)
         values = np.zeros(stored.shape[:2], np.uint32)
-        for place in range(self.bits):  # the highest bit first
-            values = values << 1 | stored[..., place]
+        for bit in range(self.bits):  # the highest first
+            values = values << 1 | stored[..., bit]
         return values
 
 
 def channels_of(image: Image.Image) -> int:
-    """Return 1 for a grey image, 3 for one in colour; asked before it is decoded."""
+    """Return 1 for a grey image, 3 for one in colour; call it before decoding."""
     if image.mode in ("P", "PA"):
         table = _palette(image)
         return 1 if (table == table[:, :1]).all() else 3
@@ -156,21 +156,18 @@ def channels_of(image: Image.Image) -> int:
 
 
 def size_of(image: Image.Image) -> tuple[int, int]:
-    """Return (H,W) of the image as it is to be seen; asked before it is decoded."""
+    """Return (H,W) of the image when turned; call it before decoding."""
     width, height = image.size
     return (width, height) if orientation(image) >= 5 else (height, width)
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image, 1 to 8; asked before it is decoded.
-
-    It stands in EXIF or, where that holds none, in XMP, before or after the pixels. A value out of range is none.
-    """
+    """Return the orientation of an image, 1 to 8, from EXIF or else from XMP; call it before decoding."""
     if isinstance(image, PngImagePlugin.PngImageFile):
         _read_late_chunks(image)
     try:
         exif = image.turn if isinstance(image, _Tiff) else _exif_orientation(image)
-    except Exception:  # as many kinds as there are ways to break EXIF, of images that are good
+    except Exception:  # broken EXIF raises many kinds, in good images
         exif = None
     if exif is None:
         xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
@@ -180,15 +177,10 @@ def orientation(image: Image.Image) -> int:
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
-    """Decode an open image, turned as it is to be seen and without alpha.
+    """Decode an image from `opened`, turned by its orientation and without alpha: (C,H,W) uint8.
 
-    Args:
-        image: one of `opened` that is not decoded yet.
-        channels: 1 for grey (ITU-R 601-2 luma of colour), 3 for RGB.
-
-    Returns:
-        (C,H,W) uint8. A grey value v of b bits is round(255·v/(2^b-1)); of 16-bit values in colour, and of grey ones
-        with alpha, Pillow gives the high byte.
+    A grey value v of b bits becomes round(255·v/(2^b-1)). Of 16-bit values in colour, and of grey ones with alpha,
+    Pillow returns the high byte. `channels` is 1 for grey (ITU-R 601-2 luma of colour), 3 for RGB.
     """
     turn = orientation(image)
     plain = _decoded(image)
@@ -201,19 +193,19 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
 def _decoded(image: Image.Image) -> Image.Image:
     """Decode an image to one of mode L or RGB, as it is stored."""
     if image.mode in ("P", "PA"):
-        table = _palette(image)  # which Pillow forgets in decoding
+        table = _palette(image)  # before decoding, which drops it
         index = np.asarray(image)
         return Image.fromarray(table[index[..., 0] if index.ndim == 3 else index])
     if _is_grey_alpha(image):
         return image.getchannel(0)
-    image.info.pop("transparency", None)  # which Pillow would convert too
+    image.info.pop("transparency", None)  # Pillow would convert it too
     tiff = image if isinstance(image, _Tiff) else None
     if tiff is not None and tiff.packed:
         grey = _to_8_bits(tiff.unpacked(), tiff.bits)
     elif image.mode.startswith("I;16"):
         grey = _to_8_bits(np.asarray(image, np.uint32), 16 if tiff is None else tiff.bits)
     elif image.mode in ("1", "L", "LA", "La"):
-        # Of grey values that are multiplied by alpha, Pillow makes L by way of LA only.
+        # Pillow converts grey values that are multiplied by alpha to L only through LA.
         grey = (image.convert("LA") if image.mode == "La" else image).convert("L")
     else:
         return image.convert("RGB")
@@ -221,13 +213,13 @@ def _decoded(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(values: np.ndarray, bits: int) -> Image.Image:
-    """Round 255·v/(2^bits-1); as the divisor is odd, no value lies half-way and integers round exactly."""
+    """Return round(255·v/(2^bits-1)); the divisor is odd, so there are no ties and integers round exactly."""
     largest = (1 << bits) - 1
     return Image.fromarray(((values * 510 + largest) // (2 * largest)).astype(np.uint8))
 
 
 def _palette(image: Image.Image) -> np.ndarray:
-    """Give the colours (256,3) uint8 of an image's palette, black where it has none."""
+    """Return the colours (256,3) uint8 of an image's palette, black where it has none."""
     assert image.palette is not None
     probe = Image.new("P", (1, 1))
     probe.putpalette(image.palette.palette, image.palette.rawmode or image.palette.mode)
@@ -236,13 +228,13 @@ def _palette(image: Image.Image) -> np.ndarray:
 
 
 def _is_grey_alpha(image: Image.Image) -> bool:
-    """Is it a PNG of 16-bit grey values with alpha, which Pillow takes for one in colour? Known until it is decoded."""
+    """Return whether it is a PNG of 16-bit grey values with alpha, colour to Pillow; call it before decoding."""
     tile = image.tile if isinstance(image, PngImagePlugin.PngImageFile) else []
     return bool(tile) and tile[0][3] == "LA;16B"
 
 
 def _exif_orientation(image: Image.Image) -> int | None:
-    """Look up the orientation in EXIF alone, and without decoding a PNG."""
+    """Return the orientation in EXIF, without decoding a PNG."""
     exif = Image.Exif()
     if "exif" in image.info:
         exif.load(image.info["exif"])
@@ -253,7 +245,7 @@ def _exif_orientation(image: Image.Image) -> int | None:
 
 
 def _read_late_chunks(image: PngImagePlugin.PngImageFile) -> None:
-    """Add what a PNG tells after its pixels to `image.info`; the pixels are skipped."""
+    """Add the metadata after the pixels of a PNG to `image.info`, without reading the pixels."""
     file = image.fp
     if file is None or not image.tile:
         return
@@ -262,13 +254,13 @@ def _read_late_chunks(image: PngImagePlugin.PngImageFile) -> None:
     try:
         file.seek(image.tile[0][2] - 8)
         while True:
-            kind, place, length = stream.read()
+            kind, start, length = stream.read()
             if kind == b"IEND":
                 break
             if kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
-                stream.call(kind, place, length)
-            file.seek(place + length + 4)
-    except Exception:  # a broken end: decoding tells whether it matters
+                stream.call(kind, start, length)
+            file.seek(start + length + 4)
+    except Exception:  # a broken end; decoding fails if it matters
         pass
     finally:
         file.seek(before)

@@ -1,25 +1,33 @@
-"""All clean images of one split in a single buffer, read a whole batch at a time."""
+"""All clean images of one split in a single buffer, read a whole batch at a time, and the loader of their pairs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recon import keyed
+from recon.data.augment import runs
+from recon.data.loader import Loader, corners, windows
+from recon.degradations.base import Degradation
+from recon.pair import Pair
+
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
-    """The clean images of one split; reading a batch is one operation for any mix of sizes.
+    """The clean images of one split; reading a batch is one operation for any mix of sizes. It is a `Split`.
 
     Attributes:
         buffer: (bytes,) uint8, the pixels of every image in the order C, H, W; subsets share it.
         offset: (N,) int64, where each image starts in `buffer`.
         shape: (N,3) int64, rows (C,H,W); C is the same for the whole store.
         label: (N,) int64 class, -1 where there is none.
-        names: (N,) str, what each image is called in its set, or None.
-        check: called with where images start in `buffer` (n,) int64 before they are read, or None.
+        names: (N,) str, the name of each image in its set, or None.
+        check: of a mapped store: called with the offsets (n,) int64 of images in `buffer` before they are read.
+        degraded: the degraded images of the same samples where they are files, or None.
     """
 
     buffer: Tensor
@@ -28,16 +36,13 @@ class ImageStore:
     label: Tensor
     names: np.ndarray | None = None
     check: Callable[[Tensor], None] | None = None
+    degraded: "ImageStore | None" = None
 
     @classmethod
     def from_arrays(
         cls, images: np.ndarray | Sequence[np.ndarray], labels: np.ndarray | Sequence[int] | None = None
     ) -> "ImageStore":
-        """Copy images into a new store.
-
-        Args:
-            images: (N,C,H,W) uint8, or N arrays (C,H,W) uint8 of any sizes.
-            labels: (N,) integers, or `None` for no labels.
+        """Copy images, (N,C,H,W) or N arrays (C,H,W) of any sizes, uint8, and labels (N,), if any, into a new store.
 
         Raises:
             ValueError: there is no image, the type is not uint8, the channels differ or the labels do not fit.
@@ -52,7 +57,7 @@ class ImageStore:
         if label.shape != (len(shape),):
             raise ValueError(f"{len(shape)} images cannot have labels of shape {tuple(label.shape)}")
         end = shape.prod(1).cumsum(0)
-        # `concatenate` copies, so that the store never depends on an array that someone else may change or free.
+        # `concatenate` copies, so that the store owns its memory.
         buffer = torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays]))
         return cls(buffer, end - shape.prod(1), shape, label)
 
@@ -61,7 +66,7 @@ class ImageStore:
 
     @property
     def device(self) -> torch.device:
-        """Return where the images lie."""
+        """Return the device of the images."""
         return self.buffer.device
 
     @cached_property
@@ -74,24 +79,22 @@ class ImageStore:
         """Return (N,2) int64 rows (H,W)."""
         return self.shape[:, 1:]
 
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Return the distinct shapes (C,H,W), see `Split`."""
+        return [(channels, height, width) for channels, height, width in self.shape.unique(dim=0).tolist()]
+
     @cached_property
     def uniform(self) -> bool:
         """Return whether all images have one size."""
         return bool((self.shape == self.shape[0]).all())
 
     @cached_property
-    def _first_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.shape[0].tolist()
-        return channels, height, width
+    def _first_shape(self) -> list[int]:
+        return list(map(int, self.shape[0]))
 
     def gather(self, index: Tensor) -> Tensor:
-        """Read whole images.
-
-        Args:
-            index: (B,) int64 on the store's device, places in this store; their images share one size.
-
-        Returns:
-            (B,C,H,W) uint8.
+        """Read whole images (B,C,H,W) uint8 by their indices (B,) int64 on the store's device.
 
         Raises:
             ValueError: the images differ in size; read them one by one or with `crop`.
@@ -102,63 +105,144 @@ class ImageStore:
             if (shapes != shapes[0]).any():
                 raise ValueError("images of different sizes make no batch: gather them one by one, or crop them")
             channels, height, width = shapes[0].tolist()
-        start = self._start_of(index)
+        start = self._checked_offset(index)
         return runs(self.buffer, start, channels * height * width).view(-1, channels, height, width)
 
     def crop(self, index: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-        """Read one window of each image, for any mix of image sizes.
+        """Read one window of each image, for any mix of image sizes: (B,C,h,w) uint8.
 
         Args:
-            index: (B,) int64 on the store's device, places in this store.
+            index: (B,) int64 on the store's device, as `top` and `left`.
             top: (B,) int64 in [0,H-h], the first row of each window.
             left: (B,) int64 in [0,W-w], the first column of each window.
             size: (h,w) of the windows.
 
-        Returns:
-            (B,C,h,w) uint8.
-
         Raises:
-            ValueError: a window leaves its image (looked for on the CPU only).
+            ValueError: a window leaves its image (checked on the CPU only).
         """
         rows, columns = size
         height, width = self.sizes.index_select(0, index).unbind(1)
-        # Elsewhere the answer would have to travel back to the host, which would stall the device in every step.
+        # On a GPU the result would have to travel back to the host, which would stall the device in every step.
         if index.device.type == "cpu" and bool(
             ((top < 0) | (left < 0) | (top + rows > height) | (left + columns > width)).any()
         ):
             raise ValueError(f"a window of {rows}x{columns} pixels leaves its image")
-        corner = self._start_of(index) + top * width + left
+        corner = self._checked_offset(index) + top * width + left
         plane = torch.arange(self.channels, device=index.device).view(1, -1, 1) * (height * width).view(-1, 1, 1)
         row = torch.arange(rows, device=index.device) * width.view(-1, 1, 1)
         start = corner.view(-1, 1, 1) + plane + row
         return runs(self.buffer, start.view(-1), columns).view(len(index), self.channels, rows, columns)
 
-    def _start_of(self, index: Tensor) -> Tensor:
-        """Tell where images start in the buffer, after these were checked."""
+    def _checked_offset(self, index: Tensor) -> Tensor:
         start = self.offset.index_select(0, index)
         if self.check is not None:
             self.check(start)
         return start
 
     def subset(self, index: Tensor) -> "ImageStore":
-        """Choose images by place (n,) int64, in that order and with repeats if wanted; the buffer is shared."""
-        names = None if self.names is None else self.names[index.cpu().numpy()]
-        return ImageStore(self.buffer, self.offset[index], self.shape[index], self.label[index], names, self.check)
+        """Choose images by index (n,) int64, in that order and with repeats if wanted; the buffer is shared."""
+        return replace(
+            self,
+            offset=self.offset[index],
+            shape=self.shape[index],
+            label=self.label[index],
+            names=None if self.names is None else self.names[index.cpu().numpy()],
+            degraded=None if self.degraded is None else self.degraded.subset(index),
+        )
 
-    def over(self, buffer: Tensor) -> "ImageStore":
-        """Give the same images, read from a copy of the buffer that lies on another device."""
-        offset, shape, label = (x.to(buffer.device) for x in (self.offset, self.shape, self.label))
-        return ImageStore(buffer, offset, shape, label, self.names)
+    def not_on(self, device: torch.device) -> list[Tensor]:
+        """Return the buffers to be copied to a device, see `Split`; mapped ones stay on the disk."""
+        buffers = [] if self.degraded is None else self.degraded.not_on(device)
+        return buffers if self.check is not None or self.device == device else [self.buffer, *buffers]
+
+    def over(self, copies: Mapping[Tensor, Tensor]) -> "ImageStore":
+        """Return the same images, read from the copy of each buffer that has one."""
+        degraded = None if self.degraded is None else self.degraded.over(copies)
+        if self.buffer not in copies:
+            return replace(self, degraded=degraded)
+        buffer = copies[self.buffer]
+        offset, shape, label = (values.to(buffer.device) for values in (self.offset, self.shape, self.label))
+        return ImageStore(buffer, offset, shape, label, self.names, degraded=degraded)
 
     def to(self, device: torch.device | str) -> "ImageStore":
         """Move everything to `device`; the store itself is returned when it is there already."""
-        return self if self.device == torch.device(device) else self.over(self.buffer.to(device))
+        buffers = self.not_on(torch.device(device))
+        return self.over({buffer: buffer.to(device) for buffer in buffers}) if buffers else self
+
+    def loader(self, name: str, batch_size: int, degradation: Degradation, **options: Any) -> "PairLoader":
+        """Return the loader of these images, see `Split`."""
+        return PairLoader(self, name, batch_size, degradation, **options)
 
 
-def runs(buffer: Tensor, start: Tensor, length: int) -> Tensor:
-    """Read `length` values from each place of `start` (n,) int64 in a buffer (bytes,): (n,length).
+class PairLoader(Loader[ImageStore]):
+    """Iterate over the batches of a store; see `Loader`.
 
-    The view holds every run of the buffer as a row without using memory, so that `index_select` copies whole runs: 8
-    times faster than an index per byte, and the index stays small for large images.
+    A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
+    sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
+    image once, in order, images of equal size together.
     """
-    return buffer.as_strided((len(buffer) - length + 1, length), (1, 1)).index_select(0, start)
+
+    is_indexed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.training:
+            self.batch_size = min(self.batch_size, len(self.source) - len(self.source) % self.world_size)
+        self._groups = [] if self.training else list(self._evaluation_groups())
+
+    def __len__(self) -> int:
+        return len(self.source) // self.batch_size if self.training else max(1, len(self._groups))
+
+    def __iter__(self) -> Iterator[Pair]:
+        if not self.training:
+            yield from map(self.pair, self._groups)
+            return
+        order = keyed.permutation(self.seed, "order", self.epoch, len(self.source))
+        first, self.start = self.start, 0
+        for step in range(first, len(self)):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self.pair(batch[self.rank :: self.world_size])
+
+    def pair(self, index: Tensor) -> Pair:
+        """Make the pair of samples by their indices (B,) int64; whole images must share one size."""
+        index = index.to(self.source.device)
+        keys = self.draws.keys(index)
+        pixels, degraded = self._pixels(index, keys)
+        return self._pair(pixels, self.source.label[index], index, keys, degraded)
+
+    def preview(self, count: int, largest: int = 128) -> Pair:
+        """Make the pair of the first images, see `Loader`."""
+        return self.look_at(torch.arange(min(count, len(self.source))), largest)
+
+    def look_at(self, index: Tensor, largest: int = 128) -> Pair:
+        """Make the pair of samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
+        if self.crop is not None or (self.source.uniform and max(self.source.sizes[0]) <= largest):
+            return self.pair(index)
+        whole = [self.pair(one) for one in index.split(1)]
+        return windows(whole, self.draws.keys(index), largest, self.degradation.scale)
+
+    def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Read whole images or keyed crops (B,C,H,W) uint8, and the same parts of the degraded images, if any."""
+        clean, degraded = self.source, self.source.degraded
+        if self.crop is None:
+            return clean.gather(index), None if degraded is None else degraded.gather(index)
+        if degraded is None:
+            return clean.crop(index, *corners(keys, clean.sizes[index], self.crop), (self.crop, self.crop)), None
+        # Drawn on the smaller grid, so that both windows begin and end at the same pixels.
+        scale = self.degradation.scale
+        side = self.crop // scale
+        top, left = corners(keys, degraded.sizes[index], side)
+        pixels = clean.crop(index, top * scale, left * scale, (side * scale, side * scale))
+        return pixels, degraded.crop(index, top, left, (side, side))
+
+    def _evaluation_groups(self) -> Iterator[Tensor]:
+        """Cut this rank's images into batches of equal size, small enough for large images."""
+        mine = torch.arange(len(self.source))[self.rank :: self.world_size]
+        if not len(mine):
+            return
+        if self.crop is None:
+            sizes, group = self.source.sizes.cpu()[mine].unique(dim=0, return_inverse=True)
+        else:
+            sizes, group = torch.tensor([[self.crop, self.crop]]), torch.zeros_like(mine)
+        for number, size in enumerate(sizes.tolist()):
+            yield from mine[group == number].split(self._evaluated_together([self.source.channels, *size]))

@@ -1,4 +1,9 @@
-"""Operators that damage clean images by key; plain torch, so `from recon import degradations` serves a notebook."""
+"""Operators that damage clean images by key; plain torch, so `from recon import degradations` works in a notebook.
+
+All raise InputError, which names the parameter, where one is out of its range. In the examples, `clean` are two grey
+images of 4×4 pixels that hold a ramp from 0 to 1, `keys` are those of two samples, and `mask_file` is the path of an
+image whose left half is white.
+"""
 
 from recon.degradations.base import Chain, Degradation, Degraded, Identity, OneOf, Sometimes
 from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
@@ -16,42 +21,14 @@ from recon.degradations.missing import (
     MissingText,
 )
 from recon.degradations.noise import GaussianNoise, PoissonNoise, SaltPepper, SpeckleNoise, UniformNoise
-from recon.degradations.resample import Downsample, resize
+from recon.degradations.resample import Downsample
 from recon.degradations.tone import Contrast, Decolourise, LowLight, Quantise
+from recon.filters.resize import resize
 
 __all__ = [
-    "JPEG",
-    "BoxBlur",
-    "Chain",
-    "Contrast",
-    "Decolourise",
-    "DefocusBlur",
-    "Degradation",
-    "Degraded",
-    "Downsample",
-    "FromFiles",
-    "GaussianBlur",
-    "GaussianNoise",
-    "Identity",
-    "KernelBlur",
-    "LowLight",
-    "Missing",
-    "MissingBox",
-    "MissingFile",
-    "MissingGrid",
-    "MissingHalf",
-    "MissingPixels",
-    "MissingStrokes",
-    "MissingText",
-    "MotionBlur",
-    "OneOf",
-    "PoissonNoise",
-    "Quantise",
-    "Range",
-    "SaltPepper",
-    "Sometimes",
-    "SpeckleNoise",
-    "UniformNoise",
-    "WebP",
+    "JPEG", "BoxBlur", "Chain", "Contrast", "Decolourise", "DefocusBlur", "Degradation", "Degraded", "Downsample",
+    "FromFiles", "GaussianBlur", "GaussianNoise", "Identity", "KernelBlur", "LowLight", "Missing", "MissingBox",
+    "MissingFile", "MissingGrid", "MissingHalf", "MissingPixels", "MissingStrokes", "MissingText", "MotionBlur",
+    "OneOf", "PoissonNoise", "Quantise", "Range", "SaltPepper", "Sometimes", "SpeckleNoise", "UniformNoise", "WebP",
     "resize",
-]
+]  # fmt: skip

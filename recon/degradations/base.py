@@ -20,7 +20,10 @@ _MOST_PARTS = 100  # of a combination; each costs a pass over the images
 
 
 class Degraded(NamedTuple):
-    """What a degradation makes of a batch of clean images.
+    """The result of degrading a batch of clean images.
+
+    >>> Degraded(clean, torch.ones(2, 1, 4, 4), torch.zeros(2)).severity
+    tensor([0., 0.])
 
     Attributes:
         image: (B,C,H,W) float, nominally in [0,1] and not clipped.
@@ -36,28 +39,34 @@ class Degraded(NamedTuple):
 class Degradation(ABC):
     """A stateless operator that damages clean images, each by its own key.
 
+    >>> class Darker(Degradation):
+    ...     def degrade(self, clean, keys):
+    ...         return Degraded(clean / 2, all_known(clean), torch.full((len(keys),), 0.5))
+    >>> Darker()(clean, keys).image.amax()
+    tensor(0.5000)
+
     Attributes:
         makes_holes: whether the mask may hold zeros.
         level: the two ends of the parameter that sets the severity; equal when it is constant.
         scale: how many times smaller than the clean image the degraded one is.
-        examples: for the parameter that sets the severity, a mild, a medium and a strong value to show; empty where
+        examples: the parameter that sets the severity, with a mild, a medium and a strong value to show; None where
             there is no single such parameter.
     """
 
     makes_holes: bool = False
     level: tuple[float, float] = (0.0, 0.0)
     scale: int = 1
-    examples: ClassVar[Mapping[str, Sequence[Range]]] = {}
+    examples: ClassVar[tuple[str, Sequence[Range]] | None] = None
 
     def __call__(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Degrade images by their keys.
 
         Args:
-            clean: (B,C,H,W) float in [0,1]; half precision is worked on in float32 and rounded at the end.
+            clean: (B,C,H,W) float in [0,1]; half precision is computed in float32 and rounded at the end.
             keys: (B,) int64, see `recon.keyed.keys`.
 
         Raises:
-            InputError: these are no such images or keys.
+            InputError: the images or the keys are of another shape or type.
         """
         if clean.ndim != 4 or not clean.is_floating_point():
             raise InputError(
@@ -70,7 +79,7 @@ class Degradation(ABC):
                 f"{tuple(keys.shape)}: make them with recon.keyed.keys."
             )
         if torch.is_autocast_enabled(clean.device.type):
-            # It is meant for nets; the damage is the same with and without it.
+            # Autocast is for nets; degradations run in full precision.
             with torch.autocast(clean.device.type, enabled=False):
                 return self(clean, keys)
         if clean.dtype not in (torch.float16, torch.bfloat16):
@@ -80,14 +89,18 @@ class Degradation(ABC):
 
     @abstractmethod
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
-        """Degrade clean images (B,C,H,W) float32 or float64 in [0,1], left as they are, by their keys (B,) int64."""
+        """Degrade clean images (B,C,H,W) float32 or float64 in [0,1], left unchanged, by their keys (B,) int64."""
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:  # noqa: B027  most take any shape
-        """Raise InputError, before any work is done, if images (C,H,W) of this shape cannot be degraded."""
+        """Raise InputError, before any image is read, if images (C,H,W) of this shape cannot be degraded."""
 
 
 def draw(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
-    """Give one number per key (B,): the constant, or a uniform draw between the ends on the stream `name`."""
+    """Return one number per key (B,): the constant, or a uniform draw between the ends on the stream `name`.
+
+    >>> draw((0.5, 0.5), keys, "sigma")
+    tensor([0.5000, 0.5000])
+    """
     low, high = level
     if low == high:
         return torch.full((len(keys),), low, device=keys.device)
@@ -95,23 +108,39 @@ def draw(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
 
 
 def draw_whole(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
-    """Give one whole number per key (B,) int64, from low to high with equal chances, on the stream `name`."""
+    """Return one whole number per key (B,) int64, from low to high with equal chances, on the stream `name`.
+
+    >>> draw_whole((1, 8), keys, "bits")
+    tensor([4, 1])
+    """
     low, high = map(int, level)
     return keyed.integers(keyed.fold(keys, name), high - low + 1).add_(low)
 
 
 def per_image(values: Tensor, clean: Tensor) -> Tensor:
-    """Shape one value per image (B,) so that it broadcasts over `clean`: (B,1,1,1) of its dtype."""
+    """Shape one value per image (B,) so that it broadcasts over `clean`: (B,1,1,1) of its dtype.
+
+    >>> (clean * per_image(torch.tensor([0.0, 1.0]), clean)).sum((1, 2, 3))
+    tensor([ 0.0000, 12.1290])
+    """
     return values.to(clean.dtype).view(-1, 1, 1, 1)
 
 
 def all_known(clean: Tensor) -> Tensor:
-    """Give the mask (B,1,H,W) of ones; a read-only view of a single number."""
+    """Return the mask (B,1,H,W) of ones; a read-only view of a single number.
+
+    >>> all_known(clean).shape
+    torch.Size([2, 1, 4, 4])
+    """
     return clean.new_ones(()).expand(len(clean), 1, *clean.shape[2:])
 
 
 def part(name: str, value: Degradation) -> Degradation:
-    """Give the degradation that is a part of another; raises InputError, which names `name`, if it is none."""
+    """Return a degradation that is a part of another; raises InputError, which names `name`, for anything else.
+
+    >>> part("then", Identity()).scale
+    1
+    """
     if not isinstance(value, Degradation):
         raise InputError(f"{name}: {reprlib.repr(value)} is no degradation; give one with its _target_")
     return value
@@ -124,7 +153,10 @@ def _named_parts(name: str, values: Mapping[str, Degradation]) -> dict[str, Degr
 
 
 def check_shape(operator: Degradation, key: str, shape: tuple[int, int, int]) -> None:
-    """Ask a part of a combination about images (C,H,W); `key` stands before the parameter that its sentence names."""
+    """Check images (C,H,W) for a part of a combination; `key` is put before the parameter that an error names.
+
+    >>> check_shape(Identity(), "then", (1, 4, 4))
+    """
     try:
         operator.check_shape(shape)
     except InputError as error:
@@ -132,17 +164,25 @@ def check_shape(operator: Degradation, key: str, shape: tuple[int, int, int]) ->
 
 
 def within(key: str, error: InputError) -> InputError:
-    """Put the key of a degradation before the parameter that its sentence names, or before the sentence."""
+    """Put the key of a degradation before the parameter that its error names, or before the sentence.
+
+    >>> within("steps.blur", InputError("sigma: 99 does not fit"))
+    InputError('steps.blur.sigma: 99 does not fit')
+    """
     sentence = str(error)
     named = re.match(r"[\w.]+: ", sentence)
     return InputError(f"{key}.{sentence}" if named else f"{key}: {sentence}")
 
 
 class Identity(Degradation):
-    """Leave the images as they are; severity 0."""
+    """Leave the images unchanged; severity 0.
+
+    >>> torch.equal(Identity()(clean, keys).image, clean)
+    True
+    """
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
-        """Give the clean images back, see `Degradation`."""
+        """Return the clean images, see `Degradation`."""
         return Degraded(clean, all_known(clean), torch.zeros(len(keys), device=keys.device))
 
 
@@ -153,11 +193,11 @@ class Chain(Degradation):
     all masks, at the size of the clean image. The severity is that of the first step whose level is a range, or of the
     first step if all are constant.
 
+    >>> Chain({"first": Identity(), "second": Identity()})(clean, keys).severity
+    tensor([0., 0.])
+
     Args:
         steps: the degradations by name, in order.
-
-    Raises:
-        InputError: there is no step, or one is no degradation.
     """
 
     def __init__(self, steps: Mapping[str, Degradation]) -> None:
@@ -175,14 +215,14 @@ class Chain(Degradation):
             image, step_mask, step_severity = step(image, keyed.fold(keys, name))
             if step.makes_holes:
                 if step_mask.shape[2:] != clean.shape[2:]:
-                    # A pixel of a smaller image stands for all those of the clean one that it lies over.
+                    # A pixel of a smaller image stands for all those of the clean one that it covers.
                     step_mask = F.interpolate(step_mask, size=clean.shape[2:], mode="nearest-exact")
                 mask = step_mask if mask is None else mask * step_mask
             severity = step_severity if name == self._leading else severity
         return Degraded(image, all_known(clean) if mask is None else mask, severity)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Ask each step about the shape that reaches it, see `Degradation`."""
+        """Check each step for the shape that reaches it, see `Degradation`."""
         channels, height, width = shape
         for name, step in self.steps.items():
             check_shape(step, f"steps.{name}", (channels, height, width))
@@ -192,12 +232,12 @@ class Chain(Degradation):
 class OneOf(Degradation):
     """Apply to each image one degradation, chosen by its key; mask and severity are those of the chosen one.
 
-    Args:
-        choices: the degradations by name; each draws on the stream of its own name.
-        weights: how often each is chosen, by the same names; they need not sum to 1. None means equally often.
+    >>> OneOf({"none": Identity(), "same": Identity()}, {"none": 0.9, "same": 0.1})(clean, keys).severity
+    tensor([0., 0.])
 
-    Raises:
-        InputError: there is no choice, the weights do not fit the choices, or these give images of several sizes.
+    Args:
+        choices: the degradations by name, all of one scale; each draws on the stream of its own name.
+        weights: how often each is chosen, by the same names; they need not sum to 1. None means equally often.
     """
 
     def __init__(self, choices: Mapping[str, Degradation], weights: Mapping[str, float] | None = None) -> None:
@@ -208,8 +248,8 @@ class OneOf(Degradation):
         for name, weight in weights.items():
             require_number(f"weights.{name}", weight)
         by_name = {str(name): float(weight) for name, weight in weights.items()}
-        amounts = [by_name[name] for name in self.choices]
-        if not sum(amounts):
+        self._weights = [by_name[name] for name in self.choices]
+        if not sum(self._weights):
             raise InputError("weights: all are 0; give at least one choice a weight above 0")
         scales = {name: choice.scale for name, choice in self.choices.items()}
         if len(set(scales.values())) > 1:
@@ -217,7 +257,6 @@ class OneOf(Degradation):
                 f"choices: they make images of several sizes, smaller by {scales}; let all make one, as upsample does"
             )
         self.scale = next(iter(scales.values()))
-        self._weights = amounts
         self.makes_holes = any(choice.makes_holes for choice in self.choices.values())
         levels = [choice.level for choice in self.choices.values()]
         self.level = min(low for low, _ in levels), max(high for _, high in levels)
@@ -225,27 +264,30 @@ class OneOf(Degradation):
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply the chosen degradations, see `Degradation`."""
         chosen = keyed.choice(keyed.fold(keys, "choice"), self._weights)
-        parts, places = [], []
-        for place, (name, choice) in enumerate(self.choices.items()):
-            rows = (chosen == place).nonzero().squeeze(1)
-            if len(rows) or not len(keys):
-                parts.append(choice(clean.index_select(0, rows), keyed.fold(keys.index_select(0, rows), name)))
-                places.append(rows)
-        back = torch.cat(places).argsort()
+        parts, indices = [], []
+        for number, (name, choice) in enumerate(self.choices.items()):
+            index = (chosen == number).nonzero().squeeze(1)
+            if len(index) or not len(keys):
+                parts.append(choice(clean.index_select(0, index), keyed.fold(keys.index_select(0, index), name)))
+                indices.append(index)
+        back = torch.cat(indices).argsort()
         image, mask, severity = (torch.cat(fields).index_select(0, back) for fields in zip(*parts, strict=True))
         return Degraded(image, mask, severity)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Ask each choice, see `Degradation`."""
+        """Check each choice, see `Degradation`."""
         for name, choice in self.choices.items():
             check_shape(choice, f"choices.{name}", shape)
 
 
 class Sometimes(OneOf):
-    """Apply a degradation to some images, chosen by their keys, and leave the others as they are with severity 0.
+    """Apply a degradation to some images, chosen by their keys, and leave the others unchanged with severity 0.
+
+    >>> torch.equal(Sometimes(Identity(), 0.5)(clean, keys).image, clean)
+    True
 
     Args:
-        degradation: what may be applied; it does not change the size of images.
+        degradation: the one to apply; it does not change the size of images.
         probability: how often, in [0,1].
     """
 
@@ -259,5 +301,5 @@ class Sometimes(OneOf):
         )
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Ask the degradation, see `Degradation`."""
+        """Check the degradation, see `Degradation`."""
         check_shape(self.degradation, "degradation", shape)

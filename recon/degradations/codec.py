@@ -1,70 +1,17 @@
-"""Codecs: JPEG, as a file or as batched tensors with the same values, and WebP.
-
-The tensor form follows ITU-T T.81 and computes what libjpeg's accurate integer transform computes (the flow graph of
-Loeffler, Ligtenberg & Moschytz 1989 with 13-bit constants), rounding wherever it rounds. All numbers are whole
-multiples of a power of two, and sums are kept within the 24 bits of a float32. So the order of a sum does not matter:
-an image comes out with the same bits alone and in any batch.
-"""
+"""Codecs: JPEG, as a file or as batched tensors with the same values, and WebP."""
 
 import io
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from recon.degradations.base import Degradation, Degraded, all_known, draw_whole
+from recon.degradations.jpeg import SUBSAMPLINGS, compress, to_bytes, unrounded
 from recon.degradations.levels import Range, one_of, whole_ends
 from recon.errors import InputError
-
-# How many luma pixels stand for one of chroma, downwards and to the right.
-_SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
-_JPEG_LARGEST = 65500  # side in pixels, libjpeg's bound
-_WEBP_LARGEST = 16383  # side in pixels, the format's bound
-_BLOCK = 1 << 17  # pixels worked on at a time on the CPU
-
-# The left half of the forward transform, times 2^13; a row is as symmetric as its cosine. It is what the flow graph
-# multiplies by, sums of its rounded constants, so not everywhere the cosine's nearest whole number.
-_LEFT_HALF = (
-    (8192, 8192, 8192, 8192),
-    (11363, 9633, 6437, 2260),
-    (10703, 4433, -4433, -10703),
-    (9633, -2259, -11362, -6436),
-    (8192, -8192, -8192, 8192),
-    (6437, -11362, 2261, 9633),
-    (4433, -10704, 10704, -4433),
-    (2260, -6436, 9633, -11363),
-)
-# Tables K.1 and K.2 of ITU-T T.81.
-_LUMA = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-_CHROMA = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * 8,) * 4,
-)
-# From bytes of R, G, B and a 1 to Y, Cb, Cr of JFIF, less 128 and ready to be rounded down, times 2^16.
-_TO_YCC = (
-    (19595, 38470, 7471, -127 * 65536 - 32768),
-    (-11059, -21709, 32768, 32767),
-    (32768, -27439, -5329, 32767),
-)
-# What Cr adds to R, Cb and Cr to G, and Cb to B.
-_CR_TO_R, _CB_TO_G, _CR_TO_G, _CB_TO_B = (value / 65536 for value in (91881, -22554, -46802, 116130))
 
 
 class _Codec(Degradation):
@@ -77,7 +24,7 @@ class _Codec(Degradation):
     largest: int
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Ask for a size and channels that the format can hold, see `Degradation`."""
+        """Refuse sizes and channels that the format cannot hold, see `Degradation`."""
         channels, height, width = shape
         if channels not in (1, 3) or max(height, width) > self.largest or min(height, width) < 1:
             raise InputError(
@@ -91,8 +38,11 @@ class JPEG(_Codec):
 
     Values are clamped to [0,1] and rounded to 8 bit first, as a file can hold nothing else. The severity is the
     quality: lower is worse. Both forms give the same values; the tensor form runs on any device, and on the CPU several
-    times faster on small images. Optimised Huffman tables and the like change a file's size and no pixel,
-    so there is no parameter for them.
+    times faster on small images. Optimised Huffman tables and the like change a file's size and no pixel, so they are
+    no parameters.
+
+    >>> JPEG(20)(clean, keys).image[0, 0, 0], JPEG(20, exact=True)(clean, keys).image[0, 0, 0]
+    (tensor([0.0392, 0.0510, 0.0784, 0.1020]), tensor([0.0392, 0.0510, 0.0784, 0.1020]))
 
     Args:
         quality: libjpeg's quality, a whole number from 1 to 100; of a range each is as likely.
@@ -100,15 +50,12 @@ class JPEG(_Codec):
             and height. Of no effect on grey images.
         exact: whether to write and read a real file of each image through Pillow instead of computing on tensors.
         differentiable: whether gradients pass. The image is the same; its gradient is that of the codec without any
-            rounding ("straight-through", Bengio et al. 2013), which leaves the clamp and the loss of colour detail and
-            does not depend on the quality, as without rounding the transform undoes itself.
-
-    Raises:
-        InputError: the quality or the subsampling does not exist, or a file is asked for gradients.
+            rounding ("straight-through", Bengio et al. 2013): that of the clamp and the loss of colour detail, whatever
+            the quality, as without rounding the inverse transform undoes the forward one.
     """
 
-    largest = _JPEG_LARGEST
-    examples: ClassVar[Mapping[str, Sequence[Range]]] = {"quality": (30, 10, 3)}
+    largest = 65500  # libjpeg's bound
+    examples: ClassVar = ("quality", (30, 10, 3))
 
     def __init__(
         self, quality: Range, subsampling: str = "4:2:0", exact: bool = False, differentiable: bool = False
@@ -116,7 +63,7 @@ class JPEG(_Codec):
         self.level = whole_ends("quality", quality, 1, 100)
         if exact and differentiable:
             raise InputError("differentiable: no gradient passes through a file; set it or exact to false")
-        self.subsampling = one_of("subsampling", subsampling, _SUBSAMPLINGS)
+        self.subsampling = one_of("subsampling", subsampling, SUBSAMPLINGS)
         self.exact = exact
         self.differentiable = differentiable
 
@@ -129,10 +76,10 @@ class JPEG(_Codec):
                 image = _through_files(clean, quality, "JPEG", subsampling=self.subsampling)
             else:
                 low, high = self.level
-                image = _through_blocks(clean, quality if low < high else int(low), self.subsampling)
+                image = compress(clean, quality if low < high else int(low), self.subsampling)
         if self.differentiable and clean.requires_grad:
-            smooth = _unrounded(clean, self.subsampling)
-            image = _StraightThrough.apply(image, smooth)  # type: ignore[no-untyped-call]
+            smooth = unrounded(clean, self.subsampling)
+            image = image + (smooth - smooth.detach())  # adds 0, with the gradient of `smooth`
         return Degraded(image, all_known(clean), quality.float())
 
 
@@ -143,12 +90,15 @@ class WebP(_Codec):
     image is stored as colour and its luma (ITU-R BT.601) taken after decoding. The severity is the quality: lower is
     worse.
 
+    >>> WebP((0, 100))(clean, keys).severity
+    tensor([52.,  5.])
+
     Args:
         quality: libwebp's quality, a whole number from 0 to 100; of a range each is as likely.
     """
 
-    largest = _WEBP_LARGEST
-    examples: ClassVar[Mapping[str, Sequence[Range]]] = {"quality": (30, 10, 0)}
+    largest = 16383  # the format's bound
+    examples: ClassVar = ("quality", (30, 10, 0))
 
     def __init__(self, quality: Range) -> None:
         self.level = whole_ends("quality", quality, 0, 100)
@@ -162,14 +112,9 @@ class WebP(_Codec):
         return Degraded(image, all_known(clean), quality.float())
 
 
-def _to_bytes(image: Tensor, out: Tensor | None = None) -> Tensor:
-    """Round images in [0,1] to the whole numbers 0..255 that a file holds."""
-    return torch.clamp(image, 0, 1, out=out).mul_(255).round_()
-
-
 def _through_files(clean: Tensor, quality: Tensor, form: str, **options: str) -> Tensor:
     """Write each image (B,C,H,W) into a file in memory at its quality (B,) and read it again."""
-    pixels = _to_bytes(clean).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    pixels = to_bytes(clean).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
     decoded = np.empty_like(pixels)
     for source, target, number in zip(pixels, decoded, quality.tolist(), strict=True):
         image = Image.fromarray(source.squeeze(2) if source.shape[2] == 1 else source)
@@ -177,276 +122,3 @@ def _through_files(clean: Tensor, quality: Tensor, form: str, **options: str) ->
         image.save(file, format=form, quality=number, **options)
         target[...] = np.asarray(Image.open(file).convert(image.mode)).reshape(target.shape)
     return torch.from_numpy(decoded).to(clean.device).permute(0, 3, 1, 2).contiguous().to(clean.dtype).div_(255)
-
-
-class _StraightThrough(torch.autograd.Function):
-    """The first tensor's values with the second one's gradient."""
-
-    @staticmethod
-    def forward(ctx: object, value: Tensor, smooth: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, gradients[0]
-
-
-def _unrounded(clean: Tensor, subsampling: str) -> Tensor:
-    """Do what is left of the codec without rounding: the clamp and the loss of colour detail, differentiably."""
-    image = clean.clamp(0, 1)
-    down, across = _SUBSAMPLINGS[subsampling]
-    if image.shape[1] == 1 or across == 1:
-        return image
-    height, width = image.shape[2:]
-    forward = torch.tensor(_TO_YCC, dtype=torch.float64)[:, :3] / 65536
-    ycc = torch.einsum("ij,bjhw->bihw", forward.to(image), image)
-    chroma = F.pad(ycc[:, 1:], (0, width % across, 0, height % down), mode="replicate")
-    chroma = chroma.unflatten(3, (-1, across)).mean(4).unflatten(2, (-1, down)).mean(3)
-    # Linear interpolation about the pixels' middles weighs by 3/4 and 1/4, as libjpeg does.
-    mode = "bilinear" if _is_smoothed(width, across) else "nearest"
-    chroma = F.interpolate(chroma, scale_factor=(float(down), float(across)), mode=mode)[..., :height, :width]
-    return torch.einsum("ij,bjhw->bihw", forward.inverse().to(image), torch.cat([ycc[:, :1], chroma], 1))
-
-
-def _is_smoothed(width: int, across: int) -> bool:
-    """Whether libjpeg interpolates colour of reduced width; at a width of one or two it repeats it."""
-    return -(-width // across) > 2
-
-
-# The tensor form. Values are shifted by 128, so that they lie about 0, from the colours' change to the samples' end.
-
-
-class _Steps(NamedTuple):
-    """What coefficients are multiplied by before rounding and after: (B or 1,1,8,W) each, of luma and of chroma."""
-
-    before: tuple[Tensor, Tensor]
-    after: tuple[Tensor, Tensor]
-
-
-def _through_blocks(clean: Tensor, quality: Tensor | int, subsampling: str) -> Tensor:
-    """Compress images (B,C,H,W) at the quality of each (B,), or at one for all, as tensors."""
-    work = clean.to(_work_type(clean))
-    height, width = work.shape[2:]
-    sampling = (1, 1) if work.shape[1] == 1 else _SUBSAMPLINGS[subsampling]
-    rows, columns = (8 * step * -(-side // (8 * step)) for side, step in zip((height, width), sampling, strict=True))
-    image = torch.empty_like(work, memory_format=torch.contiguous_format)
-    # A GPU has room for more.
-    count = max(1, _BLOCK // (rows * columns)) if work.device.type == "cpu" else max(1, len(work))
-    for first in range(0, len(work), count):
-        some = slice(first, first + count)
-        if isinstance(quality, int):
-            steps = _constant_steps(quality, columns // 8, work.device, work.dtype)
-        else:
-            steps = _steps(_tables(work.device, work.dtype).index_select(0, quality[some] - 1), columns // 8)
-        if work.shape[1] == 1:
-            _recode_grey(work[some], steps, image[some])
-        else:
-            _recode_colour(work[some], steps, sampling, image[some])
-    return image.to(clean.dtype)
-
-
-@lru_cache(maxsize=8)
-def _constant_steps(quality: int, blocks: int, device: torch.device, dtype: torch.dtype) -> _Steps:
-    return _steps(_tables(device, dtype)[quality - 1 : quality], blocks)
-
-
-def _steps(tables: Tensor, blocks: int) -> _Steps:
-    """Lay tables (B,2,8,8) side by side, as often as there are blocks in a row."""
-    luma, chroma = tables.repeat(1, 1, 1, blocks).unsqueeze(2).unbind(1)
-    # Coefficients are 8 times too large before. A whole number divided by 8 steps is a half or a good way from it, so
-    # that the surplus only decides the halves: away from 0, as libjpeg does.
-    surplus = 1 + 2.0**-20
-    return _Steps((surplus / (8 * luma), surplus / (8 * chroma)), (luma, chroma))
-
-
-def _work_type(clean: Tensor) -> torch.dtype:
-    """Choose the type in which products and sums are exact: float64 where float32 products may be TF32 or bfloat16."""
-    try:
-        full = torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # torch refuses to tell when its old and new switches have both been used
-        full = False
-    return clean.dtype if full and clean.device.type in ("cpu", "mps") else torch.float64
-
-
-@lru_cache(maxsize=8)
-def _tables(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8)."""
-    standard = torch.tensor((_LUMA, _CHROMA))
-    scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101)]
-    scaled = (standard * torch.tensor(scales).view(-1, 1, 1, 1) + 50) // 100
-    return scaled.clamp_(1, 255).to(device, dtype)
-
-
-@lru_cache(maxsize=8)
-def _matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The transforms, scaled by powers of two: forward along rows, then columns; inverse along columns, then rows.
-
-    The second of each direction comes as two, the upper and the lower bits, as its sums would not fit otherwise. Those
-    of the inverse's first could exceed 24 bits by one in a block that coarse steps throw far out of its range; what is
-    lost is the last bit of eleven that are rounded off. Along rows they act on two blocks at a time, which is twice as
-    fast on the CPU.
-    """
-    left = torch.tensor(_LEFT_HALF, dtype=torch.float64)
-    sign = torch.tensor([1.0, -1.0] * 4, dtype=torch.float64).unsqueeze(1)
-    matrix = torch.cat([left, sign * left.flip(1)], 1)
-    upper = (matrix / 128).round()
-    lower = matrix - 128 * upper
-    found = (
-        torch.block_diag(matrix.T, matrix.T) / 2**11,
-        upper / 2**8,
-        lower / 2**7,
-        matrix.T / 2**11,
-        torch.block_diag(upper, upper) / 2**11,
-        torch.block_diag(lower, lower) / 2**7,
-    )
-    return tuple(each.to(device, dtype).contiguous() for each in found)
-
-
-def _pad(image: Tensor, rows: int, columns: int) -> Tensor:
-    """Repeat the last row and column of images (B,C,H,W) until the sides are multiples of rows and columns."""
-    below, right = -image.shape[2] % rows, -image.shape[3] % columns
-    return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
-
-
-def _recode_grey(clean: Tensor, steps: _Steps, out: Tensor) -> None:
-    """Compress grey images (B,1,H,W) into `out`."""
-    height, width = clean.shape[2:]
-    samples = _to_bytes(_pad(clean, 8, 8)).sub_(128).squeeze(1).contiguous()
-    _recode(samples, samples.shape[1], steps)
-    torch.add(samples[:, :height, :width], 128, out=out.squeeze(1)).div_(255)
-
-
-def _recode_colour(clean: Tensor, steps: _Steps, sampling: tuple[int, int], out: Tensor) -> None:
-    """Compress colour images (B,3,H,W) into `out`."""
-    batch, _, height, width = clean.shape
-    down, across = sampling
-    padded = _pad(clean, 8 * down, 8 * across)
-    rows, columns = padded.shape[2:]
-    # Luma, and below it chroma, side by side where it has half the width: all blocks are worked on at once.
-    samples = clean.new_empty(batch, rows + 2 * rows // (down * across), columns)
-    luma, chroma = samples[:, :rows], samples[:, rows:]
-    if across == 1:
-        chroma = chroma.view(batch, 2, rows, columns).transpose(0, 1)
-    else:
-        chroma = chroma.view(batch, rows // down, 2, columns // 2).permute(2, 0, 1, 3)
-    ycc = _to_ycc(padded)
-    torch.floor(ycc[0], out=luma)
-    _shrink(ycc[1:].floor_(), sampling, out=chroma)
-    del ycc
-    last = -(-height // down)
-    if down == 2 and 2 * last < rows:
-        # Only what the image holds is averaged; what lies below repeats the last row of that.
-        chroma[:, :, last:] = chroma[:, :, last - 1 : last]
-    _recode(samples, rows, steps)
-    chroma = _enlarge(chroma[:, :, :last, : -(-width // across)], sampling, height, width)
-    _to_rgb(luma[:, :height, :width].add_(128.5), chroma, out)
-
-
-def _to_ycc(image: Tensor) -> Tensor:
-    """Round RGB images (B,3,H,W) to bytes and turn them into Y, Cb, Cr (3,B,H,W), yet to be rounded down."""
-    batch, _, height, width = image.shape
-    rgb1 = image.new_empty(4, batch, height, width)
-    _to_bytes(image.transpose(0, 1), out=rgb1[:3])
-    rgb1[3] = 1
-    return torch.mm(_colours(image.device, image.dtype), rgb1.view(4, -1)).view(3, batch, height, width)
-
-
-@lru_cache(maxsize=8)
-def _colours(device: torch.device, dtype: torch.dtype) -> Tensor:
-    return (torch.tensor(_TO_YCC, dtype=torch.float64) / 65536).to(device, dtype)
-
-
-@lru_cache(maxsize=32)
-def _alternating(even: float, odd: float, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Repeat two numbers: (count,)."""
-    return torch.tensor((even, odd)).repeat(count // 2).to(device, dtype)
-
-
-def _shrink(chroma: Tensor, sampling: tuple[int, int], out: Tensor) -> None:
-    """Average chroma (2,B,H,W) over boxes into `out`, halves rounded up in every other column, down in the others."""
-    down, across = sampling
-    if across == 1:
-        out.copy_(chroma)
-        return
-    if down == 2:
-        chroma = chroma[:, :, 0::2] + chroma[:, :, 1::2]
-    chroma = chroma[..., 0::2] + chroma[..., 1::2]
-    even, odd = (1 / 4, 2 / 4) if down == 2 else (0, 1 / 2)
-    bias = _alternating(even, odd, chroma.shape[3], chroma.device, chroma.dtype)
-    torch.floor(torch.add(bias, chroma, alpha=1 / (2 * down), out=chroma), out=out)
-
-
-def _enlarge(chroma: Tensor, sampling: tuple[int, int], height: int, width: int) -> Tensor:
-    """Bring chroma (2,B,h,w) to the size of the image, (2,B,height,width), by libjpeg's "fancy" triangular filter.
-
-    A new pixel is 3/4 of the one that it lies in and 1/4 of that next to it, along either axis; halves are rounded up
-    in every other column and down in the others.
-    """
-    down, across = sampling
-    if across == 2 and not _is_smoothed(width, across):
-        chroma = chroma.repeat_interleave(across, 3).repeat_interleave(down, 2)
-    elif across == 2:
-        chroma = _double(_double(chroma, 2) if down == 2 else chroma, 3)
-        even, odd = (8 / 16, 7 / 16) if down == 2 else (1 / 4, 2 / 4)
-        bias = _alternating(even, odd, chroma.shape[3], chroma.device, chroma.dtype)
-        torch.add(bias, chroma, alpha=4.0**-down, out=chroma).floor_()
-    return chroma[:, :, :height, :width]
-
-
-def _double(values: Tensor, dim: int) -> Tensor:
-    """Double (2,B,h,w) along `dim` by the triangular filter, times 4; the ends are repeated."""
-    side = values.shape[dim]
-    doubled = values.new_empty(*values.shape[: dim + 1], 2, *values.shape[dim + 1 :])
-    before, after = doubled.unbind(dim + 1)
-    left, right = values.narrow(dim, 0, side - 1), values.narrow(dim, 1, side - 1)
-    torch.add(left, right, alpha=3, out=before.narrow(dim, 1, side - 1))
-    torch.add(right, left, alpha=3, out=after.narrow(dim, 0, side - 1))
-    torch.mul(values.select(dim, 0), 4, out=before.select(dim, 0))
-    torch.mul(values.select(dim, -1), 4, out=after.select(dim, -1))
-    return doubled.flatten(dim, dim + 1)
-
-
-def _to_rgb(luma: Tensor, chroma: Tensor, out: Tensor) -> None:
-    """Turn Y (B,H,W), larger by a half, and Cb, Cr (2,B,H,W) into RGB bytes over 255 in `out` (B,3,H,W)."""
-    blue, red = chroma
-    torch.add(luma, red, alpha=_CR_TO_R, out=out[:, 0])
-    torch.add(luma, blue, alpha=_CB_TO_G, out=out[:, 1]).add_(red, alpha=_CR_TO_G)
-    torch.add(luma, blue, alpha=_CB_TO_B, out=out[:, 2])
-    out.floor_().clamp_(0, 255).div_(255)
-
-
-def _recode(samples: Tensor, split: int, steps: _Steps) -> None:
-    """Transform, quantise and transform back all 8×8 blocks of `samples` (B,H,W), in place.
-
-    Args:
-        samples: whole numbers in [-128,127]; both sides are multiples of 8.
-        split: the rows from here on are chroma.
-        steps: the quantisation's, for luma and chroma.
-    """
-    rows, upper, lower, columns, rows_upper, rows_lower = _matrices(samples.device, samples.dtype)
-    batch, height, width = samples.shape
-    count = batch * height // 8
-    upper, lower, columns = (each.expand(count, 8, 8) for each in (upper, lower, columns))
-    slabs, pairs = samples.view(count, 8, width), samples.view(-1, 16)
-    # libjpeg keeps two more bits between the passes: 2^13 2^-2 = 2^11. Halves are rounded up.
-    between = torch.mm(pairs, rows).add_(0.5).floor_().view(count, 8, width)
-    torch.bmm(lower, between, out=slabs).add_(128).floor_()
-    slabs.baddbmm_(upper, between, beta=2.0**-8).floor_()
-    coefficients = samples.view(batch, height // 8, 8, width)
-    parts = coefficients.tensor_split((split // 8,), 1) if split < height else (coefficients,)
-    for part, step in zip(parts, steps.before, strict=False):
-        part.mul_(step)
-    coefficients.round_()
-    for part, step in zip(parts, steps.after, strict=False):
-        part.mul_(step)
-    # The halves that turn rounding down into rounding: what is added to a lowest frequency is added to all samples.
-    slabs[:, 0].add_(_halves(width, samples.device, samples.dtype))
-    torch.bmm(columns, slabs, out=between).floor_()
-    torch.mm(between.view(-1, 16), rows_lower, out=pairs).floor_()
-    pairs.addmm_(between.view(-1, 16), rows_upper, beta=2.0**-11).floor_().clamp_(-128, 127)
-
-
-@lru_cache(maxsize=8)
-def _halves(width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What the top row of coefficients needs: 1/2 after the pass along columns, and after both in the samples."""
-    return torch.tensor([4 + 1 / 8] + [1 / 8] * 7).repeat(width // 8).to(device, dtype)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-_LETTER_HEIGHTS = 8  # of a range of letter heights, so many are rendered
-_CAPITAL = 0.69  # height of a capital, as a share of the size that Pillow's built-in font is asked for
-# In heights of a capital: from line to line, from a line's top to its letters' feet, and between words.
+_LETTER_HEIGHTS = 8  # rendered heights of a range
+_CAPITAL = 0.69  # height of a capital, as a share of the font size in Pillow
+# In heights of a capital: from line to line, from a line's top to the baseline, and between words.
 _PITCH = 1.75
 _BASELINE = 1.2
 _SPACE = 0.4
@@ -27,13 +27,16 @@ WORDS = _TEXT.split()
 
 
 class Font(NamedTuple):
-    """The words at one or more letter heights, each pixel's column after column.
+    """The words at one or more letter heights, one pixel column after another.
+
+    >>> font(6, 8, torch.device("cpu")).rows
+    14
 
     Attributes:
-        blank: (columns·rows,) uint8, 1 where no ink is.
+        blank: (columns·rows,) uint8, 0 where ink is.
         rows: pixels in a column, those of the tallest line.
-        column: (heights,words) int64, where each word begins.
-        width: (heights,words) int64, each word's pixels with the space after it.
+        column: (heights,words) int64, the first column of each word.
+        width: (heights,words) int64, columns of each word with the space after it.
         pitch: (heights,) int64, pixels from line to line.
         extents: for each height its pitch, its narrowest and its widest word, as plain numbers.
     """
@@ -48,7 +51,11 @@ class Font(NamedTuple):
 
 @lru_cache(maxsize=4)
 def font(low: int, high: int, device: torch.device) -> Font:
-    """Render the words with capitals of `low` to `high` pixels."""
+    """Render the words with capitals of `low` to `high` pixels.
+
+    >>> font(6, 6, torch.device("cpu")).pitch
+    tensor([10])
+    """
     steps = _LETTER_HEIGHTS - 1
     heights = sorted({low + (high - low) * step // steps for step in range(_LETTER_HEIGHTS)})
     rows = round(_PITCH * high)
@@ -56,7 +63,7 @@ def font(low: int, high: int, device: torch.device) -> Font:
     for height in heights:
         letters = ImageFont.load_default(height / _CAPITAL)
         for word in WORDS:
-            # A pixel to the left is for letters that begin before their place.
+            # The pixel at the left is for letters that extend to the left of their origin.
             width = 1 + math.ceil(letters.getlength(word, mode="1")) + round(_SPACE * height)
             canvas = Image.new("1", (width, rows), 1)
             ImageDraw.Draw(canvas).text((1, round(_BASELINE * height)), word, fill=0, font=letters, anchor="ls")
@@ -75,7 +82,11 @@ def font(low: int, high: int, device: torch.device) -> Font:
 
 
 def font_bytes(low: int, high: int) -> float:
-    """Estimate the memory that `font` takes, a byte per pixel; right within a tenth."""
+    """Estimate the memory of `font`, a byte per pixel; right within a tenth.
+
+    >>> round(font_bytes(6, 8))
+    129007
+    """
     heights = min(_LETTER_HEIGHTS, high - low + 1)
     letters = sum(map(len, WORDS)) * 0.8 + len(WORDS) * _SPACE
     return heights * letters * (low + high) / 2 * _PITCH * high

@@ -1,4 +1,4 @@
-"""The user's own masks: read as images are, and kept in memory with one bit per pixel."""
+"""The user's own masks, read like images and stored in memory with one bit per pixel."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import keyed
 from recon.data.find import find
 from recon.data.pixels import Unusable, opened, to_array
 from recon.errors import InputError
@@ -18,7 +17,11 @@ _MASK_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 class Mask(NamedTuple):
-    """A mask as it lies in memory: `bits` are its pixels row by row, 1 in a hole; `missing` is their share."""
+    """A mask in memory: `bits` are its pixels row by row, 1 in a hole; `missing` is the share of holes.
+
+    >>> Mask(np.packbits([1, 0, 0, 0], bitorder="little"), 2, 2, 0.25).bits
+    array([1], dtype=uint8)
+    """
 
     bits: np.ndarray
     height: int
@@ -27,7 +30,11 @@ class Mask(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Masks of any sizes, one after another: their bits, and where each begins (in bits), its height and its width."""
+    """Masks of any sizes, one after another: their bits, and for each its first bit, its height and its width.
+
+    >>> Stack.of(2 * [Mask(np.packbits([1, 0, 0, 0], bitorder="little"), 2, 2, 0.25)]).start
+    tensor([0, 8])
+    """
 
     bits: Tensor
     start: Tensor
@@ -43,11 +50,11 @@ class Stack(NamedTuple):
         return cls(bits, count.cumsum(0) - count, height, width)
 
     def known(self, chosen: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """Look up what is no hole: (B,H,W) float32 of 0 and 1, at rows (B,H) and columns (B,W) of masks (B,) int64."""
-        place = self.start[chosen].unsqueeze(1) + row * self.width[chosen].unsqueeze(1)
-        place = place.unsqueeze(2) + column.unsqueeze(1)
-        shift = (place & 7).to(torch.uint8)
-        hole = self.bits.take(place.bitwise_right_shift_(3)).bitwise_right_shift_(shift).bitwise_and_(1)
+        """Look up the known pixels (B,H,W), float32 of 0 and 1, at rows (B,H) and columns (B,W) of masks (B,) int64."""
+        index = self.start[chosen].unsqueeze(1) + row * self.width[chosen].unsqueeze(1)
+        index = index.unsqueeze(2) + column.unsqueeze(1)
+        shift = (index & 7).to(torch.uint8)
+        hole = self.bits.take(index.bitwise_right_shift_(3)).bitwise_right_shift_(shift).bitwise_and_(1)
         return hole.bitwise_xor_(1).float()
 
     def to(self, device: torch.device) -> "Stack":
@@ -55,22 +62,11 @@ class Stack(NamedTuple):
         return Stack(*(field.to(device) for field in self))
 
 
-def nearest(side: int, mask_side: Tensor) -> Tensor:
-    """Give the index in a mask's side (B,1) under the middle of each of an image's pixels: (B,side) int64."""
-    return (2 * torch.arange(side, device=mask_side.device) + 1) * mask_side // (2 * side)
-
-
-def part_of(keys: Tensor, name: str, side: int, mask_side: Tensor) -> Tensor:
-    """Draw the part of a mask's side (B,1) that lies over an image's pixels, on the stream `name`: (B,side) int64."""
-    start = keyed.integers(keyed.fold(keys, name), mask_side.squeeze(1) - side + 1)
-    return start.unsqueeze(1) + torch.arange(side, device=keys.device)
-
-
 def read_masks(path: Path) -> list[Mask]:
-    """Read a mask, or all of a folder in the order of their paths, which does not depend on the file system.
+    """Read a mask, or all of a folder in the order of their paths; raises InputError for none or unreadable ones.
 
-    Raises:
-        InputError: there is none, or one cannot be read.
+    >>> read_masks(mask_file)[0].missing
+    0.5
     """
     single = [path] if path.is_file() else []
     files = find("path", str(path), _MASK_FILES).files if path.is_dir() else single

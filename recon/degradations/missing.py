@@ -1,9 +1,6 @@
-"""Missing pixels: images with holes, and the masks that say where."""
+"""Missing pixels: images with holes, and the masks that locate them."""
 
-import math
 from abc import abstractmethod
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,25 +12,28 @@ from recon.data.find import expanded
 from recon.degradations.base import Degradation, Degraded, draw, draw_whole
 from recon.degradations.lettering import WORDS, font, font_bytes
 from recon.degradations.levels import Range, ends, light, one_of, whole_ends
-from recon.degradations.masks import Stack, nearest, part_of, read_masks
+from recon.degradations.masks import Stack, read_masks
+from recon.degradations.strokes import paint, segments
 from recon.errors import InputError
 
 _SIDES = ("left", "right", "top", "bottom")
-_SEGMENTS = 4  # of each stroke
-_MOST_STROKES = 100  # each of them costs several passes over the images
+_MOST_STROKES = 100  # each costs several passes over the images
 _WIDEST_SPACING = 65535  # pixels
 _LARGEST_FONT = 1 << 27  # bytes
-_HEADINGS = 1024  # directions in which a stroke can go
-_SMALLEST_LETTER = 6  # pixels; below, the font cannot be read
+_SMALLEST_LETTER = 6  # pixels; smaller letters are illegible
 
 
 class Missing(Degradation):
     """A degradation that makes holes; outside them the image is untouched.
 
-    The severity is the fraction of pixels that the mask really misses. At least one pixel of every image stays known.
+    The severity is the fraction of pixels missing in the mask. At least one pixel of every image stays known.
+
+    >>> degraded = MissingHalf("left")(clean, keys)
+    >>> degraded.image[0, 0, 0], degraded.severity
+    (tensor([0.0000, 0.0000, 0.0645, 0.0968]), tensor([0.5000, 0.5000]))
 
     Args:
-        fill: the value put into the holes, from -1 to 1; images are in [0,1].
+        fill: of all classes below, the value put into the holes, from -1 to 1; images are in [0,1].
     """
 
     makes_holes = True
@@ -50,10 +50,10 @@ class Missing(Degradation):
         height, width = clean.shape[2:]
         known = self.known(keys, height, width).view(len(keys), height * width)
         total = known.sum(1)
-        # Elsewhere the question would stall the device, which would wait for the answer.
+        # On other devices the test would force a synchronisation.
         if clean.device.type != "cpu" or not total.all():
-            kept = keyed.integers(keyed.fold(keys, "kept"), height * width).unsqueeze(1)
-            known.scatter_(1, kept, known.gather(1, kept).maximum((total == 0).float().unsqueeze(1)))
+            index = keyed.integers(keyed.fold(keys, "kept"), height * width).unsqueeze(1)
+            known.scatter_(1, index, known.gather(1, index).maximum((total == 0).float().unsqueeze(1)))
             total = known.sum(1)
         severity = 1 - total / (height * width)
         mask = known.view(-1, 1, height, width).to(clean.dtype)
@@ -65,12 +65,14 @@ class Missing(Degradation):
 class MissingPixels(Missing):
     """Lose single pixels, each with the same probability.
 
+    >>> MissingPixels(0.5)(clean, keys).mask[0, 0, 0]
+    tensor([0., 1., 1., 0.])
+
     Args:
         fraction: the probability that a pixel is missing, in [0,1].
-        fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"fraction": (0.2, 0.5, 0.8)}
+    examples: ClassVar = ("fraction", (0.2, 0.5, 0.8))
 
     def __init__(self, fraction: Range, fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -85,13 +87,15 @@ class MissingPixels(Missing):
 class MissingBox(Missing):
     """Lose one box, anywhere inside the image or in its middle (the masks of Pathak et al. 2016).
 
+    >>> MissingBox(0.5, place="centre")(clean, keys).mask[0, 0, 1]
+    tensor([1., 0., 0., 1.])
+
     Args:
         size: the box's height and width as a fraction of the image's, in [0,1].
         place: "random" by key, or "centre"; where the centre lies between two pixels, the upper or left one counts.
-        fill: the value put into the hole.
     """
 
-    examples: ClassVar = {"size": (0.25, 0.5, 0.75)}
+    examples: ClassVar = ("size", (0.25, 0.5, 0.75))
 
     def __init__(self, size: Range, place: str = "random", fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -110,16 +114,18 @@ class MissingBox(Missing):
         length = (size * side).round().long()
         room = side - length
         start = (room // 2 if self.place == "centre" else keyed.integers(keys, room + 1)).unsqueeze(1)
-        place = torch.arange(side, device=keys.device)
-        return ((place < start) | (place >= start + length.unsqueeze(1))).float()
+        index = torch.arange(side, device=keys.device)
+        return ((index < start) | (index >= start + length.unsqueeze(1))).float()
 
 
 class MissingHalf(Missing):
     """Lose one half of the image; of an odd side, the smaller half.
 
+    >>> MissingHalf("right")(clean, keys).mask[0, 0, 0]
+    tensor([1., 1., 0., 0.])
+
     Args:
         side: the half that is missing: "left", "right", "top", "bottom", or "any" by key.
-        fill: the value put into the hole.
     """
 
     level = (0.5, 0.5)
@@ -141,19 +147,21 @@ class MissingHalf(Missing):
 
 
 class MissingStrokes(Missing):
-    """Lose what free-form brush strokes cover, in the manner of Yu et al. 2019, "Free-form image inpainting".
+    """Lose the pixels under free-form brush strokes, in the manner of Yu et al. 2019, "Free-form image inpainting".
 
-    A stroke starts anywhere and goes on for four straight segments, turning by up to 135° after each; it does not
-    leave the image. Sizes are fractions of the image's shorter side, so that masks look alike at every size.
+    A stroke starts anywhere and has four straight segments, turning by up to 135° after each; it does not leave the
+    image. Sizes are fractions of the image's shorter side, so that masks look alike at every size.
+
+    >>> MissingStrokes(1)(clean, keys).mask[0, 0, 0]
+    tensor([0., 0., 1., 1.])
 
     Args:
         count: how many strokes, whole numbers from 0 to 100.
         width: the brush's width, in [0,1]; at least one pixel is used.
         length: the length of a segment, in [0,1].
-        fill: the value put into the holes.
     """
 
-    examples: ClassVar = {"count": (1, 3, 8)}
+    examples: ClassVar = ("count", (1, 3, 8))
 
     def __init__(
         self, count: Range, width: Range = (0.05, 0.15), length: Range = (0.1, 0.5), fill: float = 0.0
@@ -171,58 +179,23 @@ class MissingStrokes(Missing):
             stroke_keys = keyed.fold(keys, f"stroke {stroke}")
             radius = draw(self.width, stroke_keys, "width").mul_(min(height, width)).clamp_min_(1).div_(2)
             radius.masked_fill_(count <= stroke, -1)
-            for start, end in self._segments(stroke_keys, height, width):
-                _paint(known, start, end, radius)
+            for start, end in segments(stroke_keys, self.length, height, width):
+                paint(known, start, end, radius)
         return known
-
-    def _segments(self, keys: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk along one stroke of each image: the ends (B,2) of segment after segment, (row, column) in pixels."""
-        size = torch.tensor([height - 1, width - 1], device=keys.device)
-        start = keyed.uniform(keyed.fold(keys, "start"), (2,)) * size
-        heading = keyed.integers(keyed.fold(keys, "heading"), _HEADINGS)
-        for segment in range(_SEGMENTS):
-            segment_keys = keyed.fold(keys, f"segment {segment}")
-            length = draw(self.length, segment_keys, "length").mul_(min(height, width)).unsqueeze(1)
-            end = (start + length * _directions(keys.device)[heading]).clamp_min_(0).minimum(size)
-            yield start, end
-            start = end
-            turn = keyed.integers(keyed.fold(segment_keys, "turn"), _HEADINGS * 3 // 4)
-            heading = (heading + turn - _HEADINGS * 3 // 8) % _HEADINGS
-
-
-@lru_cache(maxsize=8)
-def _directions(device: torch.device) -> Tensor:
-    """Unit vectors all around (1024,2), a table so that no device's cosine matters."""
-    angle = torch.arange(_HEADINGS, dtype=torch.float64) * (2 * math.pi / _HEADINGS)
-    return torch.stack([angle.sin(), angle.cos()], 1).float().to(device)
-
-
-def _paint(known: Tensor, start: Tensor, end: Tensor, radius: Tensor) -> None:
-    """Take out of `known` (B,H,W), in place, what lies within `radius` (B,) of the segments from start to end (B,2)."""
-    height, width = known.shape[1:]
-    along = end - start
-    # Seen from the segment's start; a segment of no length is a point.
-    row = (torch.arange(height, device=known.device) - start[:, :1]).unsqueeze(2)
-    column = (torch.arange(width, device=known.device) - start[:, 1:]).unsqueeze(1)
-    along_row, along_column = along.view(-1, 2, 1, 1).unbind(1)
-    squared = along.square().sum(1).clamp_min_(1e-9).view(-1, 1, 1)
-    nearest = (row * (along_row / squared) + column * (along_column / squared)).clamp_(0, 1)
-    off_row = torch.addcmul(row, nearest, along_row, value=-1)
-    off_column = nearest.mul_(-along_column).add_(column)
-    squared_distance = off_row.square_().addcmul_(off_column, off_column)
-    known.mul_(squared_distance.gt_((radius * radius.abs()).view(-1, 1, 1)))
 
 
 class MissingGrid(Missing):
     """Lose the lines of a regular grid, which starts anywhere.
 
+    >>> MissingGrid(spacing=2)(clean, keys).mask[0, 0, 0]
+    tensor([1., 0., 1., 0.])
+
     Args:
         spacing: pixels from one line's edge to the next line's same edge, whole numbers from 1 to 65535.
-        width: of a line, in pixels, whole numbers; below the spacing.
-        fill: the value put into the holes.
+        width: of a line in pixels, whole numbers below the spacing.
     """
 
-    examples: ClassVar = {"spacing": (16, 8, 4)}
+    examples: ClassVar = ("spacing", (16, 8, 4))
 
     def __init__(self, spacing: Range, width: Range = 1, fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -247,18 +220,20 @@ class MissingGrid(Missing):
 
 
 class MissingText(Missing):
-    """Lose what lines of random English words cover, set in Pillow's built-in font (Aileron).
+    """Lose the pixels under lines of random English words in Pillow's built-in font (Aileron).
 
-    Every image has its own words, at its own offset. The letters are Pillow's, so that another version of it may
-    set single pixels otherwise.
+    Every image has its own words, at its own offset. The letters are Pillow's: another version of it may draw single
+    pixels differently.
+
+    >>> bool((MissingText(0.5)(torch.zeros(2, 1, 16, 32), keys).severity > 0).all())
+    True
 
     Args:
-        size: the height of a capital letter as a fraction of the image's shorter side, in [0,1]; at least 6 pixels
-            are used, and of a range at most 8 heights, evenly spaced.
-        fill: the value put into the holes.
+        size: the height of a capital letter as a fraction of the image's shorter side, in [0,1]; at least 6 pixels,
+            and of a range at most 8 heights, evenly spaced.
     """
 
-    examples: ClassVar = {"size": (0.04, 0.08, 0.16)}
+    examples: ClassVar = ("size", (0.04, 0.08, 0.16))
 
     def __init__(self, size: Range, fill: float = 0.0) -> None:
         super().__init__(fill)
@@ -272,7 +247,7 @@ class MissingText(Missing):
             raise InputError(f"size: {large}; give less for images of {shape[1]}×{shape[2]}, or use smaller crops")
 
     def _heights(self, height: int, width: int) -> list[int]:
-        """Give the least and the greatest height of a capital in pixels."""
+        """Return the least and the greatest height of a capital in pixels."""
         return [max(_SMALLEST_LETTER, round(end * min(height, width))) for end in self.level]
 
     def known(self, keys: Tensor, height: int, width: int) -> Tensor:
@@ -282,35 +257,34 @@ class MissingText(Missing):
         letters = font(low, high, keys.device)
         size = keyed.integers(keyed.fold(keys, "size"), len(letters.extents))
         pitch, widest = letters.pitch[size], letters.width.amax(1)[size]
-        # A page larger than the image, which is shifted up by less than a line, and each line left by less than a word.
+        # A page larger than the image is shifted up by less than a line, and each line left by less than a word.
         lines = max((height + pitch - 2) // pitch + 1 for pitch, _, _ in letters.extents)
         words = max((width + widest - 2) // narrowest + 1 for _, narrowest, widest in letters.extents)
         word = keyed.integers(keyed.fold(keys, "words"), len(WORDS), (lines, words))
         word_width, word_column = (table[size.view(-1, 1, 1), word] for table in (letters.width, letters.column))
         end = word_width.cumsum(2)
         x = keyed.integers(keyed.fold(keys, "left"), widest, (lines, 1)) + torch.arange(width, device=keys.device)
-        at = torch.searchsorted(end, x, right=True)
-        column = (word_column - end + word_width).gather(2, at).add_(x)  # of the font, (B,lines,width)
+        index = torch.searchsorted(end, x, right=True)
+        column = (word_column - end + word_width).gather(2, index).add_(x)  # of the font, (B,lines,width)
         y = keyed.integers(keyed.fold(keys, "top"), pitch).unsqueeze(1) + torch.arange(height, device=keys.device)
         line, row = y // pitch.unsqueeze(1), y % pitch.unsqueeze(1)
-        place = column.gather(1, line.unsqueeze(2).expand(-1, -1, width)).mul_(letters.rows).add_(row.unsqueeze(2))
-        return letters.blank.take(place).float()
+        pixel = column.gather(1, line.unsqueeze(2).expand(-1, -1, width)).mul_(letters.rows).add_(row.unsqueeze(2))
+        return letters.blank.take(pixel).float()
 
 
 class MissingFile(Missing):
-    """Lose what the white pixels of the user's own masks cover, as in the irregular masks of Liu et al. 2018.
+    """Lose the pixels under the white ones of the user's own masks, as the irregular masks of Liu et al. 2018.
 
-    A value of at least 128 (of 255) is a hole; of a colour its luma counts, and alpha does not. Each image's mask is
-    chosen by its key. An image smaller than its mask, such as a crop of the photographs that the masks are for, lies
-    under a part of it that the key chooses too. All masks are kept in memory, one bit per pixel.
+    A value of at least 128 (of 255) is a hole; of a colour the luma counts, and alpha does not. The key chooses each
+    image's mask and, of a mask larger than the image, the part that covers it. All masks are kept in memory, one bit
+    per pixel.
+
+    >>> MissingFile(mask_file)(clean, keys).severity
+    tensor([0.5000, 0.5000])
 
     Args:
         path: an image file, or a folder with such files and folders (PNG, JPEG, BMP, TIFF or WebP).
-        resize: whether masks are resized to the image (nearest pixel) instead; else smaller ones are refused.
-        fill: the value put into the holes.
-
-    Raises:
-        InputError: there is no mask, one cannot be read, or none has a hole.
+        resize: whether masks are resized to the image (nearest pixel); otherwise smaller ones are refused.
     """
 
     def __init__(self, path: str | Path, resize: bool = False, fill: float = 0.0) -> None:
@@ -328,7 +302,7 @@ class MissingFile(Missing):
         self._stack = Stack.of(masks)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images that are larger than a mask, see `Degradation`."""
+        """Refuse images larger than a mask, see `Degradation`."""
         height, width = shape[1:]
         for mask_height, mask_width in () if self.resize else self._sizes:
             if mask_height < height or mask_width < width:
@@ -342,9 +316,13 @@ class MissingFile(Missing):
         self.check_shape((1, height, width))
         stack = self._stack = self._stack.to(keys.device)
         chosen = keyed.integers(keyed.fold(keys, "mask"), len(stack.start))
-        mask_height, mask_width = stack.height[chosen].unsqueeze(1), stack.width[chosen].unsqueeze(1)
-        if self.resize:
-            row, column = nearest(height, mask_height), nearest(width, mask_width)
-        else:
-            row, column = part_of(keys, "top", height, mask_height), part_of(keys, "left", width, mask_width)
+        row = self._indices(keyed.fold(keys, "top"), height, stack.height[chosen].unsqueeze(1))
+        column = self._indices(keyed.fold(keys, "left"), width, stack.width[chosen].unsqueeze(1))
         return stack.known(chosen, row, column)
+
+    def _indices(self, keys: Tensor, side: int, mask_side: Tensor) -> Tensor:
+        """Return the index in a mask's side (B,1) that covers each of an image's pixels: (B,side) int64."""
+        index = torch.arange(side, device=keys.device)
+        if self.resize:
+            return (2 * index + 1) * mask_side // (2 * side)  # under the centre of the pixel
+        return keyed.integers(keys, mask_side.squeeze(1) - side + 1).unsqueeze(1) + index

@@ -1,4 +1,4 @@
-"""Noise: Gaussian, impulse, of photon counts, speckle and uniform."""
+"""Noise: Gaussian, impulse, Poisson, speckle and uniform."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from recon.degradations.base import Degradation, Degraded, all_known, draw, per_
 from recon.degradations.levels import Range, ends, light_ends
 from recon.ranges import require_number
 
-PEAKS = 1e-3, 1e9  # photons: from one in a thousand pixels to noise below the resolution of a float32
+PEAKS = 1e-3, 1e9  # photons: from one in a thousand pixels to noise below the resolution of float32
 
 
 class GaussianNoise(Degradation):
@@ -18,11 +18,14 @@ class GaussianNoise(Degradation):
 
     The severity is sigma.
 
+    >>> GaussianNoise(0.1)(clean, keys).image[0, 0, 0]
+    tensor([ 0.0174, -0.0337,  0.0776,  0.1845])
+
     Args:
         sigma: standard deviation in units of the [0,1] range, from 0 to 1; 25/255 is the literature's "sigma 25".
     """
 
-    examples: ClassVar = {"sigma": (0.05, 0.1, 0.25)}
+    examples: ClassVar = ("sigma", (0.05, 0.1, 0.25))
 
     def __init__(self, sigma: Range) -> None:
         self.level = light_ends("sigma", sigma)
@@ -36,16 +39,19 @@ class GaussianNoise(Degradation):
 
 
 class SaltPepper(Degradation):
-    """Replace values by 1 or 0, each channel's on its own, as `skimage.util.random_noise` does.
+    """Replace values by 1 or 0, in each channel independently, as `skimage.util.random_noise` does.
 
     The severity is the amount.
+
+    >>> SaltPepper(0.5)(clean, keys).image[1, 0, 0]
+    tensor([0.5161, 1.0000, 0.0000, 0.6129])
 
     Args:
         amount: the probability that a value is replaced, in [0,1].
         salt: the share of the replaced values that become 1, in [0,1].
     """
 
-    examples: ClassVar = {"amount": (0.02, 0.1, 0.3)}
+    examples: ClassVar = ("amount", (0.02, 0.1, 0.3))
 
     def __init__(self, amount: Range, salt: float = 0.5) -> None:
         self.level = ends("amount", amount, 0, 1)
@@ -55,24 +61,27 @@ class SaltPepper(Degradation):
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Replace the values, see `Degradation`."""
         amount = draw(self.level, keys, "amount")
-        place = keyed.uniform(keyed.fold(keys, "place"), tuple(clean.shape[1:]))
+        drawn = keyed.uniform(keyed.fold(keys, "place"), tuple(clean.shape[1:]))
         bound = amount.view(-1, 1, 1, 1)
-        # Comparing into numbers and adding are on the CPU several times faster than masked_fill or where.
-        salt = torch.lt(place, bound * self.salt, out=torch.empty_like(place)).to(clean.dtype)
-        kept = place.ge_(bound).to(clean.dtype)
-        return Degraded(salt.addcmul_(clean, kept), all_known(clean), amount)
+        # On the CPU, comparing into numbers and adding is several times faster than masked_fill or where.
+        salt = torch.lt(drawn, bound * self.salt, out=torch.empty_like(drawn)).to(clean.dtype)
+        unchanged = drawn.ge_(bound).to(clean.dtype)
+        return Degraded(salt.addcmul_(clean, unchanged), all_known(clean), amount)
 
 
 class PoissonNoise(Degradation):
     """Count photons: x becomes Poisson(peak·x)/peak, with a variance of x/peak (Mäkitalo & Foi 2011).
 
-    The severity is the peak; lower is worse. Negative values count as 0, and what is above 1 is not clipped.
+    The severity is the peak; lower is worse. Negative values count as 0, and values above 1 are not clipped.
+
+    >>> PoissonNoise(4)(clean, keys).image[1, 0, 0]
+    tensor([0.2500, 0.5000, 1.0000, 0.7500])
 
     Args:
         peak: the mean count of photons where the image is 1, from 0.001 to 10⁹.
     """
 
-    examples: ClassVar = {"peak": (200, 30, 4)}
+    examples: ClassVar = ("peak", (200, 30, 4))
 
     def __init__(self, peak: Range) -> None:
         self.level = ends("peak", peak, *PEAKS)
@@ -86,6 +95,9 @@ class PoissonNoise(Degradation):
 def count_photons(light: Tensor, peak: Tensor, keys: Tensor, gain: Tensor | float = 1.0) -> Tensor:
     """Draw Poisson(peak·gain·max(light,0))/peak.
 
+    >>> count_photons(clean, torch.tensor([4.0, 8.0]), keys)[1, 0, 0]
+    tensor([0.2500, 0.7500, 0.5000, 0.1250])
+
     Args:
         light: (B,C,H,W) float.
         peak: (B,) float, the mean count where light times gain is 1.
@@ -95,7 +107,7 @@ def count_photons(light: Tensor, peak: Tensor, keys: Tensor, gain: Tensor | floa
     Returns:
         (B,C,H,W) of the type of `light`.
     """
-    # The rates are float32 for any type: where they differ in the last bit, so may a count, by a whole photon.
+    # The rates are float32 for any type: a last bit that differs may change a count by a whole photon.
     rate = light.float().clamp_min(0).mul_((peak * gain).view(-1, 1, 1, 1))
     return keyed.poisson(keys, rate).to(light.dtype).div_(per_image(peak, light))
 
@@ -105,11 +117,14 @@ class SpeckleNoise(Degradation):
 
     The severity is sigma, the standard deviation of n. Nothing is clipped.
 
+    >>> SpeckleNoise(0.1)(clean, keys).image[1, 0, 0]
+    tensor([0.4082, 0.5015, 0.5734, 0.6797])
+
     Args:
-        sigma: standard deviation relative to the value, from 0 to 1, that of a radar's intensity in a single look.
+        sigma: standard deviation relative to the value, from 0 to 1; 1 is a radar's intensity in a single look.
     """
 
-    examples: ClassVar = {"sigma": (0.1, 0.25, 0.6)}
+    examples: ClassVar = ("sigma", (0.1, 0.25, 0.6))
 
     def __init__(self, sigma: Range) -> None:
         self.level = ends("sigma", sigma, 0, 1)
@@ -126,11 +141,14 @@ class UniformNoise(Degradation):
 
     The severity is the width.
 
+    >>> UniformNoise(0.1)(clean, keys).image[1, 0, 0]
+    tensor([0.4591, 0.5949, 0.6347, 0.5591])
+
     Args:
         width: the largest change of a value in units of the [0,1] range, from 0 to 1.
     """
 
-    examples: ClassVar = {"width": (0.1, 0.2, 0.5)}
+    examples: ClassVar = ("width", (0.1, 0.2, 0.5))
 
     def __init__(self, width: Range) -> None:
         self.level = light_ends("width", width)

@@ -15,15 +15,18 @@ _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 class Quantise(Degradation):
-    """Round to the 2^bits evenly spaced levels from 0 to 1, and so clip to [0,1]; half-way goes to the even level.
+    """Round to the 2^bits evenly spaced levels from 0 to 1, clipping to [0,1]; halves go to the even level.
 
     The severity is the bits; fewer are worse.
+
+    >>> Quantise(1)(clean, keys).image.mean((1, 2, 3))
+    tensor([0., 1.])
 
     Args:
         bits: whole numbers from 1 to 8; of a range each is as likely.
     """
 
-    examples: ClassVar = {"bits": (4, 2, 1)}
+    examples: ClassVar = ("bits", (4, 2, 1))
 
     def __init__(self, bits: Range) -> None:
         self.level = whole_ends("bits", bits, 1, 8)
@@ -36,11 +39,14 @@ class Quantise(Degradation):
 
 
 class LowLight(Degradation):
-    """See little light as a sensor does: gain·x^gamma, then Poisson-Gaussian noise, and no brightening back.
+    """Dim as a sensor records little light: gain·x^gamma, then Poisson-Gaussian noise, not brightened again.
 
     The noise is that of Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting for single-image
     raw-data": a variance of y/peak + read_noise² about the light y. Nothing is clipped. The severity is the gain; lower
     is worse.
+
+    >>> LowLight(0.2)(clean, keys).image[1, 0, 0]
+    tensor([0.1097, 0.0994, 0.1156, 0.1216])
 
     Args:
         gain: the share of the light that is left, in [0.001,1].
@@ -49,7 +55,7 @@ class LowLight(Degradation):
         read_noise: the sensor's own standard deviation in units of the [0,1] range, from 0 to 1.
     """
 
-    examples: ClassVar = {"gain": (0.6, 0.3, 0.1)}
+    examples: ClassVar = ("gain", (0.6, 0.3, 0.1))
 
     def __init__(self, gain: Range, gamma: Range = 1.0, peak: Range = 1000.0, read_noise: Range = 0.002) -> None:
         self.level = ends("gain", gain, 1e-3, 1)
@@ -68,61 +74,67 @@ class LowLight(Degradation):
         return Degraded(image, all_known(clean), gain)
 
     def _bend(self, clean: Tensor, keys: Tensor) -> Tensor:
-        """Give x^gamma of what is not negative."""
+        """Return x^gamma, of negative values 0."""
         if self.gamma == (1.0, 1.0):
             return clean
-        # The CPU computes the powers at a tensor's end by another function than the others, whose last bit may differ:
-        # in double precision and rounded, no image hangs on its place in the batch.
+        # The CPU computes the powers at a tensor's end by another function, whose last bit may differ: in double
+        # precision and rounded, no image depends on its index in the batch.
         gamma = per_image(draw(self.gamma, keys, "gamma").double(), clean.double())
         return clean.double().clamp_min(0).pow(gamma).to(clean.dtype)
 
 
-class Contrast(Degradation):
+class _OfLuma(Degradation):
+    """A degradation of grey or colour images."""
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are neither grey nor colour, see `Degradation`."""
+        _require_grey_or_colour(shape[0])
+
+
+class Contrast(_OfLuma):
     """Move all values towards their image's mean grey, or away: mean + factor·(x - mean); nothing is clipped.
 
     The mean is that of the luma (ITU-R BT.601), as in Pillow's `ImageEnhance.Contrast`, which rounds it to a whole grey
-    level of 255. The severity is the factor; 1 leaves the image as it is.
+    level of 255. The severity is the factor; 1 leaves the image unchanged.
+
+    >>> Contrast(0.5)(clean, keys).image[:, 0, 0, 0]
+    tensor([0.1210, 0.6371])
 
     Args:
         factor: from 0 to 10; below 1 the contrast falls, above 1 it rises.
     """
 
-    examples: ClassVar = {"factor": (0.7, 0.4, 0.15)}
+    examples: ClassVar = ("factor", (0.7, 0.4, 0.15))
 
     def __init__(self, factor: Range) -> None:
         self.level = ends("factor", factor, 0, 10)
 
-    def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images that are neither grey nor colour, see `Degradation`."""
-        _require_grey_or_colour(shape[0])
-
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Change the contrast, see `Degradation`."""
         factor = draw(self.level, keys, "factor")
-        # Row by row, since torch cuts the sum of a single large image into one part per thread; in double precision,
-        # as whole images may be large.
+        # Row by row, as torch splits the sum of a single large image over threads; in double precision, as whole images
+        # may be large.
         mean = _luma(clean).double().sum(3).sum(2).div_(clean.shape[2] * clean.shape[3])
         by = per_image(factor, clean)
         return Degraded(torch.addcmul(per_image(mean, clean) * (1 - by), clean, by), all_known(clean), factor)
 
 
-class Decolourise(Degradation):
-    """Fade colours towards their luma (ITU-R BT.601), kept as three equal channels; grey images stay as they are.
+class Decolourise(_OfLuma):
+    """Fade colours towards their luma (ITU-R BT.601), as three equal channels at 1; grey images stay unchanged.
 
     The severity is the amount. At 1, restoring is colourisation.
+
+    >>> Decolourise(1)(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1), keys[:1]).image.flatten()
+    tensor([0.2990, 0.2990, 0.2990])
 
     Args:
         amount: the share of the luma in the result, in [0,1].
     """
 
-    examples: ClassVar = {"amount": (0.4, 0.7, 1.0)}
+    examples: ClassVar = ("amount", (0.4, 0.7, 1.0))
 
     def __init__(self, amount: Range) -> None:
         self.level = ends("amount", amount, 0, 1)
-
-    def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images that are neither grey nor colour, see `Degradation`."""
-        _require_grey_or_colour(shape[0])
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Fade the colours, see `Degradation`."""
@@ -134,12 +146,12 @@ class Decolourise(Degradation):
 
 
 def _luma(image: Tensor) -> Tensor:
-    """Give the luma (B,1,H,W) of grey or colour images."""
+    """Return the luma (B,1,H,W) of grey or colour images."""
     _require_grey_or_colour(image.shape[1])
     if image.shape[1] == 1:
         return image
-    # Product after product: a fused one would round differently at a tensor's end.
-    red, green, blue = (image[:, place : place + 1] * weight for place, weight in enumerate(_LUMA))
+    # Separate products: a fused one would round differently at a tensor's end.
+    red, green, blue = (image[:, index : index + 1] * weight for index, weight in enumerate(_LUMA))
     return red.add_(green).add_(blue)
 
 

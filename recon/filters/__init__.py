@@ -1,1 +1,1 @@
-"""What degradations, metrics and baselines share: resizing, convolution, exact products; plain torch."""
+"""Resizing, convolution and banded matrices for degradations, metrics and baselines; plain torch."""

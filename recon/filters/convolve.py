@@ -1,11 +1,10 @@
-"""Filtering images (B,C,H,W) by a kernel of each or of all, beyond their borders too.
+"""Filtering images (B,C,H,W) by a kernel of each or one for all, up to their borders.
 
-What an image is taken to be outside itself, in brackets the mode of `scipy.ndimage`: "reflect" mirrors it about the
-outer edge of its border pixels ("reflect"), "replicate" repeats these pixels ("nearest"), "circular" repeats the image
-("wrap"), "zero" is black ("constant"). A kernel may be larger than the image, which is then mirrored or repeated as
-often as it needs.
+Boundaries continue an image, in brackets the mode of `scipy.ndimage`: "reflect" mirrors it about the outer edge of its
+border pixels ("reflect"), "replicate" repeats these pixels ("nearest"), "circular" repeats the image ("wrap"), "zero"
+is black ("constant"). A kernel may be larger than the image, which is then mirrored or repeated as often as needed.
 
-On one device, all ways to filter give the same bits for any batch.
+On one device, the bits of a filtered image do not depend on its batch.
 """
 
 import math
@@ -16,35 +15,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recon.filters.bands import ALIGNED, filter_matrices, source
 from recon.filters.exact import exact_matmul
 
-BOUNDARIES = ("reflect", "replicate", "circular", "zero")
-_LARGEST_MATRIX = 64  # beyond this side, shifting and adding is faster than a banded matrix product
-_ALIGNED = 4  # sides of matrices; the bits of a product hang on where in a cache line its matrices begin
-_TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: for each pixel, and in all
-_SUM = 75  # products added up in one go: in float32, a longer sum of equal ones drifts by 1e-6 and more
-_ELEMENTS = 1 << 18  # of the images that are filtered at a time, so that they stay in the cache
-_LANES = 16  # images or strips that a direct sum works on side by side
+_LARGEST_MATRIX = 64  # above this side, shifting and adding is faster than a banded matrix product
+_TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: per pixel, and in total
+_SUM = 75  # products in one running sum: in float32, a longer sum of equal ones drifts by 1e-6 and more
+_ELEMENTS = 1 << 18  # of the images filtered at a time, so that they stay in the cache
+_LANES = 16  # images or strips that a convolution filters side by side
 
 
 def filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
-    """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd."""
-    alike, down = right is down, down.to(image.dtype)
-    right = down if alike else right.to(image.dtype)
-    # Only on the CPU do matrix products give the same bits for any batch size.
+    """Filter each image by its weights along columns and along rows, both (B,k) or the same for all (1,k), k odd.
+
+    >>> weights = torch.tensor([[0.25, 0.5, 0.25]])
+    >>> filter_apart(clean, weights, weights, "reflect")[0, 0, 0]
+    tensor([0.0403, 0.0645, 0.0968, 0.1210])
+    """
+    same, down = right is down, down.to(image.dtype)
+    right = down if same else right.to(image.dtype)
+    # Only on the CPU do matrix products return the same bits for any batch size.
     if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX and exact_matmul():
         return _by_matrix(image, down, right, boundary)
     return _by_shifts(_by_shifts(image, down.unsqueeze(2), boundary), right.unsqueeze(1), boundary)
 
 
 def filter_whole(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Correlate each image with its kernel (B,h,w), or all with one (1,h,w); h and w are odd."""
+    """Correlate each image with its kernel (B,h,w), or all with one (1,h,w); h and w are odd.
+
+    >>> filter_whole(clean, torch.tensor([[[0.0, 0.0, 1.0]]]), "zero")[0, 0, 0]
+    tensor([0.0323, 0.0645, 0.0968, 0.0000])
+    """
     kernels = kernels.to(image.dtype).expand(len(image), -1, -1)
     rows, columns = kernels.shape[1:]
     taps = rows * columns
     if image.device.type != "cpu" or taps == 1 or not len(image):
         return _by_shifts(image, kernels, boundary)
-    # Of a convolution in double precision, or without oneDNN, torch makes one small operation for each image.
+    # In double precision, or without oneDNN, torch splits the convolution into one small operation for each image.
     quick = image.dtype == torch.float32 and torch.backends.mkldnn.is_available() and columns <= _SUM
     if quick and taps <= _TRANSFORM[0] + _TRANSFORM[1] / math.prod(image.shape[2:]):
         return _by_convolution(image, kernels, boundary)
@@ -57,18 +64,18 @@ def _by_convolution(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
     rows, columns = kernels.shape[1:]
     affordable = _ELEMENTS // (channels * (height + rows - 1) * (width + columns - 1))
     size = min(64, 1 << max(0, affordable.bit_length() - 1))
-    # The convolution works on many channels at once: few large images are cut into strips, few small ones filled up.
+    # A convolution needs many channels to be fast: few large images are cut into strips, few small ones filled up.
     strips = max(1, _LANES // size)
     strip = -(-height // strips)
     filtered = []
     for parts in zip(image.split(size), kernels.split(size), strict=True):
-        some, weights = (_filled(part, min(size, _LANES)) for part in parts)
-        some = _framed(some, rows, columns, boundary, strips * strip - height)
-        some = some.unfold(2, strip + rows - 1, strip).permute(1, 0, 2, 4, 3)
-        some = some.reshape(channels, -1, strip + rows - 1, width + columns - 1)
-        some = _convolution(some, weights.repeat_interleave(strips, 0))
-        some = some.view(channels, -1, strips * strip, width).transpose(0, 1)
-        filtered.append(some[: len(parts[0]), :, :height])
+        batch, weights = (_filled(part, min(size, _LANES)) for part in parts)
+        batch = _framed(batch, rows, columns, boundary, strips * strip - height)
+        batch = batch.unfold(2, strip + rows - 1, strip).permute(1, 0, 2, 4, 3)
+        batch = batch.reshape(channels, -1, strip + rows - 1, width + columns - 1)
+        batch = _convolution(batch, weights.repeat_interleave(strips, 0))
+        batch = batch.view(channels, -1, strips * strip, width).transpose(0, 1)
+        filtered.append(batch[: len(parts[0]), :, :height])
     return torch.cat(filtered)
 
 
@@ -79,26 +86,26 @@ def _filled(values: Tensor, multiple: int) -> Tensor:
 
 
 def _convolution(image: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate images (C,B,H,W) with kernels (B,h,w) where they lie inside, some rows of the kernel at a time."""
+    """Correlate images (C,B,H,W) with kernels (B,h,w) where they lie inside, a few rows of the kernel at a time."""
     count, rows, columns = kernels.shape
     at_once = -(-rows // -(-rows * columns // _SUM))
     height = image.shape[2] - rows + 1
     sums = (
-        F.conv2d(image.narrow(2, row, height + some.shape[2] - 1), some, groups=count)
-        for row, some in zip(range(0, rows, at_once), kernels.unsqueeze(1).split(at_once, 2), strict=True)
+        F.conv2d(image.narrow(2, row, height + band.shape[2] - 1), band, groups=count)
+        for row, band in zip(range(0, rows, at_once), kernels.unsqueeze(1).split(at_once, 2), strict=True)
     )
     return reduce(torch.add, sums)
 
 
 def _by_fourier(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Multiply spectra, plane by plane: the bits of several transforms in one hang on their and the threads' number."""
+    """Multiply spectra, plane by plane: a batched FFT's last bits depend on batch size and thread count."""
     rows, columns = kernels.shape[1:]
     height, width = image.shape[2:]
     size = _smooth(height + rows - 1), _smooth(width + columns - 1)
     planes = []
-    for one, kernel in zip(image.split(1), kernels, strict=True):
+    for single, kernel in zip(image.split(1), kernels, strict=True):
         weights = torch.fft.rfft2(kernel, s=size).conj()
-        for plane in _framed(one, rows, columns, boundary)[0]:
+        for plane in _framed(single, rows, columns, boundary)[0]:
             spectrum = torch.fft.rfft2(plane, s=size) * weights
             planes.append(torch.fft.irfft2(spectrum, s=size)[:height, :width])
     return torch.stack(planes).view(image.shape)
@@ -106,13 +113,13 @@ def _by_fourier(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _smooth(count: int) -> int:
-    """Give the least even number, at least `count`, without a prime factor above 5: its transform is fast."""
+    """Return the least even number, at least `count`, without a prime factor above 5: its transform is fast."""
     powers_of_all = 60**16
     return next(even for even in range(count + count % 2, 2 * count + 2, 2) if powers_of_all % even == 0)
 
 
 def _by_shifts(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
-    """Add up shifted images, weight by weight; on every device the same bits for any batch."""
+    """Add up shifted images, weight by weight; on every device the bits do not depend on the batch."""
     height, width = image.shape[2:]
     rows, columns = kernels.shape[1:]
     padded = _framed(image, rows, columns, boundary)
@@ -134,20 +141,20 @@ def _sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
 def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
     """Multiply by banded matrices from both sides; on the CPU the fastest for small images."""
     channels, height, width = image.shape[1:]
-    below, beside = -height % _ALIGNED, -width % _ALIGNED
+    below, beside = -height % ALIGNED, -width % ALIGNED
     padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
-    alike = down is right and height == width
-    size = max(1, _ELEMENTS // (2 * channels * height * width))  # beside them, as many are kept in between
+    same = down is right and height == width
+    size = max(1, _ELEMENTS // (2 * channels * height * width))  # intermediate results take as much again
     parts = []
     for first in range(0, max(1, len(image)), size):
         part = slice(first, first + size)
-        rows = _bands(_share(down, part), height, boundary)
-        columns = rows if alike else _bands(_share(right, part), width, boundary)
-        some = padded[part]
-        half = torch.bmm(some.flatten(1, 2), columns.mT.expand(len(some), -1, -1)).view_as(some)
+        rows = filter_matrices(_share(down, part), height, boundary)
+        columns = rows if same else filter_matrices(_share(right, part), width, boundary)
+        batch = padded[part]
+        half = torch.bmm(batch.flatten(1, 2), columns.mT.expand(len(batch), -1, -1)).view_as(batch)
         if len(rows) == 1:  # `matmul` would copy the matrix for every plane
             planes = half.flatten(0, 1)
-            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(some))
+            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(batch))
         else:
             parts.append(rows.unsqueeze(1) @ half)
     filtered = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -155,29 +162,12 @@ def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Ten
 
 
 def _share(weights: Tensor, part: slice) -> Tensor:
-    """Give the weights (b,k) of some images, or the one row that all have in common."""
+    """Return the weights (b,k) of a part of the images, or the one row that all share."""
     return weights if len(weights) == 1 else weights[part]
 
 
-def _bands(weights: Tensor, side: int, boundary: str) -> Tensor:
-    """Give the matrices (B,s,s) that filter a vector, border included; s is the next multiple of `_ALIGNED`."""
-    layout = _layout(side, weights.shape[1] // 2, boundary).to(weights.dtype)
-    return (weights @ layout).view(-1, side + -side % _ALIGNED, side + -side % _ALIGNED)
-
-
-@lru_cache(maxsize=8)
-def _layout(side: int, radius: int, boundary: str) -> Tensor:
-    """Which entries of the filter's matrix each weight adds to: (2·radius+1, s·s) of 0 and 1."""
-    row, shift = torch.arange(side).unsqueeze(1), torch.arange(2 * radius + 1)
-    place = row + shift - radius
-    layout = torch.zeros(len(shift), side + -side % _ALIGNED, side + -side % _ALIGNED)
-    inside = ((place >= 0) & (place < side)).float()
-    layout[shift, row, _source(place, side, boundary)] = inside if boundary == "zero" else torch.ones(())
-    return layout.flatten(1)
-
-
 def _framed(image: Tensor, rows: int, columns: int, boundary: str, below: int = 0) -> Tensor:
-    """Continue images beyond their borders by half a kernel, and below by some rows more."""
+    """Continue images beyond their borders by half a kernel, and by `below` more rows at the bottom."""
     image = _continued(image, 2, rows // 2, rows // 2 + below, boundary)
     return _continued(image, 3, columns // 2, columns // 2, boundary)
 
@@ -187,15 +177,5 @@ def _continued(image: Tensor, dim: int, before: int, after: int, boundary: str) 
         return image
     if boundary == "zero":
         return F.pad(image, (0, 0) * (3 - dim) + (before, after))
-    place = torch.arange(-before, image.shape[dim] + after, device=image.device)
-    return image.index_select(dim, _source(place, image.shape[dim], boundary))
-
-
-def _source(place: Tensor, side: int, boundary: str) -> Tensor:
-    """Map places outside 0..side-1 to those whose pixel they show; for "zero" to any."""
-    if boundary == "replicate":
-        return place.clamp(0, side - 1)
-    if boundary != "reflect":
-        return place.remainder(side)
-    place = place.remainder(2 * side)
-    return torch.minimum(place, 2 * side - 1 - place)
+    index = torch.arange(-before, image.shape[dim] + after, device=image.device)
+    return image.index_select(dim, source(index, image.shape[dim], boundary))

@@ -4,8 +4,12 @@ import torch
 
 
 def exact_matmul() -> bool:
-    """Whether float32 matrix products are really float32: the user may allow bfloat16 or TF32 for speed."""
+    """Return whether float32 matrix products are really float32: the user may allow bfloat16 or TF32 for speed.
+
+    >>> exact_matmul()
+    True
+    """
     try:
         return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # torch refuses to tell when its old and new switches have both been used
+    except RuntimeError:  # torch raises when its old and new switches have both been used
         return False

@@ -1,4 +1,4 @@
-"""What an evaluation measures; plain torch, so `from recon import metrics` serves a notebook."""
+"""Image quality and classification scores; plain torch, so `from recon import metrics` works in a notebook."""
 
 from recon.metrics.classes import classification, confusion, predicted
 from recon.metrics.images import mse, psnr, ssim

@@ -5,23 +5,30 @@ from torch import Tensor
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """Tell the class of the highest score: logits (B,K) to (B,) int64; -1 where a score is NaN or infinite."""
+    """Return the class of the highest score: logits (B,K) to (B,) int64; -1 where a score is NaN or infinite.
+
+    >>> predicted(torch.tensor([[0.1, 2.0], [float("nan"), 1.0]]))
+    tensor([ 1, -1])
+    """
     return logits.argmax(1).where(logits.isfinite().all(1), -1)
 
 
 def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Count how often each class is taken for each other.
+    """Count how often each class is predicted for each true class.
+
+    >>> confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
 
     Args:
-        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted: such images do not count.
+        prediction: (N,) int64 in 0..num_classes-1, or -1 for images without a prediction, which do not count.
         label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
         num_classes: K.
 
     Returns:
         (K,K) int64; a row is a true class, a column a predicted one.
     """
-    known = (label >= 0) & (prediction >= 0)
-    pairs = label[known] * num_classes + prediction[known]
+    counted = (label >= 0) & (prediction >= 0)
+    pairs = label[counted] * num_classes + prediction[counted]
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
@@ -30,8 +37,11 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
 
     Macro means are taken over the classes that occur in the labels or the predictions.
 
+    >>> classification(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)["recall"]
+    0.75
+
     Args:
-        prediction: (N,) int64 in 0..num_classes-1, or -1 where nothing was predicted, which is wrong.
+        prediction: (N,) int64 in 0..num_classes-1, or -1 where there is none, which counts as wrong.
         label: (N,) int64 in 0..num_classes-1, or -1 for images without a label, which do not count.
         num_classes: K.
 

@@ -12,11 +12,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from recon.filters.bands import filter_matrices
 from recon.filters.exact import exact_matmul
 
 
 def mse(image: Tensor, clean: Tensor) -> Tensor:
     """Mean squared error of each image.
+
+    >>> mse(torch.full((1, 4, 4), 0.5), torch.full((1, 4, 4), 0.25))
+    tensor(0.0625)
 
     Args:
         image: (B,C,H,W) or (C,H,W), clamped to [0,1].
@@ -32,6 +36,9 @@ def mse(image: Tensor, clean: Tensor) -> Tensor:
 
 def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB, with data range 1, over all channels.
+
+    >>> psnr(torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 4, 4), 0.4))
+    tensor([20., 20.])
 
     Args:
         image: (B,C,H,W) or (C,H,W), clamped to [0,1]. An image in half precision is itself off by its rounding: next to
@@ -59,12 +66,12 @@ def _squared_error(image: Tensor, clean: Tensor) -> Tensor:
     _check_shapes(image, clean)
     image, clean = image.float(), clean.float()
     error = image.clamp(0, 1).sub_(clean.clamp(0, 1)).square_()
-    # Clamping makes a number of an infinity; a value less itself is 0, or NaN where it is not finite.
+    # Clamping hides infinities; a value minus itself is 0, or NaN where it is not finite.
     return error.add_(image - image).add_(clean - clean)
 
 
 def _check_shapes(image: Tensor, clean: Tensor) -> None:
-    if image.ndim != 4 or image.shape != clean.shape:  # broadcasting would give a wrong number without a word
+    if image.ndim != 4 or image.shape != clean.shape:  # broadcasting would silently give a wrong number
         raise ValueError(
             f"both images must be (B,C,H,W) or (C,H,W) of one shape, not {(*image.shape,)} and {(*clean.shape,)}"
         )
@@ -82,6 +89,9 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
     channels and the positions where the whole window fits. Where a side is shorter than 11 pixels the window shrinks
     to the largest odd number of taps that fits.
 
+    >>> ssim(clean, clean)
+    tensor([1., 1.])
+
     Args:
         image: (B,C,H,W) or (C,H,W), clamped to [0,1].
         clean: as `image`.
@@ -97,31 +107,31 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
     taps = min(11, (min(height, width) - 1) // 2 * 2 + 1)
     finite = (image.isfinite() & clean.isfinite()).flatten(1).all(1)
     image, clean = image.flatten(0, 1), clean.flatten(0, 1)
-    # Banded matrices win on small images, as many small passes cost more than multiplying by zeros; elsewhere
-    # shift-and-add does. Accelerators would multiply in TF32, so they shift.
+    # Banded matrices are faster on small images, where many small passes cost more than multiplying by zeros;
+    # elsewhere shift-and-add is. Accelerators would multiply in TF32, so they shift.
     blur = _matmul_blur if max(height, width) <= 64 and image.is_cpu and exact_matmul() else _shift_blur
-    # Planes and rows are taken in tiles that stay in the cache, which also bounds the memory; a GPU has room for more.
+    # Tiles of planes and rows stay in the cache and bound the memory; a GPU has room for more.
     planes = max(1, (1 << (17 if image.is_cpu else 22)) // (min(height, _TILE_ROWS) * width))
     total = torch.zeros(batch * channels, dtype=torch.float32, device=image.device)
     with torch.autocast(image.device.type, enabled=False):
         for first in range(0, len(total), planes):
-            some = slice(first, first + planes)
+            tile = slice(first, first + planes)
             for top in range(0, height - taps + 1, _TILE_ROWS):
                 rows = slice(top, top + _TILE_ROWS + taps - 1)
-                total[some] += _ssim_map(image[some, rows], clean[some, rows], taps, blur).sum((0, 2))
+                total[tile] += _ssim_map(image[tile, rows], clean[tile, rows], taps, blur).sum((0, 2))
     value = total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
     return value.where(finite, math.nan)
 
 
 def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Structural similarity at every position where the window fits: (N,h,w) to (h-taps+1,N,w-taps+1).
+    """Return the structural similarity at each position of the window: (N,h,w) to (h-taps+1,N,w-taps+1).
 
-    Rows come first, so that the blur of all planes along either axis is one large matrix product.
-    The sum s = x + y and the difference d = x - y need four blurs instead of five, as
-    2(var x + var y) = var s + var d and 4 cov = var s - var d, and likewise for the means. Both are centred before they
-    are squared, as a variance by E[s²] - E[s]² loses its digits far from 0.
+    Rows come first, so that the blur of all planes along either axis is one large matrix product. The sum s = x + y and
+    the difference d = x - y need four blurs instead of five, as 2(var x + var y) = var s + var d and
+    4 cov = var s - var d, and likewise for the means. Both are centred before they are squared, as a variance by
+    E[s²] - E[s]² loses its digits far from 0.
     """
-    x, y = (some.transpose(0, 1).float().clamp(0, 1) for some in (image, clean))
+    x, y = (planes.transpose(0, 1).float().clamp(0, 1) for planes in (image, clean))
     fields = x.new_empty(4, *x.shape)
     torch.add(x, y, out=fields[0])
     torch.sub(x, y, out=fields[1])
@@ -141,17 +151,17 @@ def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, i
 
 @lru_cache(maxsize=8)
 def _window(taps: int) -> tuple[float, ...]:
-    place = torch.arange(taps, dtype=torch.float64) - taps // 2
-    weight = (-0.5 * (place / 1.5) ** 2).exp()
+    offset = torch.arange(taps, dtype=torch.float64) - taps // 2
+    weight = (-0.5 * (offset / 1.5) ** 2).exp()
     return tuple((weight / weight.sum()).tolist())
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _band(size: int, taps: int) -> Tensor:
-    """The blur along one axis as a matrix (size-taps+1,size) on the CPU."""
-    out = size - taps + 1
-    rows = [[0.0] * row + [*_window(taps)] + [0.0] * (out - 1 - row) for row in range(out)]
-    return torch.tensor(rows, dtype=torch.float32)
+    """Return the blur along one axis as a matrix (size-taps+1,size) on the CPU."""
+    weights = torch.tensor([_window(taps)], dtype=torch.float32)
+    return filter_matrices(weights, size, "zero")[0, taps // 2 : size - taps // 2, :size].contiguous()
 
 
 def _matmul_blur(fields: Tensor, taps: int) -> Tensor:

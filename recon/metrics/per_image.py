@@ -2,19 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from recon import keyed, measures
-
-# Columns that say what an image is or was taken for; they have no mean and are never missing.
-_DESCRIBING = frozenset({"index", "severity", "prediction", "label"})
+from recon import keyed
+from recon.measures import ROWS, Measure
 
 
 @dataclass(frozen=True)
@@ -30,84 +26,59 @@ class Images:
     count: int
 
 
-class PerImage(Metric):
-    """Collects one row of numbers per image over an evaluation and gives the whole table on every rank.
+class PerImage:
+    """Collect one row of numbers per image over an evaluation, and make the whole table on every rank.
 
-    Distributed samplers repeat images to even out the ranks; rows are told apart by `index`, so repeats do not count.
+    Distributed samplers repeat images to even out the ranks; rows with an `index` that is there already do not count.
     Ranks may hold different numbers of images, or none.
     """
 
-    full_state_update = False
-    is_differentiable = False
-
-    # One-dimensional states, because a rank without images knows neither the number of columns nor their names.
-    index: list[Tensor]
-    values: list[Tensor]
-    header: list[Tensor]
-    image: list[Tensor]
-
     def __init__(self) -> None:
-        super().__init__()
-        for state in ("index", "values", "header", "image"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
         self.reset()
 
     def reset(self) -> None:
         """Forget all rows."""
-        super().reset()
-        self._names: tuple[str, ...] | None = None
-        # torchmetrics gathers a float32 tensor for an empty list, which does not fit the other ranks' types.
-        self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
-        self.values.append(torch.empty(0, dtype=torch.float32, device=self.device))
-        self.header.append(torch.empty(0, dtype=torch.uint8, device=self.device))
-        self.image.append(torch.empty(0, dtype=torch.int64, device=self.device))
+        self._batches: list[dict[str, Tensor]] = []
 
     def update(self, index: Tensor, columns: Mapping[str, Tensor], image: Tensor | None = None) -> None:
         """Add the rows of a batch.
 
         Args:
-            index: (B,) int64, the images' places in their split.
-            columns: (B,) numbers by name, the same names in every call; kept as float32.
+            index: (B,) int64, the images' indices in their split.
+            columns: (B,) or (B,D) numbers by name, the same names in every call; stored as float32.
             image: (B,) int64 hashes of the images, in every call or in none.
         """
-        if self._names is None:
-            self._names = tuple(columns)
-            self.header.append(torch.tensor([*"\n".join(columns).encode(), 0], dtype=torch.uint8, device=self.device))
-        if set(columns) != set(self._names):
-            raise ValueError(f"every update needs the columns {', '.join(self._names)}, not {', '.join(columns)}")
-        if any(column.shape != index.shape for column in columns.values()):
-            raise ValueError("every column must be (B,) like index")
-        self.index.append(index.detach())
-        self.values.append(torch.stack([columns[name].detach().float() for name in self._names], dim=1).flatten())
-        if image is not None:
-            self.image.append(image)
+        before = self._batches[0].keys() - {"index", "image"} if self._batches else columns.keys()
+        if columns.keys() != before:
+            raise ValueError(f"every update needs the columns {', '.join(sorted(before))}, not {', '.join(columns)}")
+        if any(column.shape[:1] != index.shape for column in columns.values()):
+            raise ValueError("every column must be (B,) or (B,D) like index")
+        numbers = {name: column.detach().float() for name, column in columns.items()}
+        hashes = {} if image is None else {"image": image}
+        self._batches.append({"index": index.detach(), **hashes, **numbers})
 
     def compute(self) -> dict[str, Tensor]:
-        """Give the table, on the CPU: "index" (N,) int64, ascending without repeats, and (N,) float64 columns.
+        """Return the table, on the CPU: "index" (N,) int64, ascending without repeats, and float64 columns.
 
         Where the images were hashed there is also "image" (N,) int64.
         """
-        index = dim_zero_cat(self.index).cpu()
-        values = dim_zero_cat(self.values).cpu().double()
-        headers = set(bytes(dim_zero_cat(self.header).tolist()).split(b"\0")[:-1])
-        index, order = index.sort(stable=True)
+        mine = {name: torch.cat([batch[name] for batch in self._batches]).cpu() for name in self._names()}
+        tables = [mine]
+        if torch.distributed.is_initialized():
+            tables = [{}] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(tables, mine)
+        tables = [table for table in tables if table] or [{"index": torch.empty(0, dtype=torch.int64)}]
+        if any(list(table) != list(tables[0]) for table in tables):
+            raise ValueError("the ranks collected different columns, or the same ones in another order")
+        whole = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
+        index, order = whole["index"].sort(stable=True)
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
-        table = {"index": index[first]}
-        image = dim_zero_cat(self.image).cpu()
-        if len(image):
-            table["image"] = image[order[first]]
-        if len(headers) > 1:
-            raise ValueError("the ranks collected different columns, or the same ones in another order")
-        for header in headers:
-            rows = values.view(len(index), -1)[order[first]]
-            table.update(zip(header.decode().split("\n"), rows.unbind(1), strict=True))
-        return table
+        rows = {name: column[order[first]] for name, column in whole.items()}
+        return {name: rows[name] if name in ("index", "image") else rows[name].double() for name in rows}
 
-    def _wrap_compute(self, compute: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-        """Undo what torchmetrics does to every tensor of one element: it makes a table of one image scalars."""
-        wrapped = super()._wrap_compute(compute)
-        return lambda: {name: column.reshape(-1) for name, column in wrapped().items()}
+    def _names(self) -> list[str]:
+        return list(self._batches[0]) if self._batches else []
 
 
 def image_hashes(clean: Tensor, label: Tensor) -> Tensor:
@@ -135,58 +106,48 @@ def digest(image: Tensor) -> Images:
     return Images(hashlib.sha256(image.numpy().astype("<i8").tobytes()).hexdigest()[:16], len(image))
 
 
-def not_finite(columns: Mapping[str, Tensor]) -> Tensor:
-    """Tell which images gave a result that is NaN or infinite, where its measure does not allow that.
+def not_finite(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return (N,) bool: which images gave a result that is NaN or infinite where its measure does not allow that.
 
     Args:
         columns: the table of an evaluation, (N,) each; a "prediction" of -1 is none, as the scores were not finite.
-
-    Returns:
-        (N,) bool.
+        rows: the table of measures.
     """
     bad = torch.zeros(len(columns["index"]), dtype=torch.bool)
     for name, column in columns.items():
+        row = rows.get(name)
         if name == "prediction":
             bad |= column < 0
-        elif name in measures.PARTIAL:
-            bad |= column.isinf()
-        elif name not in _DESCRIBING:
-            bad |= ~column.isfinite()
+        elif row is None or row.role != "about":
+            wrong = column.isinf() if row is not None and row.partial else ~column.isfinite()
+            bad |= wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
     return bad
 
 
-def means(columns: Mapping[str, Tensor]) -> dict[str, float]:
-    """Average the columns over the images, in float64: plainly, so that one result that is not finite shows.
+def means(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> dict[str, float]:
+    """Average the columns over the images, in float64; one result that is not finite makes the mean so.
 
-    Of a measure that is not defined for every image (`measures.PARTIAL`), images without it are left out; where it is
-    defined for none its mean is NaN.
+    A partial measure leaves out the images for which it is not defined; its mean is NaN where there are no others.
+    Columns that describe the images have no mean.
     """
-    bad, summary = not_finite(columns), {}
+    bad, summary = not_finite(columns, rows), {}
     for name, column in columns.items():
-        if name not in _DESCRIBING:
-            counted = column[bad | ~column.isnan()] if name in measures.PARTIAL else column
+        row = rows.get(name)
+        if column.ndim == 1 and (row is None or row.role != "about"):
+            counted = column[bad | ~column.isnan()] if row is not None and row.partial else column
             summary[name] = counted.double().mean().item()
     return summary
 
 
-def worst_first(columns: Mapping[str, Tensor], name: str, mode: str) -> Tensor:
-    """Give the indices (K,) int64 of the images that came out worst, the worst first.
-
-    Those whose result is not finite come before all others. Of classes only images whose prediction is wrong are
-    given, those with the highest loss first.
+def worst_first(columns: Mapping[str, Tensor], badness: Tensor, rows: Mapping[str, Measure] = ROWS) -> Tensor:
+    """Return the indices (K,) int64 of the images with the worst results, the worst first.
 
     Args:
-        columns: the table of an evaluation.
-        name: the measure that tells; without its column there are no such images.
-        mode: which way is better, "min" or "max".
+        columns: the table of an evaluation; images whose result is not finite come before all others.
+        badness: (N,), more is worse; images of NaN are left out.
+        rows: the table of measures.
     """
-    if "prediction" in columns:
-        badness = columns["loss"].where(columns["prediction"] != columns["label"], math.nan)
-    elif name in columns:
-        badness = columns[name] if mode == "min" else -columns[name]
-    else:
-        return torch.empty(0, dtype=torch.int64)
-    badness = badness.masked_fill(not_finite(columns), math.inf)
+    badness = badness.masked_fill(not_finite(columns, rows), math.inf)
     known = ~badness.isnan()
     order = badness[known].argsort(descending=True, stable=True)
     return columns["index"][known][order]

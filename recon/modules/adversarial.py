@@ -1,7 +1,7 @@
 """Adversarial training: a generator against a discriminator, and what any module with two optimisers needs."""
 
 import math
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -10,23 +10,23 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from recon import keyed, losses, metrics
+from recon.config.construct import Trained
 from recon.errors import InputError
-from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
+from recon.modules.base import Module, Outcome
+from recon.modules.classification import ClassificationModule
 from recon.nets.contracts import Players
 from recon.pair import Pair
 from recon.ranges import require_number, require_whole
+from recon.training.lightning import leave_uncounted
+from recon.training.options import Training
 
 
 class AdversarialModule(Module):
     """A module that may have a second player, and then drives two optimisers by hand; the first counts the steps."""
 
-    def players(self) -> tuple[nn.Module, ...]:
-        """The one or two nets with an optimiser each."""
-        raise NotImplementedError
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make an optimiser and schedule for each player."""
-        return tuple(self.scheduled(self.make_optimizer(player.parameters())) for player in self.players())  # type: ignore[return-value]
+        return tuple(self.scheduled(self.options.optimizer(player.parameters())) for player in self.nets())  # type: ignore[return-value]
 
     def judged(self, discriminator: nn.Module, image: Tensor, label: Tensor) -> Tensor:
         """Let a discriminator judge images (B,C,H,W) with labels (B,): logits (B,)."""
@@ -39,11 +39,7 @@ class AdversarialModule(Module):
             loss = self.penalised(loss)
         optimizer = cast(list[LightningOptimizer], self.optimizers())[player]
         if player == 1:
-            # Only the first player counts, else `max_steps=10` would take 5 steps (Lightning issue 17958). The names
-            # are private and set anew for each batch: tests/modules/test_adversarial.py fails if they change.
-            profiler = self.trainer.profiler  # type: ignore[attr-defined]
-            optimizer._on_before_step = lambda: profiler.start("optimizer_step")
-            optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
+            leave_uncounted(optimizer, self.trainer)
         optimizer.zero_grad()
         self.manual_backward(loss)
         if self.clip_norm is not None:
@@ -55,7 +51,7 @@ class AdversarialModule(Module):
 
     def only(self, player: int) -> None:
         """Let gradients flow to one player's weights alone."""
-        for index, net in enumerate(self.players()):
+        for index, net in enumerate(self.nets()):
             net.requires_grad_(index == player)
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
@@ -86,34 +82,31 @@ class GANModule(AdversarialModule):
     Args:
         net: has `generator(latent (B,D), label (B,)) -> image`, `discriminator(image, label (B,)) -> logit (B,)` and
             `latent_dim` D.
-        loss: "minimax" (non-saturating), "hinge", "least_squares" or "wasserstein".
+        training: see `Module`; each player has an optimiser of its own.
+        loss: of both players.
         gradient_penalty: weight of the penalty on the discriminator's gradient norm (Gulrajani et al. 2017), at
             least 0.
         discriminator_steps: discriminator updates for each update of the generator, at least 1.
-        judge: a classifier (B,C,H,W) -> (B,K) that tests whether images are recognised as their label, or None.
-        optimizer, scheduler, seed, l1, ema: see `Module`; the optimiser is made once for each player.
+        judge: tests whether images are recognised as their label, or None.
 
     Raises:
         InputError: a number out of its range, a loss that there is not, or a penalty with batch norm.
     """
 
     contract = Players
+    kind = "generate"
     monitor = None
 
     def __init__(
         self,
         net: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        seed: int,
-        l1: float,
-        ema: float,
-        loss: str,
+        training: Training,
+        loss: losses.AdversarialLoss,
         gradient_penalty: float,
         discriminator_steps: int,
-        judge: nn.Module | None,
+        judge: Annotated[ClassificationModule, Trained("classifier")] | None,
     ) -> None:
-        super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        super().__init__(net, training)
         require_number("gradient_penalty", gradient_penalty)
         require_whole("discriminator_steps", discriminator_steps, most=1000)
         if gradient_penalty and any(
@@ -124,7 +117,7 @@ class GANModule(AdversarialModule):
                 "add model.net.norm=none or model.net.norm=spectral"
             )
         self.automatic_optimization = False
-        self.adversarial = losses.adversarial(loss)
+        self.adversarial = loss
         self.gradient_penalty = gradient_penalty
         self.discriminator_steps = discriminator_steps
         # In a tuple, the judge is no submodule: it is neither trained nor saved with this module.
@@ -135,7 +128,7 @@ class GANModule(AdversarialModule):
         """The generator."""
         return cast(nn.Module, self.net.generator)
 
-    def players(self) -> tuple[nn.Module, ...]:
+    def nets(self) -> tuple[nn.Module, ...]:
         """Generator and discriminator."""
         return cast(nn.Module, self.net.generator), cast(nn.Module, self.net.discriminator)
 
@@ -147,7 +140,7 @@ class GANModule(AdversarialModule):
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
         """Update the discriminator, then the generator."""
-        _, discriminator = self.players()
+        _, discriminator = self.nets()
         self.only(1)
         for update in range(self.discriminator_steps):
             with torch.no_grad():
@@ -162,7 +155,7 @@ class GANModule(AdversarialModule):
 
     def step(self, pair: Pair) -> Outcome:
         """Judge one generated image beside each clean one."""
-        _, discriminator = self.players()
+        _, discriminator = self.nets()
         fake = self.generate(self.keys(pair, "latent"), pair.label)
         real_logit, fake_logit = (self.judged(discriminator, image, pair.label) for image in (pair.clean, fake))
         terms = {
@@ -170,24 +163,20 @@ class GANModule(AdversarialModule):
             "logit_real": real_logit,
             "logit_fake": fake_logit,
         }
+        columns: dict[str, Tensor] = {}
         for judge in self._judge:
             seen = metrics.predicted(judge.to(fake.device)(fake.float()))
             recognised = (seen == pair.label).float().where(seen >= 0, math.nan)
-            terms |= {"recognised": recognised, "recognised_as": seen}
-        return Outcome(self.adversarial.generator(fake_logit), terms=terms)
+            columns = {"recognised": recognised, "recognised_as": seen}
+        return Outcome(self.adversarial.generator(fake_logit), terms=terms, columns=columns)
 
     def predict(self, pair: Pair) -> Tensor:
         """Generate an image of each label."""
         return self.generate(self.keys(pair, "sample"), pair.label)
 
-    def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
-        """Count, beside the means, how many classes the judge saw among the generated images."""
-        summary = super().summarise(columns)
-        if "recognised_as" in columns:
-            seen = columns["recognised_as"].unique()
-            summary["classes"] = float((seen >= 0).sum())
-            del summary["recognised_as"]
-        return summary
+    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Count the classes that the judge recognised among the generated images."""
+        return {"classes": float((columns["recognised_as"].unique() >= 0).sum())} if self._judge else {}
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Show samples beside clean images of the same label."""
@@ -195,7 +184,7 @@ class GANModule(AdversarialModule):
         return {"clean": pair.clean, **samples}
 
     def _critic_loss(self, pair: Pair, fake: Tensor, update: int) -> Tensor:
-        _, discriminator = self.players()
+        _, discriminator = self.nets()
         real_logit, fake_logit = (self.judged(discriminator, image, pair.label) for image in (pair.clean, fake))
         loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
         if self.gradient_penalty:

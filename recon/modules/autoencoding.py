@@ -5,11 +5,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from recon import keyed, losses
-from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
+from recon.modules.base import Outcome
 from recon.modules.restoration import RestorationModule
 from recon.nets.contracts import Coder, VariationalCoder
 from recon.pair import Pair
 from recon.ranges import require_number
+from recon.training.options import Training
 
 
 class AutoencodingModule(RestorationModule):
@@ -32,11 +33,11 @@ class VAEModule(RestorationModule):
     Args:
         net: has `encode(image) -> (mean, log_variance)`, (B,D) each, and `decode(code (B,D)) -> image`.
         beta: weight of the divergence, at least 0.
-        loss: "bce" for the Bernoulli likelihood of the paper, or another pixel loss.
-        optimizer, scheduler, seed, l1, ema: see `Module`.
+        loss: `BCE` for the Bernoulli likelihood of the paper, or another loss of the pixels.
+        training: see `Module`.
 
     Raises:
-        InputError: a number out of its range, or a loss that there is not.
+        InputError: a number out of its range.
     """
 
     contract = VariationalCoder
@@ -46,15 +47,11 @@ class VAEModule(RestorationModule):
     def __init__(
         self,
         net: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        seed: int,
-        l1: float,
-        ema: float,
-        loss: str,
+        training: Training,
+        loss: losses.PixelLoss,
         beta: float,
     ) -> None:
-        super().__init__(net, optimizer, scheduler, seed, l1, ema, loss)
+        super().__init__(net, training, loss)
         require_number("beta", beta)
         self.beta = beta
 
@@ -64,7 +61,8 @@ class VAEModule(RestorationModule):
         mean, log_variance = net.encode(self.like_weights(pair.degraded))
         code = mean + (log_variance / 2).exp() * keyed.normal(self.keys(pair, "code"), mean.shape[1:])
         image = net.decode(self.like_weights(code))
-        reconstruction = self.pixel_loss(image, pair.clean).sum((1, 2, 3))
+        pixels = self.pixel_loss(image, pair.clean)
+        reconstruction = pixels.sum((1, 2, 3)) if pixels.ndim > 1 else pixels * pair.clean[0].numel()
         divergence = losses.kl_to_standard_normal(mean, log_variance)
         terms = {"reconstruction": reconstruction, "divergence": divergence}
         # The bound is that of a drawn code, also in evaluation; what is shown and compared is rebuilt from the mean.

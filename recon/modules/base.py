@@ -2,94 +2,88 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from recon import keyed, losses, measures, metrics
-from recon.degradations.resample import resize
+from recon import keyed, metrics
 from recon.errors import InputError
+from recon.filters.resize import resize
+from recon.measures import Measure, with_own
 from recon.metrics import per_image
+from recon.modules.steps import Steps
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
-from recon.ranges import require_number, require_share
-from recon.training.lightning import Steps
+from recon.training.options import Training
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-MakeScheduler = Callable[..., LRScheduler]
+# A table by its rows, or a picture.
+Artifact = list[dict[str, Any]] | Image
 
 
 class Outcome(NamedTuple):
-    """What a step found out about a batch; every value is per image, so that no number depends on the batch size.
+    """The result of a step on a batch; every value is per image, so that no number depends on the batch size.
 
     Attributes:
-        loss: (B,) what training minimises the mean of.
+        loss: (B,) training minimises its mean.
         image: (B,C,H,W) the restored image, or None.
-        logits: (B,K) the class scores, or None.
-        terms: (B,) each, further quantities worth recording, by name.
+        terms: (B,) each, further quantities to record, by name; logged in training too.
+        columns: (B,) or (B,D) each, what an evaluation records beside: predictions, labels, features for `conclude`.
     """
 
     loss: Tensor
     image: Tensor | None = None
-    logits: Tensor | None = None
     terms: dict[str, Tensor] = {}  # noqa: RUF012  read only
+    columns: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class Module(Steps):
-    """The base of all modules: a subclass says what its `step` is, the rest is here once.
+    """The base of all modules: a subclass defines its `step` and declares what it needs; the rest is here once.
 
     Args:
         net: the network.
-        optimizer: makes an optimiser of parameters.
-        scheduler: makes a learning-rate schedule of an optimiser. A signature that asks for `T_max` or `total_steps`
-            is given the number of training steps and runs per step, any other per epoch.
-        seed: the run's seed, for the module's own keyed draws.
-        l1: weight of the sum of absolute weights in the training loss, at least 0.
-        ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off.
+        training: the options that all modules share.
 
     Attributes:
-        contract: what the net must be.
-        monitor: the metric that tells the best checkpoint, or None for the latest.
+        contract: the Protocol of the net.
+        needs: what it needs of task and degradation: "labels", "holes".
+        sees_degraded_size: whether the net is built for the size of the degraded images, not of the clean ones.
+        monitor: the metric that selects the best checkpoint, or None for the latest.
         mode: "min" or "max".
-        facts: of the images, those that the net is built for; they are saved with the weights.
+        facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
-
-    Raises:
-        InputError: a number out of its range.
+        kind: what the model is for: "restore", "recognise" or "generate".
+        measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
 
     contract: ClassVar[type] = Restorer
+    kind: ClassVar[str] = "restore"
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    sees_degraded_size: ClassVar[bool] = False
     monitor: str | None = "val/loss"
     mode: str = "min"
 
-    def __init__(
-        self, net: nn.Module, optimizer: MakeOptimizer, scheduler: MakeScheduler, seed: int, l1: float, ema: float
-    ) -> None:
+    def __init__(self, net: nn.Module, training: Training) -> None:
         super().__init__()
-        require_number("l1", l1)
-        require_share("ema", ema)
         if missing := lacking(net, self.contract):
             raise InputError(f"net: {type(net).__name__} has no {' and no '.join(missing)}; choose another model/net")
         self.net = net
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
-        self.seed = seed
-        self.l1 = l1
+        self.options = training
         self.clip_norm: float | None = None  # for modules that optimise by hand; Lightning clips for the others
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
-        self.average = self._average_of(self.averaged_net, ema) if ema else None
+        self.average = training.average_of(self.averaged_net)
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
         self.images: per_image.Images | None = None  # which images the latest test was of
+        self.holes = True  # whether the degradation makes holes
+        self._input: dict[str, Tensor] | None = None  # the measures of the validation's input, once known
 
     # What a subclass says ------------------------------------------------------------------------------------------
 
@@ -98,10 +92,25 @@ class Module(Steps):
         """How many channels the net sees for images of `channels`."""
         return channels
 
+    def nets(self) -> tuple[nn.Module, ...]:
+        """The nets that are trained and, where asked for, compiled."""
+        return (self.net,)
+
+    @property
+    def built_for(self) -> dict[str, Any]:
+        """The facts that the net asks for: on other images it cannot work."""
+        asked = inspect.signature(type(self.net)).parameters
+        return {name: fact for name, fact in self.facts.items() if name in asked}
+
     @property
     def averaged_net(self) -> nn.Module:
         """The part of the net of which `ema` keeps a moving average."""
         return self.net
+
+    def forward(self, *inputs: Any, **_: Any) -> Tensor:
+        """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""
+        result: Tensor = self.active_net(self.like_weights(inputs[0]))
+        return result
 
     def step(self, pair: Pair) -> Outcome:
         """Work on one batch; the same for training, validation and test."""
@@ -110,6 +119,23 @@ class Module(Steps):
     def try_out(self, pair: Pair) -> Outcome:
         """Use every net once, as training will, on a batch that serves for nothing else."""
         return self.step(pair)
+
+    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Measure the images of an evaluation as a set, beside the means over them.
+
+        Args:
+            columns: the table of the evaluation, (N,) or (N,D) each, the same on every rank.
+        """
+        return {}
+
+    def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
+        """Make tables (rows, for `<name>.csv`) and pictures (for `images/<name>.png`) of a test, by name."""
+        return {}
+
+    def badness(self, columns: dict[str, Tensor]) -> Tensor | None:
+        """Return how bad each image came out, (N,), NaN for one that is not bad at all; None where nothing tells."""
+        column = columns.get(self._monitored)
+        return column if column is None or self.mode == "min" else -column
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Name the columns (B,C,H,W) of the image grid for some pairs."""
@@ -143,12 +169,12 @@ class Module(Steps):
     def keys(self, pair: Pair, name: str) -> Tensor:
         """Make the keys (B,) of the module's own draw `name`: fresh each epoch in training, fixed in evaluation."""
         if self.training:
-            return keyed.keys(self.seed, name, self.current_epoch, pair.index)
+            return keyed.keys(self.options.seed, name, self.current_epoch, pair.index)
         return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
 
     def reseed(self, rank: int, step: int) -> None:
         """Let what the net itself draws, as dropout does, depend on (seed, rank, step): resuming needs no state."""
-        word = keyed.word(self.seed, "net", rank, step)
+        word = keyed.word(self.options.seed, "net", rank, step)
         torch.default_generator.manual_seed(word)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(word)
@@ -161,8 +187,8 @@ class Module(Steps):
         return self.penalised(loss)
 
     def penalised(self, loss: Tensor) -> Tensor:
-        """Add the penalties that all modules share to what is minimised, a scalar; the reported loss is without."""
-        return loss + self.l1 * losses.l1_penalty(self.averaged_net.parameters()) if self.l1 else loss
+        """Add the penalties that all modules share to the loss to minimise, a scalar."""
+        return self.options.penalised(loss, self.averaged_net)
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
         """Move the average and, every few steps, look at the losses."""
@@ -206,11 +232,11 @@ class Module(Steps):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule."""
-        return self.scheduled(self.make_optimizer(self.net.parameters()))  # type: ignore[return-value]
+        return self.scheduled(self.options.optimizer(self.net.parameters()))  # type: ignore[return-value]
 
     def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
         """Pair an optimiser with its schedule, in Lightning's form."""
-        wanted = inspect.signature(self.make_scheduler).parameters
+        wanted = inspect.signature(self.options.scheduler).parameters
         estimated = self.trainer.estimated_stepping_batches
         steps = (
             max(1, int(estimated)) if math.isfinite(estimated) else None
@@ -220,13 +246,13 @@ class Module(Steps):
             "total_steps": steps,
             "max_lr": [group["lr"] for group in optimizer.param_groups],
         }
-        given = getattr(self.make_scheduler, "keywords", {})
+        given = getattr(self.options.scheduler, "keywords", {})
         if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
             known["mode"] = self.mode
         filled = {name: value for name, value in known.items() if name in wanted and name not in given}
         per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
         schedule: dict[str, Any] = {
-            "scheduler": self.make_scheduler(optimizer, **filled),
+            "scheduler": self.options.scheduler(optimizer, **filled),
             "interval": "step" if per_step else "epoch",
         }
         if "patience" in wanted:  # a metric is new only after a validation
@@ -237,22 +263,31 @@ class Module(Steps):
 
     def _evaluate(self, pair: Pair, image: Tensor | None = None) -> None:
         outcome = self.step(pair)
-        columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms}
+        columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms, **outcome.columns}
         if outcome.image is not None:
             columns |= self.image_metrics(outcome.image, pair)
-        if outcome.logits is not None:
-            columns |= {"prediction": metrics.predicted(outcome.logits), "label": pair.label}
+            if image is not None or self._input is None:
+                columns |= self.input_metrics(pair)
         self.table.update(pair.index, columns, image)
 
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
-        """Measure restored images against the clean ones, and what was there before the net: (B,) each."""
-        # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
-        degraded = resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab")
+        """Measure restored images against the clean ones: (B,) each."""
+        hole = {"psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask)} if self.holes else {}
         return {
             "psnr": metrics.psnr(image, pair.clean),
             "ssim": metrics.ssim(image, pair.clean),
             "mse": metrics.mse(image, pair.clean),
-            "psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask),
+            **hole,
+        }
+
+    def input_metrics(self, pair: Pair) -> dict[str, Tensor]:
+        """Measure the degraded images against the clean ones, the baselines of `image_metrics`: (B,) each.
+
+        The damage of evaluation never changes, so that one validation measures them for all.
+        """
+        # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
+        degraded = resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab")
+        return {
             "psnr_degraded": metrics.psnr(degraded, pair.clean),
             "ssim_degraded": metrics.ssim(degraded, pair.clean),
         }
@@ -263,33 +298,44 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        means, bad = per_image.means(columns), int(per_image.not_finite(columns).sum())
-        if "prediction" in columns:
-            means |= metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
+        rows = with_own(self.measures)
+        means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
+        means |= self.conclude(columns)
         if bad:
             return {**means, "not_finite": float(bad)}
-        undefined = {name for name in measures.PARTIAL & means.keys() if math.isnan(means[name])}
+        undefined = {name for name, mean in means.items() if name in rows and rows[name].partial and math.isnan(mean)}
         return {name: value for name, value in means.items() if name not in undefined - {self._monitored}}
 
     def worst(self, count: int) -> Tensor:
-        """Give the indices (K,) int64 of the at most `count` worst images of the latest evaluation, the worst first."""
-        return per_image.worst_first(self.results, self._monitored, self.mode)[:count]
+        """Return the indices (K,) int64 of the at most `count` worst images of the latest evaluation, worst first."""
+        badness = self.badness(self.results)
+        if badness is None:
+            return torch.empty(0, dtype=torch.int64)
+        return per_image.worst_first(self.results, badness, with_own(self.measures))[:count]
 
     @property
     def _monitored(self) -> str:
         return (self.monitor or "/").split("/")[1]
 
-    @property
-    def num_classes(self) -> int:
-        """How many classes the net tells apart."""
-        raise NotImplementedError
+    def _join_input(self, split: str) -> None:
+        """Take the baselines of the input from the first validation, or keep those of this one."""
+        if split != "val":
+            return
+        if self._input is None:
+            rows = with_own(self.measures)
+            baselines = [name for name in self.results if name in rows and rows[name].role == "baseline"]
+            self._input = {name: self.results[name] for name in ("index", *baselines)}
+        elif torch.equal(self._input["index"], self.results["index"]):
+            self.results |= self._input
 
     def _conclude(self, split: str) -> None:
         self.results = self.table.compute()
         self.table.reset()
+        self._join_input(split)
         image = self.results.pop("image", None)
         self.images = None if image is None else per_image.digest(image)
         self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
+        self.results = {name: column for name, column in self.results.items() if column.ndim == 1}
         # Lightning keeps what an earlier epoch logged.
         self.trainer.callback_metrics.pop(f"{split}/not_finite", None)
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
@@ -316,29 +362,3 @@ class Module(Steps):
         """Save, with what the steps keep, for which images the net was built."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["facts"] = self.facts
-
-    @staticmethod
-    def _average_of(net: nn.Module, decay: float) -> AveragedModel:
-        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        return average.requires_grad_(False)
-
-
-def unlike(trained: Any, now: Mapping[str, Any]) -> str | None:
-    """Say in which way the images that a net was trained on differ from others; None where they do not.
-
-    Args:
-        trained: the facts of a checkpoint, which may be missing or damaged.
-        now: the facts of the module at hand.
-    """
-    if not isinstance(trained, Mapping):
-        return None
-    words: dict[str, Callable[[Any], str]] = {
-        "channels": lambda count: f"{({1: 'grey', 3: 'colour'}).get(count, f'{count}-channel')} images",
-        "image_size": lambda size: f"images of {'×'.join(map(str, size))}",
-        "num_classes": lambda count: f"images of {count} classes",
-    }
-    for name, say in words.items():
-        before, after = trained.get(name), now.get(name)
-        if type(before) is type(after) and before != after:
-            return f"it was trained on {say(before)}, and these are {say(after)}"
-    return None

@@ -1,13 +1,17 @@
 """Classification: recognise the degraded image."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon import losses
-from recon.modules.base import MakeOptimizer, MakeScheduler, Module, Outcome
+from recon import losses, metrics
+from recon.modules.base import Artifact, Module, Outcome
 from recon.nets.contracts import Classifier
 from recon.pair import Pair
 from recon.ranges import require_share
+from recon.runs import draw
+from recon.training.options import Training
 
 
 class ClassificationModule(Module):
@@ -17,13 +21,16 @@ class ClassificationModule(Module):
         net: (B,C,H,W) -> (B,K) logits.
         num_classes: K.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016), in [0,1).
-        optimizer, scheduler, seed, l1, ema: see `Module`.
+        training: see `Module`.
 
     Raises:
         InputError: a number out of its range.
     """
 
     contract = Classifier
+    kind = "recognise"
+    needs = frozenset({"labels"})
+    sees_degraded_size = True
     monitor = "val/accuracy"
     mode = "max"
 
@@ -31,31 +38,33 @@ class ClassificationModule(Module):
         self,
         net: nn.Module,
         num_classes: int,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        seed: int,
-        l1: float,
-        ema: float,
+        training: Training,
         label_smoothing: float,
     ) -> None:
-        super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        super().__init__(net, training)
         require_share("label_smoothing", label_smoothing)
-        self._num_classes = num_classes
+        self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes the net tells apart."""
-        return self._num_classes
-
-    def forward(self, degraded: Tensor) -> Tensor:
-        """Score the classes: (B,C,H,W) -> (B,K) logits."""
-        logits: Tensor = self.active_net(self.like_weights(degraded))
-        return logits
 
     def step(self, pair: Pair) -> Outcome:
         """Recognise and compare."""
         logits = self(pair.degraded)
         smoothing = self.label_smoothing if self.training else 0.0
         loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none", label_smoothing=smoothing)
-        return Outcome(loss, logits=logits)
+        if self.training:
+            return Outcome(loss)
+        return Outcome(loss, columns={"prediction": metrics.predicted(logits), "label": pair.label})
+
+    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Accuracy and macro precision, recall and F1."""
+        return metrics.classification(columns["prediction"].long(), columns["label"].long(), self.num_classes)
+
+    def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
+        """The confusion matrix, as a table and as a picture."""
+        table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), self.num_classes)
+        rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
+        return {"confusion": rows, "images/confusion": draw.heatmap(table)}
+
+    def badness(self, columns: dict[str, Tensor]) -> Tensor:
+        """The loss of the images whose class is predicted wrong."""
+        return columns["loss"].where(columns["prediction"] != columns["label"], math.nan)

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from recon import losses, metrics
 from recon.errors import InputError
 from recon.modules.adversarial import AdversarialModule
-from recon.modules.base import MakeOptimizer, MakeScheduler, Outcome
+from recon.modules.base import Outcome
 from recon.pair import Pair
 from recon.ranges import require_number
+from recon.training.options import Training
 
 
 class InpaintingModule(AdversarialModule):
@@ -19,39 +20,36 @@ class InpaintingModule(AdversarialModule):
 
     Args:
         net: (B,C+1,H,W), the degraded image and its mask, -> (B,C,H,W).
-        loss: "l1", "mse", "charbonnier" or "bce".
+        loss: of the pixels.
         hole_weight: how many known pixels one in the hole weighs, at least 0.
         adversarial: weight of the adversarial term, at least 0; 0 = off.
         discriminator: (image (B,C,H,W), label (B,)) -> logit (B,); used when `adversarial` is above 0.
-        optimizer, scheduler, seed, l1, ema: see `Module`.
+        training: see `Module`.
 
     Raises:
-        InputError: a number out of its range, or a loss that there is not.
+        InputError: a number out of its range.
     """
 
+    needs = frozenset({"holes"})
     monitor = "val/psnr_hole"
     mode = "max"
 
     def __init__(
         self,
         net: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        seed: int,
-        l1: float,
-        ema: float,
-        loss: str,
+        training: Training,
+        loss: losses.PixelLoss,
         hole_weight: float,
         adversarial: float,
         discriminator: nn.Module,
     ) -> None:
-        super().__init__(net, optimizer, scheduler, seed, l1, ema)
+        super().__init__(net, training)
         require_number("hole_weight", hole_weight)
         require_number("adversarial", adversarial)
-        self.pixel_loss = losses.pixel_loss(loss)
+        self.pixel_loss = loss
         self.hole_weight = hole_weight
         self.adversarial_weight = adversarial
-        self.adversarial = losses.adversarial("minimax")
+        self.adversarial = losses.Minimax()
         # Without the term there is no second player, and Lightning optimises by itself.
         self.automatic_optimization = adversarial == 0
         self.discriminator = discriminator if adversarial else None
@@ -61,7 +59,7 @@ class InpaintingModule(AdversarialModule):
         """The image's channels and the mask."""
         return channels + 1
 
-    def players(self) -> tuple[nn.Module, ...]:
+    def nets(self) -> tuple[nn.Module, ...]:
         """The net and, with the adversarial term, its discriminator."""
         return (self.net,) if self.discriminator is None else (self.net, self.discriminator)
 
@@ -115,12 +113,12 @@ class InpaintingModule(AdversarialModule):
         self.minimise(loss + self.adversarial_weight * deceit, player=0)
         return None
 
-    def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
-        """Add what filling the hole with the mean of the known pixels would give."""
+    def input_metrics(self, pair: Pair) -> dict[str, Tensor]:
+        """Add the PSNR of the hole filled with the mean of the known pixels."""
         known = (pair.degraded * pair.mask).sum((2, 3), keepdim=True) / pair.mask.sum((2, 3), keepdim=True)
         filled = torch.where(pair.mask > 0, pair.degraded, known)
         baseline = metrics.psnr(filled, pair.clean, mask=1 - pair.mask)
-        return {**super().image_metrics(image, pair), "psnr_hole_mean": baseline}
+        return {**super().input_metrics(pair), "psnr_hole_mean": baseline}
 
     def _paint(self, degraded: Tensor, mask: Tensor) -> Tensor:
         painted: Tensor = self.active_net(self.like_weights(torch.cat([degraded, mask.to(degraded.dtype)], 1)))

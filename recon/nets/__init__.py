@@ -1,7 +1,9 @@
 """Plain `torch.nn.Module` networks, one file per architecture; none knows of Lightning or Hydra.
 
-Each takes the size and number of its images' channels as `channels` and, where it is built for one size, `image_size`;
-all defaults but these are those of `conf/model/net/`.
+Each takes the number of channels of its images as `channels` and, where it is built for one size (`fixed_size`), that
+size as `image_size`, (H,W) in pixels; all other defaults are those of `conf/model/net/`. All raise InputError for
+arguments out of range, for images too small for them or of another size than they were built for, and where a
+classifier has no classes.
 """
 
 from recon.nets.autoencoder import ConvAutoencoder, DenseAutoencoder
@@ -16,17 +18,6 @@ from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
 __all__ = [
-    "CNN",
-    "DCGAN",
-    "EDSR",
-    "VAE",
-    "CVANet",
-    "ConvAutoencoder",
-    "DenseAutoencoder",
-    "Discriminator",
-    "DnCNN",
-    "Generator",
-    "LeNet",
-    "ResNet18",
-    "UNet",
-]
+    "CNN", "DCGAN", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
+    "Generator", "LeNet", "ResNet18", "UNet",
+]  # fmt: skip

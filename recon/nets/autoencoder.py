@@ -10,27 +10,23 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recon.nets.common import dense, halved_sizes, require_built_size, require_size
+from recon.nets.common import DenseCoder, halved_sizes, require_built_size, require_size
 from recon.ranges import require_whole, require_widths
 
 
-class DenseAutoencoder(nn.Module):
+class DenseAutoencoder(DenseCoder):
     """Dense layers down to a vector code and, mirrored, back: images (B,C,H,W) in [0,1] to the same, rebuilt.
 
+    >>> DenseAutoencoder(latent_dim=3).encode(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 3])
+
     Args:
-        channels: C of the image.
-        image_size: (H, W) in pixels, at least 4x4.
+        channels, image_size: of the images, at least 4x4.
         hidden: widths of the encoder's layers before the code; the decoder has them in reverse.
         latent_dim: length of the code.
         activation: of the hidden layers; see `recon.nets.common.ACTIVATIONS`.
         code_activation: of the code.
-
-    Raises:
-        InputError: if the images are smaller, or of another size than built for, or an activation is unknown, or
-            a number is out of its range.
     """
-
-    fixed_size: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -42,27 +38,11 @@ class DenseAutoencoder(nn.Module):
         activation: str = "gelu",
         code_activation: str = "linear",
     ) -> None:
-        super().__init__()
-        require_widths("hidden", hidden, 0)
-        require_whole("latent_dim", latent_dim)
-        require_size("DenseAutoencoder", image_size)
-        self.image_size = tuple(image_size)
-        self.image_shape = (channels, *image_size)
-        self.latent_dim = latent_dim
-        widths = [prod(self.image_shape), *hidden, latent_dim]
-        self.encoder = dense(widths, activation, code_activation)
-        self.decoder = dense(widths[::-1], activation, "sigmoid")
+        super().__init__(channels, image_size, hidden, latent_dim, activation, code_activation)
 
     def encode(self, x: Tensor) -> Tensor:
         """Compress images (B,C,H,W) into codes (B,latent_dim)."""
-        require_built_size("DenseAutoencoder", x, self.image_size)
-        code: Tensor = self.encoder(x.flatten(1))
-        return code
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Rebuild images (B,C,H,W) in [0,1] from codes (B,latent_dim)."""
-        image: Tensor = self.decoder(z).unflatten(1, self.image_shape)
-        return image
+        return self.encoded(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compress and rebuild images (B,C,H,W)."""
@@ -72,14 +52,13 @@ class DenseAutoencoder(nn.Module):
 class ConvAutoencoder(nn.Module):
     """Strided convolutions down to a vector code and back: images (B,C,H,W) in [0,1] to the same, rebuilt.
 
-    Args:
-        channels: C of the image.
-        image_size: (H, W) in pixels, at least 4x4; each stage halves it, rounding up, and the decoder retraces it.
-        widths: channels of each stage.
-        latent_dim: length of the code.
+    >>> ConvAutoencoder(latent_dim=3).encode(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 3])
 
-    Raises:
-        InputError: if the images are smaller, or of another size than built for, or a number is out of its range.
+    Args:
+        channels, image_size: of the images, at least 4x4.
+        widths: channels of each stage, which halves the size, rounding up; the decoder mirrors them.
+        latent_dim: length of the code.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -106,10 +85,7 @@ class ConvAutoencoder(nn.Module):
             down += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GELU()]
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(self.code_shape), latent_dim))
         self.expand = nn.Linear(latent_dim, prod(self.code_shape))
-        ladder = ladder[::-1]
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1) for inputs, outputs in pairwise(ladder)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, 4, stride=2, padding=1) for pair in pairwise(ladder[::-1]))
 
     def encode(self, x: Tensor) -> Tensor:
         """Compress images (B,C,H,W) into codes (B,latent_dim)."""

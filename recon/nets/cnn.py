@@ -16,21 +16,19 @@ from recon.ranges import require_share, require_whole, require_widths
 class CNN(nn.Module):
     """Stages of 3x3 convolution, ReLU and 2x2 max-pooling, then two dense layers: (B,C,H,W) in [0,1] to logits (B,K).
 
-    A side that is down to one pixel is pooled no further.
+    A side of one pixel is pooled no further.
+
+    >>> CNN(channels=3, image_size=(16, 16))(torch.zeros(2, 3, 16, 16)).shape
+    torch.Size([2, 10])
 
     Args:
-        channels: of the image.
-        image_size: (H, W) in pixels.
+        channels, image_size: of the images.
         num_classes: K.
         widths: channels of each stage.
-        padding: 'valid' or 'same', of every convolution.
+        padding: "valid" or "same", of every convolution.
         batch_norm: whether batch norm stands between each convolution and its ReLU.
         dropout: the fraction of features dropped before the first dense layer.
         hidden: width of the first dense layer.
-
-    Raises:
-        InputError: if the images are too small for the stages, or of another size than built for, or the task has no
-            labels, or the padding is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -62,21 +60,16 @@ class CNN(nn.Module):
             layers.append(nn.Conv2d(channels, outputs, 3, padding=padding, bias=not batch_norm))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(outputs))
-            layers.append(nn.ReLU())
             if padding == "valid":
                 height, width = height - 2, width - 2
             pool = min(2, height), min(2, width)
-            layers.append(nn.MaxPool2d(pool))
+            layers += [nn.ReLU(), nn.MaxPool2d(pool)]
             height, width = height // pool[0], width // pool[1]
             channels = outputs
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Dropout(dropout),
-            nn.Linear(channels * height * width, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, num_classes),
-        )
+        inputs = channels * height * width
+        first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, num_classes)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), first, nn.ReLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B,C,H,W): logits (B,K)."""
@@ -86,7 +79,7 @@ class CNN(nn.Module):
 
 
 def _least_valid_side(stages: int) -> int:
-    """The smallest side that leaves one pixel after the last 'valid' 3x3 convolution: 4, 8, 18, 38, ..."""
+    """Return the smallest side that leaves a pixel after the last "valid" 3x3 convolution: 4, 8, 18, 38, ..."""
     side = 3
     for _ in range(stages - 1):
         side = 2 * side + 2

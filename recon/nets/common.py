@@ -1,11 +1,14 @@
-"""What several nets share: checks of sizes and labels, the sizes between strided stages, stacks of dense layers."""
+"""What several nets share: checks of sizes and labels, sizes between strided stages, stacks of layers."""
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from recon.errors import InputError
+from recon.ranges import require_whole, require_widths
 
 LEAST_SIDE = 4
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -19,15 +22,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def require_size(net: str, size: Sequence[int], least: int = LEAST_SIDE) -> None:
-    """Refuse images too small for a net.
+    """Raise InputError where a side of images (..., H, W) is below `least` pixels, the smallest that a net takes.
 
-    Args:
-        net: the net's name.
-        size: (..., H, W) in pixels; only the last two count.
-        least: the smallest side the net can take.
-
-    Raises:
-        InputError: if either side is smaller.
+    >>> require_size("UNet", (8, 3, 28, 28))
     """
     height, width = size[-2:]
     if height < least or width < least:
@@ -38,10 +35,9 @@ def require_size(net: str, size: Sequence[int], least: int = LEAST_SIDE) -> None
 
 
 def require_built_size(net: str, x: Tensor, image_size: Sequence[int]) -> None:
-    """Refuse images (B,C,H,W) of another size than the `image_size` (H, W) that a net was built for.
+    """Raise InputError where images (B,C,H,W) are not of the `image_size` (H,W) that a net was built for.
 
-    Raises:
-        InputError: if the sizes differ.
+    >>> require_built_size("LeNet", torch.zeros(1, 1, 28, 28), (28, 28))
     """
     if tuple(x.shape[-2:]) != tuple(image_size):
         raise InputError(
@@ -51,26 +47,29 @@ def require_built_size(net: str, x: Tensor, image_size: Sequence[int]) -> None:
 
 
 def require_classes(net: str, num_classes: int) -> None:
-    """Refuse a task without labels.
+    """Raise InputError where a classifier is built for a task without labels, of 0 classes.
 
-    Raises:
-        InputError: if `num_classes` is 0.
+    >>> require_classes("LeNet", 10)
     """
     if num_classes < 1:
         raise InputError(f"{net} recognises classes and this task has no labels: choose a task= with labels.")
 
 
 def halved_sizes(image_size: Sequence[int], stages: int) -> list[tuple[int, int]]:
-    """List the sizes (H, W) before, between and after `stages` stages of stride 2 that round up."""
+    """List the sizes (H,W) before, between and after `stages` stages of stride 2 that round up.
+
+    >>> halved_sizes((28, 30), 2)
+    [(28, 30), (14, 15), (7, 8)]
+    """
     height, width = image_size
     return [(-(-height // 2**stage), -(-width // 2**stage)) for stage in range(stages + 1)]
 
 
 def activation(name: str) -> nn.Module:
-    """Make the activation called `name`.
+    """Make the activation called `name`; raises InputError if there is none.
 
-    Raises:
-        InputError: if there is no such activation.
+    >>> activation("relu")
+    ReLU()
     """
     if name not in ACTIVATIONS:
         raise InputError(f"activation '{name}' is unknown: choose one of {', '.join(ACTIVATIONS)}.")
@@ -78,9 +77,74 @@ def activation(name: str) -> nn.Module:
 
 
 def dense(widths: Sequence[int], hidden_activation: str, last_activation: str) -> nn.Sequential:
-    """Stack dense layers of the given widths, the input's width first: (B,widths[0]) to (B,widths[-1])."""
+    """Stack dense layers of the given widths, the input's width first: (B,widths[0]) to (B,widths[-1]).
+
+    >>> dense([784, 32, 10], "relu", "linear")(torch.zeros(2, 784)).shape
+    torch.Size([2, 10])
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), activation(hidden_activation)]
     layers[-1] = activation(last_activation)
     return nn.Sequential(*layers)
+
+
+def two_convolutions(width: int) -> nn.Sequential:
+    """Return convolution, ReLU and convolution, 3x3: what a residual block adds.
+
+    >>> two_convolutions(8)(torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
+    """
+    first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+    return nn.Sequential(first, nn.ReLU(), second)
+
+
+class DenseCoder(nn.Module):
+    """A dense encoder of images of one size to vectors, and a mirrored decoder of codes.
+
+    >>> DenseCoder(1, (4, 4), [8], 2, "relu", "linear").decode(torch.zeros(3, 2)).shape
+    torch.Size([3, 1, 4, 4])
+
+    Args:
+        channels: C of the image.
+        image_size: (H,W) in pixels, at least 4x4.
+        hidden: widths of the encoder's layers before the code; the decoder has them in reverse.
+        latent_dim: length of the code.
+        activation: of the hidden layers, one of `ACTIVATIONS`.
+        code_activation: of the encoder's result.
+        codes: how many numbers the encoder returns for each of the code.
+    """
+
+    fixed_size: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        channels: int,
+        image_size: tuple[int, int],
+        hidden: Sequence[int],
+        latent_dim: int,
+        activation: str,
+        code_activation: str,
+        codes: int = 1,
+    ) -> None:
+        super().__init__()
+        require_widths("hidden", hidden, 0)
+        require_whole("latent_dim", latent_dim)
+        require_size(type(self).__name__, image_size)
+        self.image_size = tuple(image_size)
+        self.image_shape = (channels, *image_size)
+        self.latent_dim = latent_dim
+        widths = [prod(self.image_shape), *hidden]
+        self.encoder = dense([*widths, codes * latent_dim], activation, code_activation)
+        self.decoder = dense([latent_dim, *widths[::-1]], activation, "sigmoid")
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Encode images (B,C,H,W): (B,codes·latent_dim)."""
+        require_built_size(type(self).__name__, x, self.image_size)
+        code: Tensor = self.encoder(x.flatten(1))
+        return code
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Rebuild images (B,C,H,W) in [0,1] from codes (B,latent_dim)."""
+        image: Tensor = self.decoder(z).unflatten(1, self.image_shape)
+        return image

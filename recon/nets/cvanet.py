@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recon.nets.common import require_size
+from recon.nets.common import require_size, two_convolutions
 from recon.ranges import DEEPEST, require_whole
 
 
@@ -17,15 +17,16 @@ class CVANet(nn.Module):
 
     The net learns the difference from the image; the output is not clamped.
 
+    >>> CVANet(channels=3)(torch.zeros(2, 3, 16, 20)).shape
+    torch.Size([2, 3, 16, 20])
+
     Args:
         in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
         width: channels of the blocks.
-        blocks: how many.
-        squeeze: by which factor the attention branch narrows the channels.
+        blocks: how many there are.
+        squeeze: how many times fewer channels the attention branch has.
 
-    Raises:
-        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -53,14 +54,12 @@ class CVANet(nn.Module):
 
 
 class _AttentionBlock(nn.Module):
-    """Convolution, ReLU and convolution, multiplied by a gate in (0,1) per pixel and channel, added to the input."""
+    """Two convolutions, multiplied by a gate in (0,1) per pixel and channel and added to the input."""
 
     def __init__(self, width: int, squeeze: int) -> None:
         super().__init__()
         narrow = max(1, width // squeeze)
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = two_convolutions(width)
         self.gate = nn.Sequential(nn.Conv2d(width, narrow, 1), nn.ReLU(), nn.Conv2d(narrow, width, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,19 +24,19 @@ class Generator(nn.Module):
     """Noise (B,latent_dim) and labels (B,) to images (B,C,H,W) in [0,1].
 
     A dense layer makes the smallest features, transposed convolutions with batch norm and LeakyReLU enlarge them. As
-    many of the layers as the size allows double it, the last ones, so that the start is at least 4x4: 28x28 grows
-    4-7-14-28. Odd sizes are met by cropping a row or column.
+    many of the last layers as the size allows double it, so that the start is at least 4x4: 28x28 grows 4-7-14-28. Odd
+    sizes are cropped by a row or column.
+
+    >>> Generator(num_classes=10)(torch.zeros(2, 100), torch.tensor([3, 7])).shape
+    torch.Size([2, 1, 28, 28])
 
     Args:
-        channels: C of the image.
-        image_size: (H, W) in pixels, at least 4x4.
+        channels, image_size: of the images, at least 4x4.
         num_classes: K; 0 = labels are ignored.
         latent_dim: length of the noise.
         base: channels of the dense layer's features.
-        widths: channels of each transposed convolution before the last, which gives the image.
+        widths: channels of each transposed convolution before the last, whose output is the image.
 
-    Raises:
-        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -67,11 +67,10 @@ class Generator(nn.Module):
         self.start_shape = (base, *start)
         self.expand = nn.Linear(latent_dim + num_classes, prod(self.start_shape))
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in ladder[:-1])
+        kernels = [(3, 1)] * (layers - doublings) + [(4, 2)] * doublings  # with their strides
         self.layers = nn.ModuleList(
-            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-            if place >= layers - doublings
-            else nn.ConvTranspose2d(inputs, outputs, 3, padding=1)
-            for place, (inputs, outputs) in enumerate(pairwise(ladder))
+            nn.ConvTranspose2d(*widths_of, kernel, stride, padding=1)
+            for widths_of, (kernel, stride) in zip(pairwise(ladder), kernels, strict=True)
         )
         self.apply(_initialise)
 
@@ -88,9 +87,12 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B,C,H,W) in [0,1] and labels (B,) to one logit each (B,), high for real.
 
-    Strided convolutions with LeakyReLU, then the sum over each cell of a 4x4 grid: any size from 2^stages is judged,
-    and for 32x32 pixels and three stages this is the paper's flattening. One sum over the whole image, which forgets
-    where strokes lie, learnt MNIST far more slowly.
+    Strided convolutions with LeakyReLU, then the sum over each cell of a 4x4 grid: it takes any size from 2^stages, and
+    for 32x32 pixels and three stages this is the paper's flattening. One sum over the whole image, which loses where
+    strokes lie, learnt MNIST far more slowly.
+
+    >>> Discriminator()(torch.zeros(2, 1, 28, 28), torch.tensor([3, 7])).shape
+    torch.Size([2])
 
     Args:
         channels: C of the image.
@@ -99,8 +101,6 @@ class Discriminator(nn.Module):
         dropout: the fraction of features dropped after each stage.
         norm: 'none', 'batch' (all stages but the first) or 'spectral' (all weights; Miyato et al. 2018).
 
-    Raises:
-        InputError: if the images are smaller, the norm is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -142,7 +142,7 @@ class Discriminator(nn.Module):
         """Judge images (B,C,H,W) in [0,1] with labels (B,) int64: logits (B,)."""
         require_size("Discriminator", image.shape, self.least_side)
         rows = self.features(2 * image - 1).tensor_split(GRID, dim=2)
-        # Cells of features smaller than the grid may be empty, and sum to 0. Adaptive pooling is not deterministic.
+        # Cells of features smaller than the grid may be empty and sum to 0. Adaptive pooling is not deterministic.
         features = cat([cell.sum((2, 3)) for row in rows for cell in row.tensor_split(GRID, dim=3)], dim=1)
         logit: Tensor = self.score(features).squeeze(1)
         if self.label_features is not None:
@@ -153,9 +153,11 @@ class Discriminator(nn.Module):
 class DCGAN(nn.Module):
     """A generator and its discriminator, both by label where the task has labels and `conditional` is set.
 
+    >>> DCGAN()(torch.zeros(2, 100), torch.tensor([3, 7])).shape
+    torch.Size([2, 1, 28, 28])
+
     Args:
-        channels: C of the image.
-        image_size: (H, W) in pixels, at least 4x4 and 2^stages of the discriminator.
+        channels, image_size: of the images, at least 4x4 and 2^stages of the discriminator.
         num_classes: of the task; 0 = no labels.
         conditional: whether labels are used.
         latent_dim: length of the noise.
@@ -165,8 +167,6 @@ class DCGAN(nn.Module):
         dropout: in the discriminator.
         norm: of the discriminator: 'none', 'batch' or 'spectral'.
 
-    Raises:
-        InputError: if the images are smaller, the norm is unknown, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -186,11 +186,8 @@ class DCGAN(nn.Module):
         norm: Literal["none", "batch", "spectral"] = "batch",
     ) -> None:
         super().__init__()
-        require_whole("latent_dim", latent_dim)
-        require_whole("base", base)
         require_widths("generator_widths", generator_widths, 0)
         require_widths("discriminator_widths", discriminator_widths)
-        require_share("dropout", dropout)
         require_size("DCGAN", image_size, max(LEAST_SIDE, 2 ** len(discriminator_widths)))
         self.latent_dim = latent_dim
         self.num_classes = num_classes if conditional else 0
@@ -203,11 +200,7 @@ class DCGAN(nn.Module):
             widths=generator_widths,
         )
         self.discriminator = Discriminator(
-            channels=channels,
-            num_classes=self.num_classes,
-            widths=discriminator_widths,
-            dropout=dropout,
-            norm=norm,
+            channels=channels, num_classes=self.num_classes, widths=discriminator_widths, dropout=dropout, norm=norm
         )
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
@@ -217,7 +210,7 @@ class DCGAN(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02), as the paper does; batch norm starts around 1."""
+    """Draw weights from N(0, 0.02), as the paper does, and those of batch norm from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

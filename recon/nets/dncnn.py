@@ -9,10 +9,13 @@ from recon.ranges import DEEPEST, require_whole
 
 
 class DnCNN(nn.Module):
-    """A stack of 3x3 convolutions that estimates the noise and takes it away: (B,C',H,W) to (B,C,H,W), any size.
+    """A stack of 3x3 convolutions that estimates the noise and subtracts it: (B,C',H,W) to (B,C,H,W), any size.
 
     Without batch norm the layers are those of the authors' merged weights: convolutions with bias and ReLU between. The
     output is not clamped.
+
+    >>> DnCNN(depth=4)(torch.zeros(2, 1, 16, 20)).shape
+    torch.Size([2, 1, 16, 20])
 
     Args:
         in_channels: C' of the input, whose first C are the image; None for C.
@@ -21,8 +24,6 @@ class DnCNN(nn.Module):
         width: channels of the hidden layers.
         batch_norm: whether batch norm follows each convolution but the first and the last.
 
-    Raises:
-        InputError: if the images are smaller than 4x4, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False

@@ -2,8 +2,8 @@
 
 With the sub-pixel convolution of Shi et al., "Real-time single image and video super-resolution using an efficient
 sub-pixel convolutional neural network", CVPR 2016. The net adds to the bicubic enlargement of the image, where the
-paper's adds to the mean colour of its training set, and its last convolution begins at zero: so it begins at what it
-has to beat, and a short training goes into detail alone.
+paper's adds to the mean colour of its training set, and its last convolution starts at zero: training starts from the
+bicubic baseline and learns detail alone.
 """
 
 from typing import ClassVar
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon.nets.common import LEAST_SIDE, require_size
+from recon.nets.common import LEAST_SIDE, require_size, two_convolutions
 from recon.ranges import DEEPEST, require_number, require_whole
 
 
@@ -22,6 +22,9 @@ class EDSR(nn.Module):
     It maps (B,C',h,w) to images (B,C,scale·h,scale·w) of any size from 4x4; with `scale` 1 it restores at the same
     size. The output is not clamped.
 
+    >>> EDSR(channels=3, scale=2)(torch.zeros(2, 3, 16, 20)).shape
+    torch.Size([2, 3, 32, 40])
+
     Args:
         in_channels: C' of the input, whose first C are the image; None for C.
         channels: C of the output.
@@ -30,8 +33,6 @@ class EDSR(nn.Module):
         width: channels of the blocks; 64 and 256.
         residual_scale: what each block is multiplied by before it is added; 1 and 0.1.
 
-    Raises:
-        InputError: if the images become smaller than 4x4, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -61,16 +62,16 @@ class EDSR(nn.Module):
         self.enlarge = nn.Sequential(*(_enlarge(width, factor) for factor in _prime_factors(scale)))
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
-        if self.last.bias is not None:
-            nn.init.zeros_(self.last.bias)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge images (B,C',h,w): (B,C,scale·h,scale·w)."""
         require_size("EDSR", x.shape, -(-LEAST_SIDE // self.scale))
         image = x[:, : self.channels]
         if self.scale > 1:
-            # With `antialias` the kernel is that of the super-resolution literature, a = -1/2 instead of -3/4.
-            # Torch has it for float32 and float64 alone.
+            # `antialias` chooses the kernel of the super-resolution literature, a = -1/2 instead of -3/4; torch has it
+            # for float32 and float64 alone.
             wide = image if image.dtype == torch.float64 else image.float()
             image = F.interpolate(wide, scale_factor=self.scale, mode="bicubic", antialias=True).to(x.dtype)
         features = self.first(x)
@@ -79,14 +80,12 @@ class EDSR(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Convolution, ReLU and convolution, scaled and added to the input."""
+    """Two convolutions, scaled and added to the input."""
 
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = two_convolutions(width)
 
     def forward(self, x: Tensor) -> Tensor:
         difference: Tensor = self.body(x)
@@ -94,7 +93,7 @@ class _ResidualBlock(nn.Module):
 
 
 def _enlarge(width: int, factor: int) -> nn.Sequential:
-    """The sub-pixel convolution: each pixel's channels become a square of factor·factor pixels."""
+    """Return the sub-pixel convolution, which turns each pixel's channels into factor·factor pixels."""
     return nn.Sequential(nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recon.nets.common import require_built_size, require_classes, require_size
+from recon.nets.common import dense, require_built_size, require_classes, require_size
 from recon.ranges import require_whole, require_widths
 
 
@@ -18,17 +18,16 @@ class LeNet(nn.Module):
     The convolutions are 'valid' where that leaves at least 4x4 features (from 28x28 pixels with kernel 5) and 'same'
     in smaller images.
 
+    >>> LeNet()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+
     Args:
-        channels: of the image.
-        image_size: (H, W) in pixels, at least 4x4.
+        channels, image_size: of the images, at least 4x4.
         num_classes: K.
         widths: channels of the two convolutions.
         kernel: their side in pixels.
         hidden: widths of the dense layers before the last.
 
-    Raises:
-        InputError: if the images are smaller, or of another size than built for, or the task has no labels, or a
-            number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -50,27 +49,15 @@ class LeNet(nn.Module):
         require_size("LeNet", image_size)
         require_classes("LeNet", num_classes)
         self.image_size = tuple(image_size)
-        size = [_valid_size(side, kernel) for side in image_size]
-        padding = "valid"
+        size, padding = [_valid_size(side, kernel) for side in image_size], "valid"
         if min(size) < 4:
-            size = [side // 4 for side in image_size]
-            padding = "same"
+            size, padding = [side // 4 for side in image_size], "same"
         first, second = widths
         self.features = nn.Sequential(
-            nn.Conv2d(channels, first, kernel, padding=padding),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(first, second, kernel, padding=padding),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-        )
-        inputs = second * size[0] * size[1]
-        layers: list[nn.Module] = []
-        for outputs in hidden:
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-            inputs = outputs
-        self.classifier = nn.Sequential(*layers, nn.Linear(inputs, num_classes))
+            nn.Conv2d(channels, first, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(first, second, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        self.classifier = dense([second * size[0] * size[1], *hidden, num_classes], "relu", "linear")
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B,C,H,W): logits (B,K)."""
@@ -80,5 +67,5 @@ class LeNet(nn.Module):
 
 
 def _valid_size(side: int, kernel: int) -> int:
-    """The side after two 'valid' convolutions, each halved."""
+    """Return the side after two 'valid' convolutions, each halved."""
     return ((side - kernel + 1) // 2 - kernel + 1) // 2

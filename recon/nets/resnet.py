@@ -14,13 +14,14 @@ class ResNet18(nn.Module):
 
     Four stages of two basic blocks, `width` to 8·`width` channels, then global average pooling: any size from 4x4.
 
+    >>> ResNet18(width=8)(torch.zeros(2, 1, 16, 20)).shape
+    torch.Size([2, 10])
+
     Args:
         channels: of the image.
         num_classes: K.
         width: channels of the first stage; 64 in the paper.
 
-    Raises:
-        InputError: if the images are smaller than 4x4, the task has no labels, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False

@@ -19,8 +19,11 @@ from recon.ranges import require_widths
 class UNet(nn.Module):
     """An encoder and a decoder with skips between equal scales: (B,C',H,W) to images (B,C,H,W), any size from 4x4.
 
-    Odd sizes are halved rounding up, and nearest-neighbour enlarging meets the size of the upper scale exactly. The
+    Odd sizes are halved rounding up, and nearest-neighbour enlarging restores the size of the upper scale. The
     output is not clamped.
+
+    >>> UNet(channels=3)(torch.zeros(2, 3, 17, 21)).shape
+    torch.Size([2, 3, 17, 21])
 
     Args:
         in_channels: C' of the input, whose first C are the image; None for C.
@@ -29,8 +32,6 @@ class UNet(nn.Module):
         batch_norm: whether batch norm follows each 3x3 convolution.
         residual: whether the net learns the difference from the image.
 
-    Raises:
-        InputError: if the images are smaller, or a number is out of its range.
     """
 
     fixed_size: ClassVar[bool] = False
@@ -72,7 +73,7 @@ class UNet(nn.Module):
 
 
 def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
-    """Two 3x3 convolutions, each with ReLU and, if wished, batch norm."""
+    """Stack two 3x3 convolutions, each with ReLU and optional batch norm."""
     layers: list[nn.Module] = []
     for width in (inputs, outputs):
         layers.append(nn.Conv2d(width, outputs, 3, padding=1, bias=not batch_norm))

@@ -1,6 +1,6 @@
 """Charts as inline SVG, each with a title, and the table of its numbers behind it.
 
-What is told by colour is told by a number too: the rank of a configuration, which is the same all over a page.
+Colours repeat what a number says: the rank of an entry, which is the same all over a page.
 """
 
 from __future__ import annotations
@@ -10,38 +10,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from recon.report.html import Child, Html, tag
+from recon.report import elements
+from recon.report.elements import Child, Html, scrolled, tag
 
-# As small as a telephone, so that letters are not shrunk there.
+# The width of a phone, so that text is not shrunk there.
 WIDTH, HEIGHT = 440, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 26, 28, 44
-_LARGEST = 1e100  # what is beyond has gone wrong
+_LARGEST = 1e100  # values beyond are not drawn
 
 
 class Axis:
-    """From values to places on the page.
+    """Maps values to coordinates.
 
     Args:
-        values: all that must be seen; those that are not finite do not count.
-        start, end: where the axis begins and ends.
-        log: equal steps are equal ratios.
+        values: what the axis must cover; those that are not finite do not count.
+        start, end: its coordinates.
+        log: whether it is logarithmic.
     """
 
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool = False) -> None:
-        kept = [value for value in values if abs(value) < _LARGEST and (value > 0 or not log)] or [1.0]
+        drawn = [value for value in values if abs(value) < _LARGEST and (value > 0 or not log)] or [1.0]
         self.log, self.start, self.end = log, start, end
-        low, high = (math.log10(min(kept)), math.log10(max(kept))) if log else (min(kept), max(kept))
+        low, high = (math.log10(min(drawn)), math.log10(max(drawn))) if log else (min(drawn), max(drawn))
         room = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
         self.low, self.high = low - room, high + room
 
     def at(self, value: float) -> float:
-        """The place of a value; far away or no number, it is kept near the axis."""
+        """Return the coordinate of a value, clipped to a little beyond the axis."""
         value = math.log10(max(value, 1e-300)) if self.log else value
         share = (value - self.low) / (self.high - self.low)
         return self.start + (min(max(share, -0.1), 1.1) if share == share else 0) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Some four or five round values."""
+        """Return about five round values."""
         if self.log:
             whole = [
                 m * 10.0**power
@@ -58,7 +59,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its rank (0 for what is no configuration), its points and how far they vary."""
+    """A line of a chart: its rank (0 where it is of no entry), its points and their range."""
 
     rank: int
     label: str
@@ -80,61 +81,61 @@ class Point:
 
 
 def colour(rank: int) -> str:
-    """The class of a rank's colour; there are eight, the rest is grey."""
+    """Return the CSS class of a rank's colour; ranks above eight are grey."""
     return f"c{rank if 1 <= rank <= 8 else 0}"
 
 
-def lines(title: str, found: Sequence[Line], x_label: str, y_label: str, whole: bool = False) -> Html:
-    """Draw lines, each ending in its rank; `whole` numbers alone stand below."""
-    x = Axis([value for line in found for value in line.x], _LEFT, WIDTH - _RIGHT)
-    y = Axis([v for line in found for vs in (line.y, line.low, line.high) for v in vs], HEIGHT - _BOTTOM, _TOP)
+def lines(title: str, curves: Sequence[Line], x_label: str, y_label: str, whole: bool = False) -> Html:
+    """Draw lines, each ending in its rank; `whole` keeps the ticks below to whole numbers."""
+    x = Axis([value for line in curves for value in line.x], _LEFT, WIDTH - _RIGHT)
+    y = Axis([v for line in curves for vs in (line.y, line.low, line.high) for v in vs], HEIGHT - _BOTTOM, _TOP)
     parts: list[Child] = [_frame(x, y, x_label, y_label, whole)]
     ends: list[tuple[float, int]] = []
-    for line in sorted(found, key=lambda line: -line.rank):
-        kept = [place for place, value in enumerate(line.y) if math.isfinite(value)]
-        if not kept:
+    for line in sorted(curves, key=lambda line: -line.rank):
+        finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
+        if not finite:
             continue
-        if line.low and len(kept) > 1:
-            upper = [f"{x.at(line.x[k]):.1f},{y.at(line.high[k]):.1f}" for k in kept if math.isfinite(line.high[k])]
-            lower = [f"{x.at(line.x[k]):.1f},{y.at(line.low[k]):.1f}" for k in kept if math.isfinite(line.low[k])]
+        if line.low and len(finite) > 1:
+            upper = [f"{x.at(line.x[k]):.1f},{y.at(line.high[k]):.1f}" for k in finite if math.isfinite(line.high[k])]
+            lower = [f"{x.at(line.x[k]):.1f},{y.at(line.low[k]):.1f}" for k in finite if math.isfinite(line.low[k])]
             parts.append(tag("path", d=f"M{'L'.join([*upper, *reversed(lower)])}Z", class_=f"band {colour(line.rank)}"))
-        path = "L".join(f"{x.at(line.x[k]):.1f},{y.at(line.y[k]):.1f}" for k in kept)
-        if len(kept) > 1:
+        path = "L".join(f"{x.at(line.x[k]):.1f},{y.at(line.y[k]):.1f}" for k in finite)
+        if len(finite) > 1:
             parts.append(tag("path", d=f"M{path}", class_=f"line {colour(line.rank)}"))
         else:
-            parts.append(_dot(x.at(line.x[kept[0]]), y.at(line.y[kept[0]]), line.rank, 3))
+            parts.append(_dot(x.at(line.x[finite[0]]), y.at(line.y[finite[0]]), line.rank, 3))
         if line.rank:
-            ends.append((y.at(line.y[kept[-1]]), line.rank))
+            ends.append((y.at(line.y[finite[-1]]), line.rank))
     parts += [
-        tag("text", str(rank), x=WIDTH - _RIGHT + 6, y=f"{place + 4:.1f}", class_=f"mark {colour(rank)}")
-        for place, rank in _apart(ends, 12, _TOP + 2, HEIGHT - _BOTTOM)
+        tag("text", str(rank), x=WIDTH - _RIGHT + 6, y=f"{at + 4:.1f}", class_=f"mark {colour(rank)}")
+        for at, rank in _apart(ends, 12, _TOP + 2, HEIGHT - _BOTTOM)
     ]
     return _svg(title, parts)
 
 
-def scatter(title: str, found: Sequence[Point], x_label: str, y_label: str, front_falls: bool = False) -> Html:
-    """Draw numbered points and, as steps, the front that no other point beats; its cost may also count backwards."""
-    xs = [point.x for point in found]
+def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str, front_falls: bool = False) -> Html:
+    """Draw numbered points and, as steps, the Pareto front; `front_falls` where more of x is better."""
+    xs = [point.x for point in points]
     x = Axis(xs, _LEFT, WIDTH - _RIGHT, log=min(xs) > 0 and max(xs) / min(xs) > 8)
-    y = Axis([point.y for point in found], HEIGHT - _BOTTOM, _TOP)
+    y = Axis([point.y for point in points], HEIGHT - _BOTTOM, _TOP)
     parts: list[Child] = [_frame(x, y, x_label, y_label, False)]
-    best = sorted((point for point in found if point.front), key=lambda point: point.x, reverse=front_falls)
+    best = sorted((point for point in points if point.front), key=lambda point: point.x, reverse=front_falls)
     if len(best) > 1:
         steps = f"M{x.at(best[0].x):.1f},{y.at(best[0].y):.1f}"
         steps += "".join(f"H{x.at(point.x):.1f}V{y.at(point.y):.1f}" for point in best[1:])
         parts.append(tag("path", d=steps, class_="front"))
-    for point in sorted(found, key=lambda point: -point.rank):
-        place = x.at(point.x), y.at(point.y)
+    for point in sorted(points, key=lambda point: -point.rank):
+        at = x.at(point.x), y.at(point.y)
         parts.append(
-            tag("g", tag("title", f"{point.rank} {point.label}"), _dot(*place, point.rank, 9, hollow=not point.front),
-                tag("text", str(point.rank), x=f"{place[0]:.1f}", y=f"{place[1] + 3.6:.1f}",
+            tag("g", tag("title", f"{point.rank} {point.label}"), _dot(*at, point.rank, 9, hollow=not point.front),
+                tag("text", str(point.rank), x=f"{at[0]:.1f}", y=f"{at[1] + 3.6:.1f}",
                     class_=f"inside{'' if point.front else ' hollow ' + colour(point.rank)}"))
         )  # fmt: skip
     return _svg(title, parts)
 
 
 def intervals(title: str, rows: Sequence[tuple[str, float, float | None, float | None]], label: str) -> Html:
-    """Draw a mean with its interval for each of some named values, one below the other."""
+    """Draw named means with their intervals, one below the other."""
     height = 40 + 26 * len(rows) + 10
     left = min(170, 14 + 7 * max(len(name) for name, *_ in rows))
     x = Axis([v for _, *values in rows for v in values if v is not None], left, WIDTH - 14)
@@ -142,8 +143,8 @@ def intervals(title: str, rows: Sequence[tuple[str, float, float | None, float |
     for value in x.ticks():
         parts.append(tag("line", x1=f"{x.at(value):.1f}", x2=f"{x.at(value):.1f}", y1=8, y2=height - 40, class_="grid"))
         parts.append(tag("text", _number(value), x=f"{x.at(value):.1f}", y=height - 24, class_="tick middle"))
-    for place, (name, mean, low, high) in enumerate(rows):
-        y = 22 + 26 * place
+    for index, (name, mean, low, high) in enumerate(rows):
+        y = 22 + 26 * index
         parts.append(tag("text", name[:24], x=left - 8, y=y + 4, class_="tick end"))
         if low is not None and high is not None:
             parts.append(tag("line", x1=f"{x.at(low):.1f}", x2=f"{x.at(high):.1f}", y1=y, y2=y, class_="whisker"))
@@ -153,7 +154,7 @@ def intervals(title: str, rows: Sequence[tuple[str, float, float | None, float |
 
 
 def forest(axis: Axis, mean: float, low: float | None, high: float | None, seeds: Sequence[float], rank: int) -> Html:
-    """Draw one line of a leaderboard: the mean, its interval, and a tick for each seed. The row tells the numbers."""
+    """Draw one line of a leaderboard: the mean, its interval, and a tick for each seed. The row has the numbers."""
     parts: list[Child] = []
     if low is not None and high is not None:
         ends = max(axis.at(low), 1), min(axis.at(high), 139)
@@ -168,35 +169,33 @@ def forest(axis: Axis, mean: float, low: float | None, high: float | None, seeds
 
 
 def badge(rank: int) -> Html:
-    """The number of a configuration, in its colour."""
+    """Make the rank of an entry, in its colour."""
     return tag("b", str(rank), class_=f"badge {colour(rank)}")
 
 
-def legend(found: Sequence[tuple[int, str]]) -> Html:
-    """Tell which number and colour is which configuration."""
-    items = [tag("li", badge(rank), " ", label) for rank, label in found]
+def legend(entries: Sequence[tuple[int, str]]) -> Html:
+    """List which rank and colour is which entry."""
+    items = [tag("li", badge(rank), " ", label) for rank, label in entries]
     return tag("ul", items, class_="legend")
 
 
 def figure(title: str, picture: Html, table: Html, *more: Child, class_: str = "") -> Html:
     """Put a chart under its title, with its numbers folded up below."""
-    behind = tag("details", tag("summary", "The numbers"), tag("div", table, class_="scroll", tabindex=0, role="group",
-                 aria_label=f"The numbers of: {title}"))  # fmt: skip
+    behind = tag("details", tag("summary", "The numbers"), scrolled(table, f"The numbers of: {title}"))
     return tag("figure", tag("figcaption", title), picture, *more, behind, class_=class_ or None)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Child]]) -> Html:
     """Make a plain table; the first cell of a row heads it."""
-    head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in header]))
     body = [tag("tr", tag("th", row[0], scope="row"), [tag("td", cell) for cell in row[1:]]) for row in rows]
-    return tag("table", head, tag("tbody", body), class_="numbers")
+    return elements.table(header, body, class_="numbers")
 
 
 def _frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool) -> Html:
     parts: list[Child] = []
     for value in y.ticks():
-        place = f"{y.at(value):.1f}"
-        parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=place, y2=place, class_="grid"))
+        at = f"{y.at(value):.1f}"
+        parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at, class_="grid"))
         parts.append(tag("text", _number(value), x=_LEFT - 6, y=f"{y.at(value) + 4:.1f}", class_="tick end"))
     for value in x.ticks():
         if not whole or value == round(value):
@@ -216,8 +215,8 @@ def _dot(x: float, y: float, rank: int, radius: float, hollow: bool = False) -> 
 
 
 def _apart(marks: Sequence[tuple[float, int]], gap: float, top: float, bottom: float) -> list[tuple[float, int]]:
-    """Move marks that would overlap from each other, keeping their order."""
-    placed: list[list[float]] = [[place, rank] for place, rank in sorted(marks)]
+    """Move marks that would overlap apart, keeping their order."""
+    placed: list[list[float]] = [[at, rank] for at, rank in sorted(marks)]
     for before, after in pairwise(placed):
         after[0] = max(after[0], before[0] + gap)
     over = placed[-1][0] - bottom if placed else 0
@@ -225,7 +224,7 @@ def _apart(marks: Sequence[tuple[float, int]], gap: float, top: float, bottom: f
         placed[-1][0] -= over
         for after, before in zip(placed[::-1], placed[-2::-1], strict=False):
             before[0] = min(before[0], after[0] - gap)
-    return [(max(place, top), int(rank)) for place, rank in placed]
+    return [(max(at, top), int(rank)) for at, rank in placed]
 
 
 def _number(value: float) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from recon.measures import DASH
 from recon.report.gather import Problem
-from recon.report.leaderboard import Column, columns
-from recon.report.statistics import Estimate
+from recon.report.inference import Estimate
+from recon.report.leaderboard import ARROWS, Column, columns
 from recon.streams import printable
 
 _LATEX = {
@@ -16,7 +16,7 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "…": r"\dots{}",
     "`": r"\textasciigrave{}", "�": "?",
-    "[": "{[}", "]": "{]}", "*": "{*}",  # behind the end of a row they would be its options
+    "[": "{[}", "]": "{]}", "*": "{*}",  # after the end of a row they would be its options
 }  # fmt: skip
 _NOTE = "Mean ± half of the 95 % confidence interval over seeds (Student's t); no interval for one seed."
 
@@ -25,15 +25,10 @@ def markdown(problems: Sequence[Problem]) -> str:
     """Write a table for each problem."""
     parts = ["# Leaderboard\n"] if problems else ["No finished run.\n"]
     for problem in problems:
-        found, rows = _rows(problem)
-        header = ["configuration", "seeds", *(_heading(column) for column in found)]
-        parts.append(f"\n## {_for_markdown(problem.title)}\n\n")
-        parts.append("| " + " | ".join(map(_for_markdown, header)) + " |\n")
-        parts.append("|---|" + "---:|" * (len(header) - 1) + "\n")
-        for label, seeds, cells in rows:
-            written = [f"**{_for_markdown(text)}**" if best else _for_markdown(text) for text, best in cells]
-            parts.append("| " + " | ".join([_for_markdown(label), str(seeds), *written]) + " |\n")
-        parts.append(f"\n{_for_markdown(_note(problem))}\n")
+        shown = _shown(problem)
+        head, *rows = (f"| {' | '.join(cells)} |\n" for cells in _rows(problem, shown, "**{}**", _for_markdown))
+        table = f"{head}|---|{'---:|' * (1 + len(shown))}\n{''.join(rows)}"
+        parts.append(f"\n## {_for_markdown(problem.title)}\n\n{table}\n{_for_markdown(_note(problem))}\n")
     return "".join(parts)
 
 
@@ -41,39 +36,40 @@ def latex(problems: Sequence[Problem]) -> str:
     """Write a table of the booktabs package for each problem."""
     parts = ["% \\usepackage{booktabs}\n"]
     for problem in problems:
-        found, rows = _rows(problem)
-        header = ["configuration", "seeds", *(_heading(column) for column in found)]
-        parts.append("\\begin{table}\n  \\centering\n")
-        parts.append(f"  \\caption{{{_for_latex(problem.title)}. {_for_latex(_note(problem))}}}\n")
-        parts.append(f"  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n    \\toprule\n")
-        parts.append("    " + " & ".join(map(_for_latex, header)) + " \\\\\n    \\midrule\n")
-        for label, seeds, cells in rows:
-            written = [f"\\textbf{{{_for_latex(text)}}}" if best else _for_latex(text) for text, best in cells]
-            parts.append("    " + " & ".join([_for_latex(label), str(seeds), *written]) + " \\\\\n")
-        parts.append("    \\bottomrule\n  \\end{tabular}\n\\end{table}\n")
+        shown = _shown(problem)
+        cells_of = _rows(problem, shown, "\\textbf{{{}}}", _for_latex)
+        head, *rows = (f"    {' & '.join(cells)} \\\\\n" for cells in cells_of)
+        parts += [
+            "\\begin{table}\n  \\centering\n",
+            f"  \\caption{{{_for_latex(problem.title)}. {_for_latex(_note(problem))}}}\n",
+            f"  \\begin{{tabular}}{{l{'r' * (1 + len(shown))}}}\n    \\toprule\n{head}    \\midrule\n",
+            *rows,
+            "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n",
+        ]
     return "".join(parts)
 
 
-def _rows(problem: Problem) -> tuple[list[Column], list[tuple[str, int, list[tuple[str, bool]]]]]:
-    """The columns that do not depend on the machine's speed, and each configuration's cells with whether it is best."""
-    found = [column for column in columns(problem) if not column.measure.timed]
-    estimates = [[column.of(each) for column in found] for each in problem.configurations]
-    rows = []
-    for each, told in zip(problem.configurations, estimates, strict=True):
-        cells = [
-            (_cell(column, value), _is_best(column, value, [row[k] for row in estimates]))
-            for k, (column, value) in enumerate(zip(found, told, strict=True))
-        ]
-        rows.append((each.label, len(each.runs), cells))
-    return found, rows
+def _shown(problem: Problem) -> list[Column]:
+    """The columns that do not depend on the machine's speed."""
+    return [column for column in columns(problem) if not column.measure.timed]
+
+
+def _rows(problem: Problem, shown: Sequence[Column], bold: str, escaped: Callable[[str], str]) -> list[list[str]]:
+    """The cells of the head and of each entry, escaped, the best of a column in bold."""
+    estimates = [[column.of(entry) for column in shown] for entry in problem.entries]
+    headings = [column.measure.heading + ARROWS[column.measure.better] for column in shown]
+    rows = [[escaped(text) for text in ("configuration", "seeds", *headings)]]
+    for entry, values in zip(problem.entries, estimates, strict=True):
+        cells = [escaped(entry.label), str(len(entry.runs))]
+        for column, value, *others in zip(shown, values, *estimates, strict=True):
+            best = _is_best(column, value, others)
+            cells.append((bold if best else "{}").format(escaped(_cell(column, value))))
+        rows.append(cells)
+    return rows
 
 
 def _note(problem: Problem) -> str:
     return " ".join(filter(None, (_NOTE, problem.left_out)))
-
-
-def _heading(column: Column) -> str:
-    return column.measure.heading + {1: " ↑", -1: " ↓", 0: ""}[column.measure.better]
 
 
 def _cell(column: Column, value: Estimate) -> str:
@@ -83,10 +79,10 @@ def _cell(column: Column, value: Estimate) -> str:
     return column.measure.text(value.mean) + half
 
 
-def _is_best(column: Column, value: Estimate, of: Sequence[Estimate]) -> bool:
+def _is_best(column: Column, value: Estimate, every: Sequence[Estimate]) -> bool:
     sign = column.measure.better
-    known = [sign * other.mean for other in of if other.mean == other.mean]
-    return bool(sign) and len(known) > 1 and sign * value.mean == max(known) != min(known)
+    means = [sign * other.mean for other in every if other.mean == other.mean]
+    return bool(sign) and len(means) > 1 and sign * value.mean == max(means) != min(means)
 
 
 def _for_markdown(text: str) -> str:
@@ -98,5 +94,5 @@ def _for_latex(text: str) -> str:
 
 
 def _in_a_line(text: str) -> str:
-    """Write a text in one line: any white space, of whatever kind, is one blank."""
+    """Write a text in one line: any white space is one blank."""
     return printable(" ".join(text.split()))

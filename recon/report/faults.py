@@ -1,4 +1,4 @@
-"""What of a run's record cannot be read, and why."""
+"""Which parts of a run's record cannot be read, and why."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from recon.report.elements import cut
 from recon.runs import RunFolder
 from recon.runs.reading import Unreadable, read_object, read_yaml
 
 
 def faults(folder: RunFolder) -> dict[str, str]:
-    """Name the files of a record that are damaged, each with the reason; looks only at those that read as empty."""
-    found = {}
+    """Return the damaged parts of a record, each with the reason; opens only the files that read as empty."""
+    damaged = {}
     for name, content in (
         ("environment.json", folder.environment),
         ("config.yaml", folder.config),
@@ -21,13 +22,16 @@ def faults(folder: RunFolder) -> dict[str, str]:
         path = folder.path / name
         # A run that did not end has no numbers.
         if not content and (os.path.lexists(path) or name == "config.yaml" or folder.status == "ok"):
-            found[name] = why_unreadable(path) or "nothing in it is what recon writes"
-    return found
+            damaged[name] = why_unreadable(path) or "nothing in it is what recon writes"
+    if folder.damaged_measures:
+        names = cut(", ".join(folder.damaged_measures))
+        damaged['"measures" of metrics.json'] = f"its entry of {names} is damaged" if names else "it is no JSON object"
+    return damaged
 
 
-def sentences(found: Mapping[str, str]) -> list[str]:
-    """Write faults by file as sentences."""
-    return [f"{name} cannot be read: {why}" for name, why in sorted(found.items())]
+def sentences(damaged: Mapping[str, str]) -> list[str]:
+    """Write faults as sentences."""
+    return [f"{name} cannot be read: {why}" for name, why in sorted(damaged.items())]
 
 
 def reason(error: OSError | Unreadable) -> str:

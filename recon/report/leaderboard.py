@@ -6,135 +6,131 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recon.measures import BASELINES, DASH, Measure, in_order, measure
+from recon.measures import DASH, Measure, in_order
 from recon.report import chart
-from recon.report.gather import Configuration, Problem, convention_of
-from recon.report.html import Child, Html, tag
-from recon.report.statistics import Estimate, estimate
+from recon.report.elements import Child, Html, note, scrolled, section, table, tag
+from recon.report.gather import Entry, Problem
+from recon.report.inference import Estimate, estimate
 
-COSTS = ("train/seconds", "cost/parameters", "cost/latency_ms", "cost/megapixels_per_second")
+ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a leaderboard: one metric, made in one way.
+    """A column of a leaderboard: one metric, computed in one way.
 
     Attributes:
         key: the metric with its split.
         measure: how it is written.
-        made: in words, or "".
+        convention: how it is computed, or "".
         mark: the number of its footnote.
     """
 
     key: str
     measure: Measure
-    made: str
+    convention: str
     mark: int
 
-    def of(self, found: Configuration) -> Estimate:
-        """Estimate it for a configuration, from the runs that made it so."""
+    def of(self, entry: Entry) -> Estimate:
+        """Estimate it for an entry, from the runs that computed it so."""
         name = self.measure.name
-        return estimate([run.metrics[self.key] for run in found.runs if self.key in run.metrics
-                         and run.convention(name) == self.made])  # fmt: skip
+        return estimate([run.metrics[self.key] for run in entry.runs if self.key in run.metrics
+                         and run.convention(name) == self.convention])  # fmt: skip
+
+
+def costs(problem: Problem) -> dict[str, Measure]:
+    """Return the metrics of cost that its runs have, by their keys with the split."""
+    rows = {key: run.folder.measure(key) for run in problem.runs for key in run.metrics}
+    metrics = {key: row for key, row in rows.items() if row.role == "cost"}
+    order = in_order({row.name for row in metrics.values()})
+    return {key: metrics[key] for key in sorted(metrics, key=lambda key: (order.index(metrics[key].name), key))}
 
 
 def columns(problem: Problem) -> list[Column]:
-    """The columns of a problem's leaderboard, the main measure first; a metric made in two ways has two."""
-    names = {name for run in problem.runs for name in run.tested} - BASELINES - {"not_finite"}
-    ordered = in_order(names)
-    if problem.main in ordered:
-        ordered.remove(problem.main)
-        ordered.insert(0, problem.main)
-    found: list[Column] = []
-    for key in [f"test/{name}" for name in ordered] + list(COSTS):
+    """Return the columns of a leaderboard, the main measure first; a metric computed in two ways has two."""
+    rows = [run.folder.measure(f"test/{name}") for run in problem.runs for name in run.tested]
+    names = {row.name for row in rows if row.role not in ("baseline", "about", "cost")} - {row.before for row in rows}
+    main = [problem.main.name] if problem.main else []
+    keys = [f"test/{name}" for name in [*main, *in_order(names - set(main))]] + list(costs(problem))
+    shown: list[Column] = []
+    for key in keys:
+        runs = [run for run in problem.runs if key in run.metrics]
         name = key.split("/", 1)[1]
-        for made in sorted(convention_of([run for run in problem.runs if key in run.metrics], name)):
-            found.append(Column(key, measure(name), made, len(found) + 1))
-    return found
+        for convention in sorted({run.convention(name) for run in runs}):
+            row = next(run.folder.measure(name) for run in runs if run.convention(name) == convention)
+            shown.append(Column(key, row, convention, len(shown) + 1))
+    return shown
 
 
 def leaderboard(problem: Problem) -> Html:
-    """All configurations, the best first, each measure with its interval over seeds."""
-    found = columns(problem)
-    main = found[0] if problem.main else None
-    estimates = [[column.of(each) for column in found] for each in problem.configurations]
-    known = [value for row in estimates if main for value in row[0].values]
-    axis = chart.Axis(known, 14, 126)
-    head: list[Child] = [tag("th", "rank", scope="col"), tag("th", "configuration", scope="col")]
-    if main:
-        head.append(tag("th", f"{main.measure.label} over seeds", scope="col", class_="picture"))
-    head += [_head(column, found) for column in found]
+    """All entries, the best first, each measure with its interval over seeds."""
+    shown = columns(problem)
+    main = shown[0] if problem.main else None
+    estimates = [[column.of(entry) for column in shown] for entry in problem.entries]
+    axis = chart.Axis([value for row in estimates if main for value in row[0].values], 14, 126)
+    over_seeds = tag("th", f"{main.measure.label} over seeds", scope="col", class_="picture") if main else None
     rows = []
-    for rank, (each, row) in enumerate(zip(problem.configurations, estimates, strict=True), 1):
-        badge = chart.badge(rank)
-        cells: list[Child] = [
-            tag("td", badge if problem.main else DASH, data_value=rank), tag("th", each.label, scope="row")
-        ]  # fmt: skip
+    for rank, (entry, row) in enumerate(zip(problem.entries, estimates, strict=True), 1):
+        badge = chart.badge(rank) if main else DASH
+        cells: list[Child] = [tag("td", badge, data_value=rank), tag("th", entry.label, scope="row")]
         if main:
-            shown = math.isfinite(row[0].mean)
-            picture = chart.forest(axis, row[0].mean, row[0].low, row[0].high, row[0].values, rank) if shown else None
-            cells.append(tag("td", picture, class_="picture", data_value=row[0].mean))
-        cells += [_cell(column, value, column is main) for column, value in zip(found, row, strict=True)]
+            first = row[0]
+            finite = math.isfinite(first.mean)
+            picture = chart.forest(axis, first.mean, first.low, first.high, first.values, rank) if finite else None
+            cells.append(tag("td", picture, class_="picture", data_value=first.mean))
+        cells += [_cell(column, value, column is main) for column, value in zip(shown, row, strict=True)]
         rows.append(tag("tr", cells))
-    foot = _before(problem, found, main is not None)
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows), foot, class_="sortable")
-    region = tag("div", table, class_="scroll", tabindex=0, role="group", aria_label=f"Leaderboard: {problem.title}")
-    made = [tag("li", f"{c.measure.label}: {c.made or 'its run does not say how it is made'}.") for c in found]
+    head = ["rank", "configuration", *filter(None, [over_seeds]), *(_head(column, shown) for column in shown)]
+    region = scrolled(table(head, rows, _before(problem, shown)), f"Leaderboard: {problem.title}")
+    made = [tag("li", f"{c.measure.label}: {c.convention or 'its run does not say how it is made'}.") for c in shown]
     how = tag("details", tag("summary", "How these numbers are made"), tag("ol", made))
-    note = tag("p", _seeds_sentence(problem), class_="note")
-    return tag("section", tag("h3", "Leaderboard"), note, region, _notes(problem), how)
+    return section("Leaderboard", note(_seeds_sentence(problem)), region, _notes(problem), how)
 
 
 def _notes(problem: Problem) -> Html | None:
     """What else must be known of the runs behind a leaderboard."""
-    told = [
-        f"{found.label}: seed{'s' if len(found.failed) > 1 else ''} {', '.join(sorted(found.failed))} failed, and so "
+    notes = [
+        f"{entry.label}: seed{'s' if len(entry.failed) > 1 else ''} {', '.join(sorted(entry.failed))} failed, and so "
         "the mean is of the others alone."
-        for found in problem.configurations
-        if found.failed
+        for entry in problem.entries
+        if entry.failed
     ]
     if not problem.same_images:
-        told.append("Not all of these runs record which images they were tested on: not known to be the same images.")
-    return tag("ul", [tag("li", each) for each in told], class_="note") if told else None
+        notes.append("Not all of these runs record which images they were tested on: not known to be the same images.")
+    return tag("ul", [tag("li", sentence) for sentence in notes], class_="note") if notes else None
 
 
-def _head(column: Column, found: Sequence[Column]) -> Html:
-    twins = [other for other in found if other.key == column.key]
+def _head(column: Column, shown: Sequence[Column]) -> Html:
+    twins = [other for other in shown if other.key == column.key]
     mark = tag("sup", str(column.mark)) if len(twins) > 1 else None
-    arrow = {1: " ↑", -1: " ↓", 0: ""}[column.measure.better]
     way = {1: "higher is better", -1: "lower is better", 0: None}[column.measure.better]
-    return tag("th", f"{column.measure.heading}{arrow}", mark, scope="col", title=way, class_="number")
+    heading = f"{column.measure.heading}{ARROWS[column.measure.better]}"
+    return tag("th", heading, mark, scope="col", title=way, class_="number")
 
 
 def _cell(column: Column, value: Estimate, strong: bool) -> Html:
-    written: list[Child] = [column.measure.text(value.mean)]
-    if value.half is not None and value.half > 0:
-        written.append(tag("small", f" ± {column.measure.text(value.half, like=value.mean)}"))
-    kind = "number main" if strong else "number"
-    if column.measure.timed:
-        return tag("td", written, class_=f"{kind} time", data_value=value.mean)
-    return tag("td", written, class_=kind, data_value=value.mean)
+    half = value.half or 0.0
+    more = tag("small", f" ± {column.measure.text(half, like=value.mean)}") if half > 0 else None
+    class_ = f"number{' main' if strong else ''}{' time' if column.measure.timed else ''}"
+    return tag("td", column.measure.text(value.mean), more, class_=class_, data_value=value.mean)
 
 
-def _before(problem: Problem, found: Sequence[Column], pictured: bool) -> Html | None:
-    """The foot of a leaderboard: the same measures of the degraded images, as they came."""
-    run = problem.configurations[0].runs[0]
-    told = [run.tested.get(column.measure.before or "") for column in found]
-    if not any(value is not None for value in told):
+def _before(problem: Problem, shown: Sequence[Column]) -> Html | None:
+    """The foot of a leaderboard: the same measures of the degraded images."""
+    run = problem.entries[0].runs[0]
+    values = [run.tested.get(column.measure.before or "") for column in shown]
+    if all(value is None for value in values):
         return None
-    cells = [
-        tag("td", DASH if value is None else column.measure.text(value), class_="number")
-        for column, value in zip(found, told, strict=True)
-    ]
-    name = "before: the image as it came"
-    empty = [tag("td", class_="picture")] if pictured else []
-    return tag("tfoot", tag("tr", tag("td"), tag("th", name, scope="row"), empty, cells))
+    cells = [tag("td", DASH if value is None else column.measure.text(value), class_="number")
+             for column, value in zip(shown, values, strict=True)]  # fmt: skip
+    empty = tag("td", class_="picture") if problem.main else None
+    return tag("tfoot", tag("tr", tag("td"), tag("th", "before: the degraded image", scope="row"), empty, cells))
 
 
 def _seeds_sentence(problem: Problem) -> str:
-    counts = sorted({len(found.runs) for found in problem.configurations})
+    counts = sorted({len(entry.runs) for entry in problem.entries})
     if counts == [1]:
-        return "One seed each: there is no interval over seeds, and nothing tells how much another seed would change."
+        return "One seed each: there is no interval over seeds, and how much another seed would change is unknown."
     several = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lone = " Where there is one seed alone there is no interval." if counts[0] == 1 else ""
     return f"Mean over {several} seeds ± half of the 95 % confidence interval (Student's t).{lone}"

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recon.measures import measure
+from recon.report.elements import Child, Html, cut, scrolled, table, tag, timed
 from recon.report.faults import sentences, why_unreadable
-from recon.report.gather import Configuration, Problem
-from recon.report.html import Child, Html, tag, timed
-from recon.report.labels import cut
+from recon.report.gather import Entry, Problem
 from recon.report.run import Run
 from recon.runs.reading import read_json
 
@@ -24,15 +23,16 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d-\d{3,}")
 _MEANING = {
     "failed": "it ended with an error",
     "killed": "it was killed: out of memory, most often",
-    "lost": "it was killed, or its machine went down: no process is at work in its folder",
-    "interrupted": "it was stopped; `python run.py resume=<folder>` goes on",
+    "lost": "it was killed, or its machine went down: no process is running in its folder",
+    "interrupted": "it was stopped; `python run.py resume=<folder>` continues it",
     "pruned": "it was worse than the median of the trials before it",
-    "running": "it is still at work",
+    "running": "it is still running",
     "waiting": "it has not begun",
     "missing": "its folder is gone",
     "not finite": "it ended, but its results are not finite",
     "none": "its record cannot be read, or holds no numbers of a test",
 }
+KINDS = {"failed": "Failed and missing", "pruned": "Given up early"}
 
 
 @dataclass(frozen=True)
@@ -40,63 +40,73 @@ class Loss:
     """A run or job without numbers.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         status: how it ended.
-        reason: in its own words, or what the status means.
-        what: what it was to do.
+        reason: its error, or what the status means.
+        overrides: what it was asked for.
     """
 
     name: str
     status: str
     reason: str
-    what: str
+    overrides: str
+
+    @property
+    def kind(self) -> str:
+        """The section that lists it, one of `KINDS`."""
+        return "pruned" if self.status == "pruned" else "failed"
 
 
 def losses(runs: Sequence[Run], sweeps: Sequence[Path]) -> list[Loss]:
     """List what has no numbers: runs that did not end well, and jobs of sweeps without a finished run."""
-    found: dict[str, Loss] = {}
+    by_folder: dict[str, Loss] = {}
     for run in runs:
-        status = run.folder.status
         if not run.is_sound:
-            status = "not finite" if run.flaw and status in ("ok", "failed") else "none" if status == "ok" else status
-            reason = _reason(status, run.flaw if status == "not finite" else run.environment("error"))
-            found[os.path.abspath(run.folder.path)] = Loss(run.name, status, reason, _words(run))
-    done = {os.path.abspath(run.folder.path) for run in runs} - set(found)
+            status, error = run.folder.status, run.environment("error")
+            if run.flaw and status in ("ok", "failed"):
+                status, error = "not finite", run.flaw
+            loss = _loss(run.name, "none" if status == "ok" else status, error, _overrides(run))
+            by_folder[os.path.abspath(run.folder.path)] = loss
+    done = {os.path.abspath(run.folder.path) for run in runs} - set(by_folder)
     for sweep in sweeps:
         for job in jobs(sweep):
-            if str(folder_of(sweep, job)) in done:  # whatever the sweep saw, the run's own record is the truth
-                continue
-            place, status = folder_of(sweep, job), str(job.get("status", "none"))
-            if status == "ok" and not os.path.isfile(place / "environment.json"):
+            path, status = folder_of(sweep, job), str(job.get("status", "none"))
+            if status == "ok" and not os.path.isfile(path / "environment.json"):
                 status = "missing"
-            if status != "ok":
-                words = _joined(_list(job.get("overrides")))
-                found[str(place)] = Loss(str(job.get("name", "?")), status, _reason(status, job.get("error")), words)
-    return list(found.values())
+            if status != "ok" and str(path) not in done:  # the run's own record decides, not the sweep's
+                overrides = _joined(_list(job.get("overrides")))
+                by_folder[str(path)] = _loss(str(job.get("name", "?")), status, job.get("error"), overrides)
+    return list(by_folder.values())
+
+
+def _loss(name: str, status: str, error: Any, overrides: str) -> Loss:
+    return Loss(name, status, cut(str(error), _LONGEST) if error else _MEANING.get(status, ""), overrides)
 
 
 def jobs(sweep: Path) -> list[dict[str, Any]]:
-    """The jobs that a sweep's own record names."""
+    """Return the jobs in a sweep's own record."""
     return [job for job in _list(read_json(sweep / "sweep.json").get("jobs")) if isinstance(job, dict)]
 
 
 def folder_of(sweep: Path, job: Mapping[str, Any]) -> Path:
-    """The folder of a sweep's job, which lies elsewhere where it had been done before."""
+    """Return the folder of a sweep's job, which lies elsewhere where an earlier sweep did it."""
     return Path(os.path.abspath(sweep / str(job.get("folder") or job.get("name") or "")))
 
 
-def losses_section(found: Sequence[Loss]) -> Html | None:
-    """The table of what has no results."""
-    return _table(found, "Failed and missing", "failed") if found else None
-
-
-def pruned_section(found: Sequence[Loss]) -> Html | None:
-    """The table of the trials that a search gave up."""
-    return _table(found, "Given up early", "pruned") if found else None
+def losses_section(every: Sequence[Loss], kind: str) -> Html | None:
+    """The section of one of `KINDS`; None where there are none."""
+    rows = [
+        tag("tr", tag("th", named(loss.name), scope="row"),
+            tag("td", tag("span", loss.status, class_=f"status {_class(loss.status)}")),
+            tag("td", loss.reason, class_="reason"), tag("td", tag("code", loss.overrides)))
+        for loss in every if loss.kind == kind
+    ]  # fmt: skip
+    region = scrolled(table(("run", "status", "reason", "asked for"), rows), KINDS[kind])
+    return tag("section", tag("h2", KINDS[kind]), region, id=kind) if rows else None
 
 
 def damage_section(runs: Sequence[Run], sweeps: Sequence[Path]) -> Html | None:
-    """What of the records could not be read, a line for each run or sweep that has such files."""
+    """Which records could not be read, a line for each run or sweep."""
     lines = [tag("li", named(run.name), ": ", "; ".join(run.faults), ".") for run in runs if run.faults]
     for sweep in sweeps:
         if why := why_unreadable(sweep / "sweep.json"):
@@ -104,87 +114,63 @@ def damage_section(runs: Sequence[Run], sweeps: Sequence[Path]) -> Html | None:
     return tag("section", tag("h2", "Damaged records"), tag("ul", lines), id="damaged") if lines else None
 
 
-def _table(found: Sequence[Loss], title: str, name: str) -> Html:
-    names = ("run", "status", "reason", "asked for")
-    header = tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
-    rows = [
-        tag("tr", tag("th", named(loss.name), scope="row"),
-            tag("td", tag("span", loss.status, class_=f"status {_class(loss.status)}")),
-            tag("td", loss.reason, class_="reason"), tag("td", tag("code", loss.what)))
-        for loss in found
-    ]  # fmt: skip
-    table = tag("table", header, tag("tbody", rows), class_="sortable")
-    region = tag("div", table, class_="scroll", tabindex=0, role="group", aria_label=title)
-    return tag("section", tag("h2", title), region, id=name)
-
-
 def runs_section(runs: Sequence[Run], problems: Sequence[Problem]) -> Html:
     """Every run with its exact command and environment, folded up."""
-    places: dict[int, tuple[Problem, Configuration]] = {}
+    owners: dict[int, tuple[Problem, Entry]] = {}
     for problem in problems:
-        for found in (*problem.configurations, *problem.unranked):
-            places |= {id(run): (problem, found) for run in (*found.runs, *found.repeats)}
-    items = [_run(run, places.get(id(run))) for run in runs]
+        for entry in (*problem.entries, *problem.unranked):
+            owners |= {id(run): (problem, entry) for run in (*entry.runs, *entry.repeats)}
+    items = [_run(run, *owners.get(id(run), (None, None))) for run in runs]
     return tag("section", tag("h2", "Every run"), tag("div", items, class_="runs filterable"), id="runs")
 
 
-def _run(run: Run, place: tuple[Problem, Configuration] | None) -> Html:
+def _run(run: Run, problem: Problem | None, entry: Entry | None) -> Html:
     status = run.folder.status
-    told: list[Child] = []
-    if place is not None:
-        problem, found = place
-        told.append(tag("span", f"{found.label}, seed {run.seed}{', repeated' if run in found.repeats else ''}"))
-        if problem.main in run.tested:
-            told.append(tag("b", measure(problem.main).text(run.tested[problem.main], unit=True)))
+    about: list[Child] = []
+    if problem is not None and entry is not None:
+        about.append(tag("span", f"{entry.label}, seed {run.seed}{', repeated' if run in entry.repeats else ''}"))
+        if problem.main and problem.main.name in run.tested:
+            about.append(tag("b", problem.main.text(run.tested[problem.main.name], unit=True)))
+    seconds = "" if run.seconds != run.seconds else measure("seconds").text(run.seconds, unit=True)
     badge = tag("span", status, class_=f"status {_class(status)}")
-    summary = tag("summary", badge, tag("span", named(run.name), class_="name"), told, timed(_seconds(run)))
+    summary = tag("summary", badge, tag("span", named(run.name), class_="name"), about, timed(seconds))
     environment = run.folder.environment
-    words = [shlex.quote(str(word)) for word in _list(environment.get("command"))]
+    command = [shlex.quote(str(word)) for word in environment.get("command", [])]
     rows: list[tuple[str, Child]] = [
-        ("command", tag("code", timed(_joined(["python", *words]))) if words else None),
-        ("overrides", tag("code", _words(run) or "none")),
+        ("command", tag("code", timed(_joined(["python", *command]))) if command else None),
+        ("overrides", tag("code", _overrides(run) or "none")),
         ("error", cut(environment["error"], _LONGEST) if environment.get("error") else None),
         ("folder", tag("code", timed(str(run.folder.path)))),
-        ("started", timed(str(environment["started"])) if environment.get("started") else None),
-        ("took", timed(_seconds(run)) or None),
+        ("started", timed(environment["started"]) if environment.get("started") else None),
+        ("took", timed(seconds) if seconds else None),
         ("git", _git(environment.get("git"))),
-        ("code", tag("code", str(environment["code"])) if environment.get("code") else None),
-        ("fingerprint", tag("code", str(environment["fingerprint"])) if environment.get("fingerprint") else None),
+        *((key, tag("code", environment[key]) if environment.get(key) else None) for key in ("code", "fingerprint")),
         ("versions", _versions(environment)),
         ("machine", _machine(environment)),
     ]
-    facts = [(tag("dt", name), tag("dd", value)) for name, value in rows if value]
-    return tag("details", summary, tag("dl", [part for pair in facts for part in pair]), class_="run")
+    facts = [[tag("dt", name), tag("dd", value)] for name, value in rows if value]
+    return tag("details", summary, tag("dl", facts), class_="run")
 
 
 def named(name: str) -> Html:
     """Write the name of a run; the part that says when it began is marked as such."""
-    parts: list[Child] = []
-    for place, part in enumerate(name.split("/")):
-        word = f"/{part}" if place else part
-        parts.append(timed(word) if _STAMP.search(part) else word)
-    return tag("span", parts)
+    words = [f"/{part}" if index else part for index, part in enumerate(name.split("/"))]
+    return tag("span", [timed(word) if _STAMP.search(word) else word for word in words])
 
 
-def _seconds(run: Run) -> str:
-    return "" if run.seconds != run.seconds else measure("seconds").text(run.seconds, unit=True)
-
-
-def _words(run: Run) -> str:
-    """What was asked for, beside the name that a sweep gives its jobs for dashboards."""
-    return _joined([word for word in _list(run.environment("overrides")) if not str(word).startswith("logger.")])
+def _overrides(run: Run) -> str:
+    """What was asked for, without the name that a sweep gives its jobs for dashboards."""
+    return _joined(
+        [word for word in run.folder.environment.get("overrides", []) if not str(word).startswith("logger.")]
+    )
 
 
 def _joined(words: Iterable[Any]) -> str:
     return cut(" ".join(map(str, words)), _LONGEST_COMMAND)
 
 
-def _list(what: Any) -> list[Any]:
-    return what if isinstance(what, list) else []
-
-
-def _reason(status: str, error: Any) -> str:
-    return cut(str(error), _LONGEST) if error else _MEANING.get(status, "")
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _class(status: str) -> str:
@@ -198,14 +184,14 @@ def _git(git: Any) -> str | None:
 
 
 def _versions(environment: Mapping[str, Any]) -> str | None:
-    packages = environment.get("packages")
-    told = [f"Python {environment['python']}"] if environment.get("python") else []
-    told += [f"{name} {version}" for name, version in packages.items() if version] if isinstance(packages, dict) else []
-    return cut(", ".join(told), _LONGEST) or None
+    packages = environment.get("packages", {})
+    words = [f"Python {environment['python']}"] if environment.get("python") else []
+    words += [f"{name} {version}" for name, version in packages.items() if version]
+    return cut(", ".join(words), _LONGEST) or None
 
 
 def _machine(environment: Mapping[str, Any]) -> str | None:
-    told = [str(environment[key]) for key in ("platform", "processor") if environment.get(key)]
-    told += [f"{key}: {environment[key]}" for key in ("cores", "threads") if environment.get(key)]
-    told += [str(gpu) for gpu in _list(environment.get("gpus"))]
-    return cut(", ".join(told), _LONGEST) or None
+    words = [str(environment[key]) for key in ("platform", "processor") if environment.get(key)]
+    words += [f"{key}: {environment[key]}" for key in ("cores", "threads") if environment.get(key)]
+    words += map(str, environment.get("gpus", []))
+    return cut(", ".join(words), _LONGEST) or None

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from recon import runs
 from recon.errors import InputError
-from recon.measures import HEADLINE, measure
+from recon.measures import headline
+from recon.report.elements import cut
 from recon.report.faults import faults, sentences
-from recon.report.labels import cut
 from recon.runs import RunFolder
-from recon.runs.reading import read_json
 from recon.streams import printable
 
-_COLUMNS = (
-    "folder",
-    "status",
-    "model",
-    "net",
-    "task",
-    "degradation",
-    "metric",
-    "value",
-    "epochs",
-    "seconds",
-    "started",
-)
+_CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
+_COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started")
 _LONGEST = 300  # letters of a cell
-_STYLES = {"ok": "green", "running": "cyan", "failed": "red", "lost": "red", "killed": "red"}
+_BAD = ("failed", "lost", "killed")
 
 
 def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
@@ -38,10 +26,10 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
 
     Args:
         pattern: as `runs.find` takes it.
-        sort: a column, a metric such as "test/psnr" or a key of the configuration such as "optimizer.lr"; with "-"
-            before it the other way round. Metrics begin with the highest.
-        filter: one or more conditions, all of which hold for what is shown: "model:gan", "status:failed",
-            "optimizer.lr:0.001"; of the folder a part is enough.
+        sort: a column, a metric such as "test/psnr" or a key of the configuration such as "optimizer.lr"; "-" before
+            it reverses the order. Metrics begin with the highest.
+        filter: one or more conditions that every shown run meets: "model:gan", "status:failed", "optimizer.lr:0.001";
+            of the folder a part is enough.
 
     Raises:
         InputError: no run folder there, or a condition without ":".
@@ -52,85 +40,74 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
     if not isinstance(sort, str) or not sort.strip("-"):
         raise InputError("list.sort: give a column, a metric or a key, such as list.sort=test/psnr")
     conditions = [filter] if isinstance(filter, str) else filter or []
-    if not isinstance(conditions, list) or not all(isinstance(each, str) for each in conditions):
+    if not isinstance(conditions, list) or not all(isinstance(condition, str) for condition in conditions):
         raise InputError("list.filter: give conditions as text, such as list.filter=model:gan")
-    if wrong := [each for each in conditions if ":" not in each and "=" not in each]:
+    if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
         raise InputError(f"list.filter: {wrong[0]} is no condition; give one such as list.filter=model:gan")
-    found = runs.find(pattern)
-    rows = [row for folder in found if _holds(row := Row(folder), conditions)]
-    rows.sort(key=lambda row: row.order(sort.lstrip("-")), reverse=sort.startswith("-") != ("/" in sort))
-    extra = [sort.lstrip("-")] if sort.lstrip("-") not in _COLUMNS else []
-    table = Table(*(_heading(name) for name in (*_COLUMNS, *extra)), box=None, header_style="bold", pad_edge=False)
+    folders = runs.find(pattern)
+    rows = [row for folder in folders if _holds(row := Row(folder), conditions)]
+    key = sort.lstrip("-")
+    rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
+    names = [*_COLUMNS, *([key] if key not in _COLUMNS else [])]
+    table = Table(*(_heading(name) for name in names), box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        style = _STYLES.get(row["status"])
-        table.add_row(*(_text(row[name]) for name in (*_COLUMNS, *extra)), style=style if style == "red" else None)
+        table.add_row(*(_text(row[name]) for name in names), style="red" if row["status"] in _BAD else None)
     # To a file or a pipe every row stays one line, whole.
     console = Console()
     Console(width=None if console.is_terminal else 400, markup=False, highlight=False).print(table)
     for row in rows:
-        for told in sentences(faults(row.folder)):
-            print(_text(f"{row['folder']}: {told}"))
-    print(f"{len(rows)} of {len(found)} runs", flush=True)
+        for fault in sentences(faults(row.folder)):
+            print(_text(f"{row['folder']}: {fault}"))
+    print(f"{len(rows)} of {len(folders)} runs", flush=True)
 
 
 class Row:
-    """What the table says of a run; nothing but small files are read, and the configuration only for its keys."""
+    """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
     def __getitem__(self, name: str) -> str:
-        """A column, a metric or a key of the configuration, as text."""
-        environment = self.folder.environment
+        """Return a column, a metric or a key of the configuration as text."""
+        environment, metrics = self.folder.environment, self.folder.metrics
         choices: dict[str, str] = environment.get("choices", {})
-        if name in ("model", "task", "degradation"):
-            return choices.get(name, "")
-        if name == "net":
-            return choices.get("model/net", "")
-        if name == "folder":
-            return _below_here(self.folder.path)
-        if name == "status":
-            return self.folder.status
-        if name == "metric":
-            return self._main()[0]
-        if name == "value":
-            return _number(self._main()[1])
-        if name == "epochs":
-            return self._epochs()
-        if name == "seconds":
-            return _number(environment.get("seconds"), 1)
-        if name == "started":
-            return str(environment.get("started", ""))[:16].replace("T", " ")
-        if "/" in name:
-            value = self.folder.metrics.get(name)
-            return choices.get(name, "") if value is None else _number(value)
-        found: Any = self.folder.config
+        columns: dict[str, Callable[[], str]] = {
+            "folder": lambda: _below_here(self.folder.path),
+            "status": lambda: self.folder.status,
+            "metric": lambda: self._headline()[0],
+            "value": lambda: _number(self._headline()[1]),
+            "epochs": self._epochs,
+            "seconds": lambda: _number(environment.get("seconds"), 1),
+            "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
+        }
+        if name in columns:
+            return columns[name]()
+        if name in _CHOICES or "/" in name:
+            return _number(metrics[name]) if name in metrics else choices.get(_CHOICES.get(name, name), "")
+        node: Any = self.folder.config
         for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        return "" if found is None else str(found)
+            node = node.get(part) if isinstance(node, dict) else None
+        return "" if node is None else str(node)
 
     def order(self, name: str) -> tuple[int, float, str]:
-        """What the row is sorted by: numbers before words before nothing."""
+        """Return the key to sort the row by: numbers before words before nothing."""
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
-        if name == "value":
-            return _as_number(self._main()[1])
-        return _as_number(self[name])
+        return _as_number(self._headline()[1] if name == "value" else self[name])
 
-    def _main(self) -> tuple[str, Any]:
-        """The number that sums the run up; one that is not finite where there is no other of use."""
-        found = [
-            (name, self.folder.metrics[name]) for name in map("test/{}".format, HEADLINE) if name in self.folder.metrics
-        ]
-        of_use = [(name, value) for name, value in found if math.isfinite(value) or not measure(name).partial]
-        return next(iter(of_use or found), ("", None))
+    def _headline(self) -> tuple[str, Any]:
+        """The number that stands for the run; one that is not finite only where there is no other of use."""
+        metrics = self.folder.metrics
+        names = [name for row in headline(self.folder.measures) if (name := f"test/{row.name}") in metrics]
+        of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
+        name = next(of_use, next(iter(names), ""))
+        return name, metrics.get(name)
 
     def _epochs(self) -> str:
-        """How far it is or went: from the progress of a run at work, else the rows of its table."""
-        if self.folder.status == "running":
-            progress = read_json(self.folder.path / "progress.json")
-            if isinstance(progress.get("epoch"), int):
-                return f"{progress['epoch']}/{progress.get('max_epochs')}"
+        """How far it is: from the progress of a running job, else the rows of its table."""
+        progress = self.folder.progress if self.folder.status == "running" else {}
+        if isinstance(progress.get("epoch"), int):
+            return f"{progress['epoch']}/{progress.get('max_epochs')}"
         return str(self.folder.epochs or "")
 
 
@@ -174,5 +151,5 @@ def _heading(name: str) -> Any:
 def _text(value: str) -> Any:
     from rich.text import Text
 
-    # What a run says of itself is text: no markup, and no codes that a terminal would obey.
+    # A run's own words are untrusted: no markup, and no control codes.
     return Text(printable(cut(value, _LONGEST)))

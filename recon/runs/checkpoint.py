@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recon.console import say
 from recon.errors import InputError
-from recon.modules.base import unlike
+from recon.modules.facts import difference, plain
 from recon.runs.files import is_temporary, write_bytes
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -127,7 +127,7 @@ def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
         module.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        reason = unlike(checkpoint.get("facts"), getattr(module, "facts", {})) or first
+        reason = difference(plain(checkpoint.get("facts")), getattr(module, "built_for", {})) or first
         raise InputError(
             f"{key}: the weights in {path} do not fit the model of this run ({reason}); "
             "choose a task with images like those it was trained on"

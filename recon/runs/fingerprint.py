@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import glob
 import hashlib
 import importlib.util
@@ -12,12 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from recon.runs import RunFolder
+from recon.runs.folder import RunFolder, action_of
+from recon.trust import trusted
 
+# The parts of recon that a result can depend on, files and folders; a change of any other makes no new run.
+_COUNTED = (
+    "build.py", "data", "degradations", "filters", "keyed.py", "losses.py", "metrics", "modules", "nets", "pair.py",
+    "training",
+)  # fmt: skip
 # Keys of the configuration that cannot change what a run computes; the data that `data.root` leads to counts below.
 WITHOUT_EFFECT = (
-    "data", "logger", "sweep", "checkpoint", "resume", "runs", "list", "recipe", "allow_network",
-    "trainer.enable_progress_bar",
+    "data", "logger", "sweep", "checkpoint", "resume", "recipe", "allow_network", "trainer.enable_progress_bar",
 )  # fmt: skip
 
 
@@ -54,7 +60,7 @@ def data_version(config: Mapping[str, Any]) -> str:
     if isinstance(data, Mapping) and target in _SETS:
         # Copies of a public set are the same, whenever they were made.
         files += _listed(os.path.join(str(data.get("root")), _SETS[target]), with_time=False)
-    if config.get("action") == "evaluate" and config.get("run"):
+    if action_of(config) == "evaluate" and config.get("run"):
         files += _listed(os.path.join(str(config["run"]), "checkpoints", "best.ckpt"), with_time=True)
     return _combined(*files)
 
@@ -107,21 +113,21 @@ def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]
 
 
 def code_version() -> str:
-    """Name the code by the content of its files: that of recon and of what RECON_TRUST names; 16 hexadecimal digits."""
-    trusted = os.environ.get("RECON_TRUST", "")
-    return _combined(_own_code(), *_trusted_code(trusted)) if trusted else _own_code()
+    """Name the code of recon and of what RECON_TRUST names, without comments and docstrings: 16 hexadecimal digits."""
+    own = trusted()
+    return _combined(_own_code(), *_trusted_code(own)) if own else _own_code()
 
 
 @lru_cache(maxsize=1)
 def _own_code() -> str:
-    """Name recon's own code; the report only reads and does not count."""
+    """Name the parts of recon that a result depends on."""
     here = Path(__file__).parents[1]
-    files = sorted(path for path in here.rglob("*.py") if path.relative_to(here).parts[0] != "report")
+    files = [path for part in _COUNTED for path in sorted((here / part).rglob("*.py")) or [here / part]]
     return _combined(*(f"{path.relative_to(here).as_posix()} {_content(path)}" for path in files))
 
 
-def _trusted_code(names: str) -> Iterator[str]:
-    for name in sorted(filter(None, (part.strip(" .") for part in names.split(",")))):
+def _trusted_code(names: Iterable[str]) -> Iterator[str]:
+    for name in sorted(names):
         try:
             # That of the top package alone, as to look for an inner one would run the outer's code.
             spec = importlib.util.find_spec(name.split(".")[0])
@@ -135,7 +141,16 @@ def _trusted_code(names: str) -> Iterator[str]:
 
 
 def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Name the code of a file by its syntax tree without docstrings; of one that is no Python, its bytes."""
+    source = path.read_bytes()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(source).hexdigest()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+    return hashlib.sha256(ast.dump(tree).encode(errors="surrogatepass")).hexdigest()
 
 
 def _combined(*words: str) -> str:

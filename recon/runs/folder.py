@@ -11,13 +11,14 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from recon.errors import InputError
+from recon.measures import KINDS, Measure, from_record, measure, with_own
 from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable, read_bytes, read_json
 
@@ -65,6 +66,36 @@ class RunFolder:
         return {str(name): str(phrase) for name, phrase in read.items()} if isinstance(read, dict) else {}
 
     @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The table of measures with the rows that the run recorded, by name."""
+        return with_own(row for row in self._rows.values() if row)
+
+    def measure(self, name: str) -> Measure:
+        """How to read and write a metric, with or without its split."""
+        return measure(name, self.measures)
+
+    @property
+    def damaged_measures(self) -> list[str]:
+        """The names of recorded measures whose rows are damaged."""
+        return [name for name, row in self._rows.items() if row is None]
+
+    @cached_property
+    def _rows(self) -> dict[str, Measure | None]:
+        read = self._results.get("measures", {})
+        return {name: from_record(name, row) for name, row in read.items()} if isinstance(read, dict) else {"": None}
+
+    @property
+    def kind(self) -> str | None:
+        """What its model is for, one of `measures.KINDS`; None where it is not recorded."""
+        kind = self._results.get("kind")
+        return kind if kind in KINDS else None
+
+    @cached_property
+    def progress(self) -> dict[str, Any]:
+        """What `progress.json` says of a job of a sweep; empty where there is none."""
+        return read_json(self.path / "progress.json")
+
+    @cached_property
     def images(self) -> tuple[str, int] | None:
         """The digest of the test images with their labels, and how many they are; None where it is not recorded."""
         read = self._results.get("images")
@@ -89,6 +120,13 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Is there a checkpoint to go on from?"""
         return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+
+
+def action_of(config: Mapping[str, Any]) -> str:
+    """Return the action of a configuration by name, such as "train"; "" where it has none."""
+    node = config.get("action")
+    target = node.get("_target_") if isinstance(node, Mapping) else node
+    return target.rpartition(".")[2].lower() if isinstance(target, str) else ""
 
 
 # The types of the entries of `environment.json` that anything reads.

@@ -20,7 +20,7 @@ def environment(**known: Any) -> dict[str, Any]:
 
     import torch
 
-    packages = ("recon", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
+    packages = ("recon-images", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
     return {
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -8,7 +8,15 @@ from typing import Any
 from recon.runs.reading import Unreadable, read_yaml
 
 # Classes that have moved, by the name in older configurations.
-MOVED: dict[str, str] = {}
+MOVED: dict[str, str] = {
+    "recon.data.sources.Digits": "recon.data.tasks.digits.Digits",
+    "recon.data.sources.MNIST": "recon.data.tasks.mnist.MNIST",
+    "recon.data.sources.FashionMNIST": "recon.data.tasks.mnist.FashionMNIST",
+    "recon.data.sources.CIFAR10": "recon.data.tasks.cifar10.CIFAR10",
+    "recon.data.sources.Photos": "recon.data.tasks.photos.Photos",
+    "recon.data.folder.Folder": "recon.data.tasks.folder.Folder",
+    "recon.data.shards.WebDataset": "recon.data.tasks.webdataset.WebDataset",
+}
 
 
 def read_recorded(path: Path) -> dict[str, Any]:
@@ -19,10 +27,27 @@ def read_recorded(path: Path) -> dict[str, Any]:
         raise Unreadable("it is nested too deep") from error
 
 
+# The values of `action` and `logger.kind`, which were words once, as classes.
+_ACTIONS = {"train": "recon.actions.train.Train", "evaluate": "recon.actions.evaluate.Evaluate"}
+_LOGGERS = {
+    "auto": "recon.dashboards.wandb.Auto", "wandb": "recon.dashboards.wandb.WandB", "none": None,
+    "tensorboard": "recon.dashboards.tensorboard.TensorBoard", "csv": "recon.dashboards.csv.CSV",
+}  # fmt: skip
+
+
 def modernised(config: dict[str, Any]) -> dict[str, Any]:
     """Return a recorded configuration as today's recon would have recorded it; one of today's is unchanged."""
-    renamed: dict[str, Any] = _renamed(config)
-    return renamed
+    config = _renamed(config)
+    if isinstance(action := config.get("action"), str) and action in _ACTIONS:
+        # Each action has keys of its own now.
+        others = ("runs", "list", "run" if action == "train" else "init_from")
+        config = {key: value for key, value in config.items() if key not in others}
+        config["action"] = {"_target_": _ACTIONS[action]}
+    logger = config.get("logger")
+    if isinstance(logger, dict) and isinstance(kind := logger.get("kind"), str) and kind in _LOGGERS:
+        rest = {key: value for key, value in logger.items() if key != "kind"}
+        config["logger"] = {"_target_": _LOGGERS[kind], **rest}
+    return config
 
 
 def _renamed(value: Any) -> Any:

@@ -15,12 +15,14 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from recon import measures, runs
+from recon import runs
 from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.dashboards import threaded
 from recon.errors import InputError, Interrupted
+from recon.measures import measure, with_own
 from recon.metrics.per_image import Images
+from recon.modules.base import Module
 from recon.runs import files, machine
 from recon.runs.checkpoint import sweep_up
 from recon.runs.fingerprint import code_version, data_version, fingerprint
@@ -31,9 +33,15 @@ class Results(dict[str, float]):
 
     Attributes:
         images: which images were tested, or None before the test.
+        module: what was tested, or None.
     """
 
     images: Images | None = None
+    module: Module | None = None
+
+    def describe(self, module: Module) -> None:
+        """Note what the numbers are of: the module with its kind and measures, and the images that it was tested on."""
+        self.module, self.images = module, module.images
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
@@ -124,10 +132,17 @@ class _Record:
         self._write_json("environment.json", self.environment)
 
     def metrics(self, results: Results) -> None:
-        named = {name.split("/")[1] for name in results}
-        convention = {name: phrase for name, phrase in measures.CONVENTION.items() if name in named}
-        images = {} if results.images is None else {"images": asdict(results.images)}
-        self._write_json("metrics.json", {**results, **images, "convention": convention})
+        rows = with_own(results.module.measures if results.module else ())
+        recorded = {key.split("/", 1)[1]: measure(key, rows) for key in results}
+        about: dict[str, Any] = {
+            "convention": {name: row.convention for name, row in recorded.items() if row.convention},
+            "measures": {name: row.record() for name, row in recorded.items()},
+        }
+        if results.images is not None:
+            about["images"] = asdict(results.images)
+        if results.module is not None:
+            about["kind"] = results.module.kind
+        self._write_json("metrics.json", {**results, **about})
 
     def end(self, status: str, **more: str) -> None:
         seconds = round(self.environment.get("seconds", 0.0) + time.perf_counter() - self.started, 3)

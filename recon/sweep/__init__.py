@@ -7,36 +7,35 @@ than it says, and one that crashes would take the others along (Lightning issues
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from recon.actions.base import check_overrides, kind_of
+from recon.config.check import hints_of
 from recon.errors import InputError
-from recon.runs.files import write_text
-from recon.sweep.child import Seen
-from recon.sweep.job import CONF, Collected, Job
+from recon.runs import action_of
+from recon.sweep.job import Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
-from recon.sweep.pool import Pool, fresh
-from recon.sweep.process import Here, Launcher, look_over
+from recon.sweep.pool import Pool, Source, fresh_arguments
+from recon.sweep.process import Launcher, LocalLauncher, check_jobs
 from recon.sweep.state import State, read
 from recon.sweep.table import Display, show_failed
 
-if TYPE_CHECKING:
-    from recon.sweep.search import Search
-
 
 def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> int:
-    """Run the jobs of a sweep that are not done yet; returns the exit status.
+    """Run the jobs of a sweep that are not done yet.
 
     Args:
         collected: what Hydra composed.
-        program: the path of run.py.
+        program: the program that a job runs, by its path.
         arguments: the command line as typed.
 
     Returns:
-        0 when all jobs are done, 1 when some failed, 128 + the signal that ended it.
+        The exit status: 0 when all jobs are done, 1 when some failed, 128 + the signal that ended it.
 
     Raises:
-        InputError: something cannot be right; nothing was begun.
+        InputError: a mistake in any job or in the sweep; nothing was started or written.
     """
     state = State(collected.folder, arguments)
     try:
@@ -48,143 +47,128 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
 
 
 def _run(collected: Collected, program: str, state: State) -> int:
-    """Run the jobs of a sweep whose folder is this process's alone."""
+    """Run the jobs of a sweep whose folder this process holds."""
     sweep = collected.sweep
-    _check(sweep)
-    search = make_search(collected, state) if "sampler" in sweep else None
-    source = search or Listed(collected, state)
-    launcher, where = make_launcher(collected, program)
-    _introduce(state, search, where)
-    if sweep["slurm"]["dry_run"] and isinstance(source, Listed):
-        return write_scripts(launcher, source, state, collected.flags)
+    _check_numbers(sweep)
+    make_source = (_check_search if "sampler" in sweep else _check_grid)(collected, state)
+    launcher = _make_launcher(collected, program)
+    source = make_source()
+    if (line := state.greeting()) is not None:
+        print(line)
+    print(f"sweep: {source.summary()}, {launcher.where}", flush=True)
+    if sweep["slurm"]["dry_run"]:
+        return _write_scripts(launcher, source, state)
     state.write()  # so that the same command, typed again, finds this sweep
     with Display(state.jobs) as display:
-        pool = Pool(launcher, state, sweep["retry"], display.show, search.hopeless if search else None, collected.flags)
-        stopped = pool.run(source)
+        stopped = Pool(launcher, state, sweep["retry"], display.show).run(source)
     state.write(ended=not stopped)
-    if search:
-        search.show_best()
+    source.show_best()
     show_failed(state.jobs)
-    write_report(state)
+    _write_report(state)
     print(f"sweep: {state.folder}", flush=True)
     if stopped:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr, flush=True)
+        print("interrupted; the same command continues with the missing jobs", file=sys.stderr, flush=True)
         return stopped
-    # A search meets trials that fail, such as those with too high a learning rate; it fails when all do.
-    done = search.found_any() if search else all(job.status == "ok" for job in state.jobs)
-    return 0 if done else 1
+    return 0 if source.has_succeeded() else 1
 
 
-class Listed:
-    """A source of jobs that are all known: every combination of what the command line gives."""
+class GridSource(Source):
+    """A source of jobs that are all known: every combination of the values of the command line."""
 
-    def __init__(self, collected: Collected, state: State) -> None:
-        jobs = collected.jobs()
-        refuse_mistakes(look_over([job.config for job in jobs]))
+    def __init__(self, jobs: Sequence[Job], state: State) -> None:
         for job in jobs:
-            state.place(job)
+            state.add(job)
+        self._jobs = jobs
         self._left = [job for job in jobs if job.status == "waiting"]
 
+    def summary(self) -> str:
+        """Return how many jobs there are, and how many of them are done."""
+        return f"{len(self._jobs)} jobs, {len(self._jobs) - len(self._left)} of them done before"
+
     def next(self) -> Job | None:
-        """The next that is not done."""
+        """Return the next job that is not done."""
         return self._left.pop(0) if self._left else None
 
-    def ended(self, job: Job) -> None:
-        """Nothing hangs on it."""
+    def has_succeeded(self) -> bool:
+        """Return whether all jobs are done."""
+        return all(job.status == "ok" for job in self._jobs)
 
 
-def make_search(collected: Collected, state: State) -> Search:
-    """Check a search and make it; raises InputError before anything runs."""
+def _check_grid(collected: Collected, state: State) -> Callable[[], Source]:
+    """Check all jobs; raises InputError with the first mistake."""
+    jobs = collected.jobs()
+    for job in jobs:
+        kind = kind_of(job.config)
+        check_overrides(kind, list(hints_of(kind)), job.overrides, action_of(job.config))
+    check_jobs([job.config for job in jobs])
+    return partial(GridSource, jobs, state)
+
+
+def _check_search(collected: Collected, state: State) -> Callable[[], Source]:
+    """Check a search and the extremes of its space; raises InputError with the first mistake."""
+    from recon.sweep.compose import Composer
     from recon.sweep.space import Space
 
     if len(collected.overrides) > 1:
         raise InputError(
-            "sweep: a search varies what sweep.space says; give every other key of the command line one value"
+            "sweep: a search varies only the keys of sweep.space; give every other key of the command line one value"
         )
-    space = Space(collected.sweep["space"], CONF)
-    if collected.flags:
-        raise InputError(
-            f"{collected.flags[0]}: a search composes its trials from recon's own configuration; leave it out, or run "
-            "a grid of values (sweep=grid)"
-        )
+    (base,), compose = collected.overrides, Composer(collected.flags)
+    space = Space(collected.sweep["space"], partial(compose.has_group, overrides=base))
     try:
-        from recon.sweep import search
+        from recon.sweep.search import Search, extremes
     except ModuleNotFoundError as error:
         raise InputError("sweep: Optuna is not installed; pip install 'recon[optuna]'") from error
-    (base,) = collected.overrides
-    seen = look_over(search.check(space, base))
-    refuse_mistakes(seen)
-    monitored = {found for _, found in seen}
+    monitored = set(check_jobs(extremes(space, base, compose)))
     if len(monitored) > 1 and collected.sweep["objective"] is None:
         raise InputError("sweep.objective: the models of sweep.space monitor different metrics; name one for all")
-    return search.Search(collected.sweep, base, state, space, monitored.pop())
+    return partial(Search, collected.sweep, base, state, space, compose, monitored.pop())
 
 
-def refuse_mistakes(seen: Sequence[Seen]) -> None:
-    """Raise InputError with the first mistake of the jobs."""
-    for mistake, _ in seen:
-        if mistake is not None:
-            raise InputError(mistake)
-
-
-def make_launcher(collected: Collected, program: str) -> tuple[Launcher, str]:
-    """Make what starts the jobs, and say where; raises InputError where that cannot be."""
+def _make_launcher(collected: Collected, program: str) -> Launcher:
+    """Make the launcher; raises InputError for settings that it cannot run."""
     sweep = collected.sweep
     if collected.launcher != "submitit":
+        if sweep["slurm"]["dry_run"]:
+            raise InputError("sweep.slurm.dry_run: there are no scripts without SLURM; add hydra/launcher=submitit")
         if any(config["trainer"]["num_nodes"] > 1 for config in collected.configs):
             raise InputError("trainer.num_nodes: this machine is one node; add hydra/launcher=submitit for a cluster")
-        machine = Machine(sweep["jobs"], gpus(), cores())
-        have = f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
-        return Here(program, machine), f"{machine.room} at a time on {have}"
+        return LocalLauncher(program, collected.flags, Machine(sweep["jobs"], gpus(), cores()))
+    if sweep["slurm"]["dry_run"] and "sampler" in sweep:
+        raise InputError("sweep.slurm.dry_run: a search chooses its jobs as it runs; leave it out, or use sweep=grid")
     try:
         from recon.sweep import slurm
     except ModuleNotFoundError as error:
         raise InputError("hydra/launcher=submitit: submitit is not installed; pip install 'recon[slurm]'") from error
     slurm.check(collected.configs)
-    several = f"{sweep['jobs']} at a time" if sweep["jobs"] else "all at a time"
-    return slurm.Cluster(program, sweep), f"{several} on {sweep['slurm']['cluster']}"
+    return slurm.Cluster(program, collected.flags, sweep)
 
 
-def write_scripts(launcher: Launcher, source: Listed, state: State, flags: Sequence[str]) -> int:
-    """Write what sbatch would be given for each job, and submit nothing."""
+def _write_scripts(launcher: Launcher, source: Source, state: State) -> int:
+    """Write the script that sbatch would get for each job, and submit nothing."""
+    from recon.runs.files import write_text
     from recon.sweep.slurm import Cluster
 
-    if not isinstance(launcher, Cluster):
-        raise InputError("sweep.slurm.dry_run: there are no scripts without SLURM; add hydra/launcher=submitit")
+    assert isinstance(launcher, Cluster)
     while (job := source.next()) is not None:
         path = job.folder / "sbatch.sh"
-        write_text(path, launcher.script(job, [*flags, *fresh(job, state.folder.name)], job.folder / "output.log"))
+        write_text(path, launcher.script(job, fresh_arguments(job, state.folder.name)))
         print(f"script: {path}")
     return 0
 
 
-def write_report(state: State) -> None:
-    """Leave the page that compares the runs beside them."""
+def _write_report(state: State) -> None:
+    """Write the page that compares the runs of the sweep, also those that it did not run again."""
     from recon.report import write
 
-    # Of all jobs, those of a search among them that ended before it was gone on with.
     folders = [state.folder / row["folder"] for row in read(state.folder)["jobs"]]
-    folders = [folder for folder in folders if (folder / "environment.json").is_file()]
-    if not folders:
-        return
-    print(f"report: {write(folders, state.folder / 'report.html', state.folder)}", flush=True)
+    if folders := [folder for folder in folders if (folder / "environment.json").is_file()]:
+        print(f"report: {write(folders, state.folder / 'report.html', state.folder)}", flush=True)
 
 
-def _check(sweep: dict[str, Any]) -> None:
-    """Check what a sweep needs before anything is composed further; raises InputError."""
+def _check_numbers(sweep: dict[str, Any]) -> None:
+    """Raise InputError for a count of the sweep that is too small."""
     for key, least in (("jobs", 1), ("retry", 0), ("trials", 1), ("seed", 0)):
         value = sweep.get(key, least)
         if (value is not None or key != "jobs") and (not isinstance(value, int) or value < least):
             raise InputError(f"sweep.{key}: {value} does not do; set it to {least} or more")
-
-
-def _introduce(state: State, search: Search | None, where: str) -> None:
-    """Say in a line or two what is to be done, where and how much of it is done already."""
-    if (line := state.greeting()) is not None:
-        print(line)
-    if search:
-        named = " and ".join(f"{way} {name}" for name, way in zip(search.objectives, search.directions, strict=True))
-        print(f"sweep: a search of {search.sweep['trials']} trials for {named}, {where}", flush=True)
-        return
-    done = sum(job.status == "ok" for job in state.jobs)
-    print(f"sweep: {len(state.jobs)} jobs, {done} of them done before; {where}", flush=True)

@@ -1,12 +1,12 @@
-"""The job's side: a process that runs one job of a sweep and ends with it."""
+"""The job's side: a process that runs one job of a sweep, or checks the configurations of all."""
 
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -19,24 +19,16 @@ from typing import Any
 
 from recon.errors import InputError
 
-# The mistake in a configuration, and the metric that its model monitors with "min" or "max".
-Seen = tuple[str | None, tuple[str, str] | None]
 _GRACE = 60.0  # seconds that a run has to save and end, before it is killed
 
 
-@dataclass(frozen=True)
-class Order:
-    """What a forked process is to do.
+# The metric that the model of each configuration monitors, with "min" or "max"; None where it has none.
+Checked = list[tuple[str, str] | None]
 
-    Args:
-        program: the path of run.py.
-        arguments: what would be typed behind it.
-        log: the file that takes all output.
-        directory: the working directory.
-        environment: all environment variables.
-        cores: the CPU cores to run on.
-        threads: how many threads torch takes.
-    """
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a forked process runs: `program`, the path of run.py, with `arguments`; all output goes to `log`."""
 
     program: str
     arguments: list[str]
@@ -44,85 +36,72 @@ class Order:
     directory: Path
     environment: dict[str, str]
     cores: list[int]
-    threads: int
+    threads: int  # of torch
 
 
-def work(order: Order) -> None:
-    """Be `python run.py <arguments>` in a process forked from the server; ends with its status."""
+def work(spec: JobSpec) -> None:
+    """Run `python run.py <arguments>` in a process forked from the server, and exit with its status."""
     os.setsid()
-    with open(order.log, "ab") as log:
+    with open(spec.log, "ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    os.chdir(order.directory)
+    os.chdir(spec.directory)
     os.environ.clear()
-    os.environ.update(order.environment)
+    os.environ.update(spec.environment)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, order.cores)
+        os.sched_setaffinity(0, spec.cores)
     import torch
 
-    torch.set_num_threads(order.threads)
-    _take_rank()
+    from recon.training.lightning import take_rank
+
+    torch.set_num_threads(spec.threads)
+    take_rank()
     parent = multiprocessing.parent_process()
     assert parent is not None
-    end_with(parent.is_alive)
-    sys.argv = [order.program, *order.arguments]
+    _end_without(parent.is_alive)
+    sys.argv = [spec.program, *spec.arguments]
+    status: int | str | None = 0
     try:
-        status = _load(order.program).main()
+        runpy.run_path(spec.program, run_name="__main__")
     except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
-    # multiprocessing leaves out what a command does at its end, such as closing W&B.
+        status = error.code
+    # multiprocessing does not run the atexit handlers, such as that of W&B.
     atexit._run_exitfuncs()
     sys.exit(status)
 
 
-def _take_rank() -> None:
-    """Tell Lightning, which was imported before this process had one, its rank."""
-    from lightning.fabric.utilities import rank_zero as fabric
-    from lightning.pytorch.utilities import rank_zero as pytorch
-
-    for module in (fabric, pytorch):
-        module.rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def look_over(configs: list[dict[str, Any]], environment: dict[str, str], channel: Connection) -> None:
-    """Check configurations as each job will, which needs torch; sends what it sees."""
-    os.environ.clear()
-    os.environ.update(environment)
-    from recon import build
-
-    found: list[Seen] = []
-    made: dict[str, Seen] = {}  # what is equal but for the seed is built once
-    for config in configs:
-        key = json.dumps({**config, "seed": isinstance(config["seed"], int)}, sort_keys=True, default=str)
-        if key not in made or config["action"] != "train":
-            try:
-                monitored = build.check(config)
-                made[key] = (None, monitored)
-            except InputError as error:
-                made[key] = (str(error), None)
-        found.append(made[key])
-    channel.send(found)
-
-
-def _load(program: str) -> Any:
-    spec = importlib.util.spec_from_file_location("run", program)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["run"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def end_with(alive: Callable[[], bool]) -> None:
-    """Look once a second, in a thread, whether the parent lives; without it save, if possible, and end."""
+def _end_without(is_alive: Callable[[], bool]) -> None:
+    """Ask once a second, in a thread, whether the parent is alive; without it save, if possible, and end."""
 
     def watch() -> None:
-        while alive():
+        while is_alive():
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def check_configs(configs: list[dict[str, Any]]) -> Checked:
+    """Check configurations as each job will, without its images; raises InputError with the first mistake."""
+    from recon import build
+
+    checked: dict[str, tuple[str, str] | None] = {}
+    # Those that differ only in the seed are built once.
+    keys = [json.dumps({**one, "seed": isinstance(one["seed"], int)}, sort_keys=True, default=str) for one in configs]
+    for key, config in zip(keys, configs, strict=True):
+        if key not in checked:
+            checked[key] = build.check(config)
+    return [checked[key] for key in keys]
+
+
+def send_checked(configs: list[dict[str, Any]], environment: dict[str, str], channel: Connection) -> None:
+    """Check configurations in a process forked from the server, and send the result or the InputError."""
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        channel.send(check_configs(configs))
+    except InputError as error:
+        channel.send(error)

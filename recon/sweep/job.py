@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon.actions.base import kind_of
 from recon.config.recorded import with_words_of_the_run
 from recon.errors import InputError
+from recon.runs import action_of
 from recon.runs.fingerprint import fingerprint
+from recon.sweep.compose import Composer, config_flags
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
-CONF = Path(__file__).absolute().parents[2] / "conf"
 # The choices of hydra/launcher= that run each job in a process of its own.
 LAUNCHERS = ("parallel", "submitit")
 
@@ -27,16 +29,16 @@ class Job:
     """One run of a sweep.
 
     Args:
-        number: its place in the sweep.
-        overrides: what makes it, without what concerns the sweep alone.
-        varied: those of them that differ between the jobs.
+        number: its index in the sweep.
+        overrides: its command line, without overrides of `sweep`.
+        varied: the overrides that differ between the jobs.
         config: the resolved configuration.
         folder: its run folder.
         status: "waiting", "running", "ok", "failed", "killed", "pruned" or "interrupted".
         error: why it failed.
         attempts: how often it was started.
-        seconds: how long the last attempt took.
-        batch: what SLURM calls it.
+        seconds: duration of the last attempt.
+        batch: its SLURM job id, while it is submitted.
     """
 
     number: int
@@ -56,33 +58,29 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What varies, such as "model-gan_seed-1"."""
+        """The varied overrides as a file name, such as "model-gan_seed-1"."""
         return re.sub(r"[^\w.-]+", "-", "_".join(self.varied)).strip("-")[:120] or "job"
 
     @property
     def label(self) -> str:
-        """What varies, as it is typed."""
+        """The varied overrides as typed."""
         return " ".join(self.varied) or "job"
 
-
-def flags_of(arguments: Sequence[str]) -> list[str]:
-    """Return the flags of a typed command line that say where Hydra finds its configuration, as each job needs them."""
-    from hydra._internal.utils import get_args_parser
-
-    typed = get_args_parser().parse_args(list(arguments))
-    given = {"--config-dir": typed.config_dir, "--config-name": typed.config_name, "--config-path": typed.config_path}
-    return [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+    @property
+    def log(self) -> Path:
+        """The file of its output."""
+        return self.folder / "output.log"
 
 
 @dataclass
 class Collected:
-    """What Hydra composed of one command line.
+    """What Hydra composed for one command line.
 
     Args:
         launcher: the choice of `hydra/launcher`.
         folder: the sweep's folder.
         sweep: the node of the configuration.
-        flags: where Hydra finds its configuration, as typed.
+        flags: the `--config-…` flags as typed.
         overrides: of each job.
         configs: of each job, resolved.
     """
@@ -90,82 +88,99 @@ class Collected:
     launcher: str
     folder: Path
     sweep: dict[str, Any]
-    flags: list[str] = field(default_factory=list)
+    flags: list[str]
     overrides: list[list[str]] = field(default_factory=list)
     configs: list[dict[str, Any]] = field(default_factory=list)
 
     def jobs(self) -> list[Job]:
-        """The jobs, those that are the same once."""
+        """Return the jobs, equal ones once."""
         shared = set.intersection(*map(set, self.overrides))
-        found: dict[str, Job] = {}
+        jobs: dict[str, Job] = {}
         for overrides, config in zip(self.overrides, self.configs, strict=True):
-            varied = [override for override in overrides if override not in shared]
-            job = Job(len(found), overrides, varied, config)
-            found.setdefault(job.fingerprint, job)
-        return list(found.values())
+            job = Job(len(jobs), overrides, [word for word in overrides if word not in shared], config)
+            jobs.setdefault(job.fingerprint, job)
+        return list(jobs.values())
 
 
-def collect(before: Collected | None, config: DictConfig, hydra: HydraConf) -> Collected | None:
-    """Add a job that Hydra composed; None when it is to run in this process, at once.
+def collect(collected: Collected | None, config: DictConfig, hydra: HydraConf) -> Collected | None:
+    """Add a job that Hydra composed; returns None when it must run in this process, at once.
 
     Raises:
-        InputError: it wants several devices, which a launcher that runs jobs in one process cannot give.
+        InputError: a multirun cannot run it, or its launcher cannot.
     """
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    launcher, is_search = str(hydra.runtime.choices["hydra/launcher"]), "sampler" in resolved["sweep"]
     if hydra.mode != RunMode.MULTIRUN:
-        if "sampler" in resolved["sweep"]:
+        if is_search:
             raise InputError(f"sweep={hydra.runtime.choices['sweep']}: a search runs many jobs; add -m")
         return None
     if resolved["resume"]:
-        raise InputError("resume: it goes on with one run; leave out -m (a sweep goes on when it is typed again)")
-    if resolved["action"] not in ("train", "evaluate"):
-        raise InputError(f"action={resolved['action']}: it shows runs that are there already, once; leave out -m")
-    launcher = str(hydra.runtime.choices["hydra/launcher"])
+        raise InputError("resume: it continues one run; leave out -m (a sweep continues when it is typed again)")
+    if not kind_of(resolved).leaves_a_record:
+        raise InputError(f"action={action_of(resolved)}: it leaves no run to sweep over; leave out -m")
     if launcher not in LAUNCHERS:
-        if devices(resolved["trainer"], 1) > 1 or resolved["trainer"]["num_nodes"] > 1:
+        if is_search:
             raise InputError(
-                f"hydra/launcher={launcher}: it runs all jobs in one process, where only the first could train on "
-                f"several devices; choose hydra/launcher={'|'.join(LAUNCHERS)}"
+                f"hydra/launcher={launcher}: it runs the command once, not the trials of a search; choose "
+                f"hydra/launcher={'|'.join(LAUNCHERS)}"
             )
+        if hydra.job.num == 0:
+            _check_in_process(hydra, launcher)
         return None
-    collected = before or Collected(
-        launcher, Path(hydra.sweep.dir).absolute(), resolved["sweep"], flags_of(sys.argv[1:])
-    )
-    # What only lets Hydra compose an evaluated run is said by the job's own command again.
+    if collected is None:
+        folder = Path(hydra.sweep.dir).absolute()
+        collected = Collected(launcher, folder, resolved["sweep"], config_flags(sys.argv[1:]))
+    # Drop the overrides that `with_words_of_the_run` added; the job's own command adds them again.
     added = set(with_words_of_the_run(sys.argv[1:])) - set(sys.argv[1:])
-    words = [word for word in hydra.overrides.task if word not in added and not _is_of_the_sweep(word)]
+    words = [word for word in hydra.overrides.task if word not in added and not re.match(r"[+~]*sweep[.=@]", word)]
     words += [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
     collected.overrides.append(words)
     collected.configs.append(resolved)
     return collected
 
 
-def _is_of_the_sweep(override: str) -> bool:
-    return re.match(r"[+~]*sweep[.=@]", override) is not None
+def _check_in_process(hydra: HydraConf, launcher: str) -> None:
+    """Check all jobs of a launcher that runs them in this process, before the first; raises InputError."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from recon.sweep.child import check_configs
+
+    typed = get_args_parser().parse_args(with_words_of_the_run(sys.argv[1:])).overrides
+    given = [*(f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()), *typed]
+    (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
+    compose = Composer(config_flags(sys.argv[1:]))
+    configs = [compose(overrides) for overrides in jobs]
+    for trainer in (config["trainer"] for config in configs):
+        if devices(trainer, 1) > 1 or trainer["num_nodes"] > 1:
+            raise InputError(
+                f"hydra/launcher={launcher}: it runs all jobs in one process, where only the first could train on "
+                f"several devices; choose hydra/launcher={'|'.join(LAUNCHERS)}"
+            )
+    check_configs(configs)
 
 
-def devices(trainer: dict[str, Any], here: int) -> int:
-    """How many devices of one machine a run trains on.
+def devices(trainer: dict[str, Any], available: int) -> int:
+    """Return how many devices of one machine a run trains on.
 
     Args:
         trainer: its settings.
-        here: how many this machine has, for `trainer.devices=-1` and "auto".
+        available: the number of this machine's devices, for `trainer.devices=-1` and "auto".
     """
     wanted = trainer["devices"]
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         return len(wanted)
     if str(wanted) in ("auto", "-1"):
-        return max(1, here)
-    if re.fullmatch(r"\d+", str(wanted)):
-        return int(wanted)
-    return len(str(wanted).split(","))
+        return max(1, available)
+    return int(wanted) if str(wanted).isdecimal() else len(str(wanted).split(","))
 
 
 def in_process_folder() -> str:
-    """The folder, below the sweep's, of a job that runs in the launcher's own process."""
+    """Return the folder, below the sweep's, of a job that runs in the launcher's own process."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()

@@ -1,4 +1,4 @@
-"""What this machine has for jobs: GPUs and CPU cores, told without torch and without touching CUDA."""
+"""This machine's GPUs and CPU cores for jobs, found without torch and without initialising CUDA."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recon.sweep.job import devices
 
 
 def gpus() -> list[str]:
-    """The GPUs that a run of this process would see, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that a run of this process would see, as CUDA_VISIBLE_DEVICES names them."""
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
@@ -21,12 +21,12 @@ def gpus() -> list[str]:
     if visible is None:
         return listed
     named = [name.strip() for name in visible.split(",")]
-    # CUDA sees none of those behind a name that there is not.
+    # CUDA ignores all names after -1.
     return named[: named.index("-1")] if "-1" in named else [name for name in named if name]
 
 
 def cores() -> list[int]:
-    """The CPU cores that this process may use."""
+    """Return the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -34,7 +34,7 @@ def cores() -> list[int]:
 
 @dataclass
 class Place:
-    """Where one job runs: its own GPUs and its own share of the CPU cores."""
+    """The GPUs of one job and its share of the CPU cores."""
 
     gpus: list[str]
     cores: list[int]
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass
 class Machine:
-    """Gives each job its place.
+    """Shares GPUs and cores out among jobs.
 
     Args:
         jobs: how many run at a time; None: one for each GPU, one on a machine without.
@@ -59,7 +59,7 @@ class Machine:
         self.room = self.jobs or max(1, len(self.gpus))
 
     def take(self, trainer: dict[str, Any]) -> Place | None:
-        """Take a place for a run with these settings of the trainer; None while there is none."""
+        """Take a place for a run with these settings of the trainer; returns None while none is free."""
         free = [number for number in range(self.room) if number not in self.taken]
         if not free:
             return None
@@ -78,5 +78,5 @@ class Machine:
         return self.taken[number]
 
     def give_back(self, place: Place) -> None:
-        """Let others have a place again."""
+        """Free a place."""
         self.taken = {number: other for number, other in self.taken.items() if other is not place}

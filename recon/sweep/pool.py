@@ -1,15 +1,15 @@
-"""Running the jobs of a sweep, some at a time, until each has ended well or failed often enough."""
+"""Running the jobs of a sweep, several at a time, until each has ended well or failed too often."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from recon import runs
 from recon.config.recorded import quoted
@@ -22,49 +22,61 @@ from recon.sweep.state import State, mark
 SAVED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 
 
-class Source(Protocol):
-    """Where the jobs come from."""
+class Source:
+    """Base of what the jobs come from."""
+
+    def summary(self) -> str:
+        """Return what there is to do, for the first line of a sweep."""
+        raise NotImplementedError
 
     def next(self) -> Job | None:
-        """The next job, placed; None while there is none."""
+        """Return the next job, which has its folder; None while there is none."""
+        raise NotImplementedError
+
+    def has_succeeded(self) -> bool:
+        """Return whether the sweep as a whole did what it should."""
+        raise NotImplementedError
 
     def ended(self, job: Job) -> None:
-        """Take note of a job that will not run again."""
+        """Record a job that will not run again."""
+
+    def hopeless(self, job: Job) -> bool:
+        """Return whether to end a running job early."""
+        return False
+
+    def show_best(self) -> None:
+        """Print the best jobs, where the source compares them."""
 
 
 @dataclass
 class Started:
-    """A job at work."""
+    """A running job."""
 
     job: Job
     process: Process
     since: float
     log_start: int
     pruned: bool = False
-    told: int = 0  # how many signals to end it was sent
+    signals: int = 0  # how many it was sent to end it
 
 
 @dataclass
 class Pool:
-    """Runs jobs, some at a time.
+    """Runs jobs, several at a time.
 
     Args:
         launcher: starts them.
         state: keeps `sweep.json`.
         retry: how often a job that failed is tried again.
         on_change: called when a job began or ended, and about once a second.
-        prune: tells of a job at work whether to end it early.
-        flags: where Hydra finds its configuration, as typed.
     """
 
     launcher: Launcher
     state: State
     retry: int
     on_change: Callable[[], None]
-    prune: Callable[[Job], bool] | None = None
-    flags: Sequence[str] = ()
     stopped: int | None = None
-    _asked: int = 0  # how many signals to end there were
+    _signals: int = 0  # how many came to end the sweep
     _running: list[Started] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
 
@@ -72,9 +84,9 @@ class Pool:
         """Run all jobs of a source; returns the exit status that a signal asked for, or None."""
         waiting: list[Job] = []
         shown = 0.0
-        with self._signals():
+        with self._handled_signals():
             while True:
-                self._pass_on()
+                self._pass_on_signals()
                 if not self.stopped:
                     waiting = [job for job in waiting if not self._begin(job, source)]
                     while self._room() > len(waiting) and (job := source.next()) is not None:
@@ -91,7 +103,7 @@ class Pool:
                             source.ended(started.job)
                 if time.monotonic() - shown > 1:
                     shown = time.monotonic()
-                    self._prune()
+                    self._prune(source)
                     self.on_change()
                 time.sleep(0.03)
 
@@ -99,7 +111,7 @@ class Pool:
         return self.launcher.room - len(self._running)
 
     def _begin(self, job: Job, source: Source) -> bool:
-        """Start a job, or find that another sweep has done it; False while it must wait."""
+        """Start a job, or find that another sweep has done it; returns False while it must wait."""
         if not self._room():
             return False
         if (process := self.launcher.attach(job)) is not None:
@@ -107,20 +119,18 @@ class Pool:
             return True
         if runs.is_alive(job.folder):
             return False
-        run = runs.RunFolder(job.folder)
-        if run.status == "ok":  # another process was at work in it
+        if runs.RunFolder(job.folder).status == "ok":  # another process ran it
             job.status = "ok"
             source.ended(job)
             return True
         job.folder.mkdir(parents=True, exist_ok=True)
-        log = job.folder / "output.log"
         record = job.folder / "environment.json"
-        if job.config["action"] != "train":  # what only reads is done again from its start
+        if runs.action_of(job.config) != "train":  # an evaluation cannot be resumed
             record.unlink(missing_ok=True)
-        resumed = [f"resume={quoted(str(job.folder))}"] if record.exists() else None
-        arguments = [*self.flags, *(resumed or fresh(job, self.state.folder.name))]
-        log_start = log.stat().st_size if log.exists() else 0
-        if (process := self.launcher.start(job, arguments, log)) is None:
+        resume = [f"resume={quoted(str(job.folder))}"]
+        log_start = job.log.stat().st_size if job.log.exists() else 0
+        process = self.launcher.start(job, resume if record.exists() else fresh_arguments(job, self.state.folder.name))
+        if process is None:
             return False
         job.attempts += 1
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
@@ -130,27 +140,27 @@ class Pool:
     def _follow(self, started: Started) -> None:
         started.job.status, started.job.error = "running", None
         self._running.append(started)
-        self._note()
+        self._save()
 
     def _end(self, started: Started, status: int) -> None:
-        """Take note of how a job ended; one that is tried again waits."""
+        """Record how a job ended; one that is tried again waits."""
         job = started.job
         self._running.remove(started)
         self.launcher.ended(started.process)
         job.seconds, job.batch = time.time() - started.since, None
-        job.status = self._name_of(status, started)
+        job.status = self._status_of(started, status)
         job.error = None if job.status in ("ok", "pruned") else reason(started, status)
         if job.status in ("killed", "pruned"):
             mark(job.folder, job.status, job.error or "its metric was worse than that of the others")
-        # Status 2 is a mistake in what was asked for, which would be the same again.
+        # Status 2 is a mistake in the command, which another try would repeat.
         again = job.status in ("failed", "killed", "interrupted") and status != 2 and not self.stopped
-        if again and self.launcher.goes_on_for_free and job.status == "interrupted" and has_advanced(started):
+        if again and self.launcher.interruptions_are_free and job.status == "interrupted" and has_advanced(started):
             self._tries[job.number] = 0
         if again and self._tries.get(job.number, 0) <= self.retry:
             job.status = "waiting"
-        self._note()
+        self._save()
 
-    def _name_of(self, status: int, started: Started) -> str:
+    def _status_of(self, started: Started, status: int) -> str:
         if status == 0:
             return "ok"
         if started.pruned:
@@ -159,30 +169,29 @@ class Pool:
             return "interrupted"
         return "killed" if status < 0 else "failed"
 
-    def _prune(self) -> None:
-        for started in self._running if self.prune else []:
-            assert self.prune is not None
-            if not started.pruned and self.prune(started.job):
+    def _prune(self, source: Source) -> None:
+        for started in self._running:
+            if not started.pruned and source.hopeless(started.job):
                 started.pruned = True
                 started.process.send(signal.SIGTERM)
 
-    def _note(self) -> None:
+    def _save(self) -> None:
         self.state.write()
         self.on_change()
 
-    def _pass_on(self) -> None:
+    def _pass_on_signals(self) -> None:
         """Send the jobs the signals that have come since: first to save and end, then to end at once."""
         for started in self._running:
-            if started.told < min(self._asked, 2):
-                started.told += 1
-                started.process.send(signal.SIGTERM if started.told == 1 else signal.SIGKILL)
+            if started.signals < min(self._signals, 2):
+                started.signals += 1
+                started.process.send(signal.SIGTERM if started.signals == 1 else signal.SIGKILL)
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _handled_signals(self) -> Iterator[None]:
         """Let a signal end the jobs, which save; a second one kills them."""
 
         def stop(signal_number: int, _: Any) -> None:
-            self.stopped, self._asked = 128 + signal_number, self._asked + 1
+            self.stopped, self._signals = 128 + signal_number, self._signals + 1
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -192,40 +201,36 @@ class Pool:
                 signal.signal(number, handler)
 
 
-def fresh(job: Job, group: str) -> list[str]:
-    """What would be typed behind run.py to run a job from its start."""
+def fresh_arguments(job: Job, group: str) -> list[str]:
+    """Return the command line behind run.py that runs a job from its start."""
     given = {override.split("=", 1)[0].lstrip("+") for override in job.overrides}
-    named = {"logger.name": job.name}
-    if not os.environ.get("WANDB_RUN_GROUP"):
-        named["logger.group"] = group
-    names = [f"{key}={quoted(value)}" for key, value in named.items() if key not in given]
-    return [*job.overrides, *names, f"hydra.run.dir={quoted(str(job.folder))}", "hydra.mode=RUN"]
+    names = {"logger.name": job.name} | ({} if os.environ.get("WANDB_RUN_GROUP") else {"logger.group": group})
+    added = [f"{key}={quoted(value)}" for key, value in names.items() if key not in given]
+    return [*job.overrides, *added, f"hydra.run.dir={quoted(str(job.folder))}", "hydra.mode=RUN"]
 
 
 def has_advanced(started: Started) -> bool:
-    """Did a job write a checkpoint?"""
+    """Return whether a job wrote a checkpoint since its start."""
     paths = (started.job.folder / "checkpoints").glob("*.ckpt")
     return any(path.stat().st_mtime >= started.since for path in paths)
 
 
 def progress(folder: Path) -> dict[str, Any]:
-    """How far the run in a folder is; empty where it does not tell."""
+    """Return what a run in a folder records of its progress; empty where it records nothing."""
     return read_json(folder / "progress.json")
 
 
 def reason(started: Started, status: int) -> str:
-    """Say in a sentence why a job ended."""
+    """Return in a sentence why a job ended."""
     if status < 0:
-        name = signal.Signals(-status).name
         cause = "; running out of memory is the usual cause" if status == -signal.SIGKILL else ""
-        return f"ended by {name}{cause}"
+        return f"ended by {signal.Signals(-status).name}{cause}"
     record = started.job.folder / "environment.json"
-    if record.exists() and record.stat().st_mtime >= started.since:
-        error = runs.RunFolder(started.job.folder).environment.get("error")
-        if error:
-            return " ".join(str(error).split())
-    with open(started.job.folder / "output.log", encoding="utf-8", errors="replace") as log:
+    is_new = record.exists() and record.stat().st_mtime >= started.since
+    if is_new and (error := runs.RunFolder(started.job.folder).environment.get("error")):
+        return " ".join(str(error).split())
+    with open(started.job.log, encoding="utf-8", errors="replace") as log:
         log.seek(started.log_start)
         lines = [line.strip() for line in log if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
-    return told[-1] if told else f"ended with status {status}"
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or [f"ended with status {status}"])[-1]

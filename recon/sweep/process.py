@@ -11,18 +11,19 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
 import recon
+from recon.errors import InputError
 from recon.sweep import child
-from recon.sweep.child import Order, Seen
+from recon.sweep.child import Checked, JobSpec
 from recon.sweep.job import Job, devices
 from recon.sweep.machine import Machine, Place
 
-# What would make a job believe that it is one rank of its parent's training.
+# With these, a job would take itself for one rank of its parent's training.
 _RANK_VARIABLES = (
     *("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED"),
     *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
@@ -33,92 +34,98 @@ class Process(Protocol):
     """A job that was started."""
 
     def status(self) -> int | None:
-        """Its exit status, negative when a signal ended it; None while it runs."""
+        """Return its exit status, negative when a signal ended it; None while it runs."""
 
     def send(self, signal_number: int) -> None:
         """Send a signal to it and to the processes that it started."""
 
 
-class Launcher(Protocol):
-    """Starts jobs somewhere.
+class Launcher:
+    """Base of what starts jobs somewhere.
 
-    Args:
+    Attributes:
         room: how many run at a time.
-        goes_on_for_free: does a job that was interrupted from outside go on without counting as tried again?
+        where: this number and the place, for the first line of a sweep.
+        interruptions_are_free: an interrupted job resumes without counting as tried again.
     """
 
     room: int
-    goes_on_for_free: bool
+    where: str
+    interruptions_are_free = False
 
-    def start(self, job: Job, arguments: list[str], log: Path) -> Process | None:
-        """Start `run.py <arguments>` for a job; None while there is no place for it."""
+    def start(self, job: Job, arguments: list[str]) -> Process | None:
+        """Start `run.py <arguments>` for a job; returns None while it has no place."""
+        raise NotImplementedError
 
     def attach(self, job: Job) -> Process | None:
-        """Find a job at work that an earlier sweep started; None where there is none."""
+        """Return the running process of a job that an earlier sweep started, or None."""
+        return None
 
     def ended(self, process: Process) -> None:
-        """Let others have the place of a job."""
+        """Free the place of a job."""
 
 
-class Here:
+class LocalLauncher(Launcher):
     """Starts jobs on this machine.
 
     Args:
-        program: the path of run.py.
-        machine: gives each job its place.
+        program: the program of a job, by its path.
+        flags: typed before the arguments of every job.
+        machine: its GPUs and cores.
     """
 
-    goes_on_for_free = False
-
-    def __init__(self, program: str, machine: Machine) -> None:
-        self.program = program
-        self.machine = machine
+    def __init__(self, program: str, flags: Sequence[str], machine: Machine) -> None:
+        self.program, self.flags, self.machine = program, flags, machine
         self.room = machine.room
+        devices_ = f"{len(machine.gpus)} GPUs" if machine.gpus else f"{len(machine.cores)} CPU cores"
+        self.where = f"{machine.room} at a time on {devices_}"
         self._places: dict[Process, Place] = {}
 
-    def start(self, job: Job, arguments: list[str], log: Path) -> Process | None:
+    def start(self, job: Job, arguments: list[str]) -> Process | None:
         """Fork a job from the server, once for each of its devices."""
         trainer = job.config["trainer"]
         if (place := self.machine.take(trainer)) is None:
             return None
-        count = devices(trainer, len(place.gpus))
+        count, arguments = devices(trainer, len(place.gpus)), [*self.flags, *arguments]
         process: Process = (
-            Group(self.program, arguments, log, place, count)
+            Group(self.program, arguments, job.log, place, count)
             if count > 1
-            else Forked(self.program, arguments, log, place, len(place.cores), {})
+            else ForkedJob(self.program, arguments, job.log, place, len(place.cores), {})
         )
         self._places[process] = place
         return process
 
-    def attach(self, job: Job) -> Process | None:
-        """A job of this machine ends with its sweep."""
-        return None
-
     def ended(self, process: Process) -> None:
-        """Let others have its GPUs and cores."""
+        """Free its GPUs and cores."""
         self.machine.give_back(self._places.pop(process))
 
 
-class Forked:
+class ForkedJob:
     """A process forked from the server: it starts within a fraction of a second."""
 
     def __init__(
-        self, program: str, arguments: list[str], log: Path, place: Place, threads: int, more: dict[str, str]
+        self, program: str, arguments: list[str], log: Path, place: Place, threads: int, variables: dict[str, str]
     ) -> None:
-        environment = _environment(place) | more
-        order = Order(program, arguments, log, Path.cwd(), environment, place.cores, threads)
-        self._process = _server().Process(target=child.work, args=(order,))
+        environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+        environment |= {"RECON_PROGRESS": "1", **variables}
+        if place.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
+        spec = JobSpec(program, arguments, log, Path.cwd(), environment, place.cores, threads)
+        self._process = _server().Process(target=child.work, args=(spec,))
         with _server_environment():
             self._process.start()
 
     def status(self) -> int | None:
-        """Its exit status."""
+        """Return its exit status."""
         return self._process.exitcode
 
     def send(self, signal_number: int) -> None:
         """Send a signal to its process group."""
         assert self._process.pid is not None
-        _send(self._process.pid, signal_number)
+        for send in (os.killpg, os.kill):  # a process that was just forked has no group yet
+            with contextlib.suppress(ProcessLookupError):
+                send(self._process.pid, signal_number)
+                return
 
 
 class Group:
@@ -127,7 +134,7 @@ class Group:
     Left to itself, Lightning starts a fresh command for each further device when the first has imported everything.
     """
 
-    grace = 10.0  # seconds that the others may take to see that one has failed
+    grace = 10.0  # seconds that the other ranks may take to end after one has failed
 
     def __init__(self, program: str, arguments: list[str], log: Path, place: Place, count: int) -> None:
         with socket.socket() as free:
@@ -136,65 +143,51 @@ class Group:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
         threads = max(1, len(place.cores) // count)
         self._ranks = [
-            Forked(program, arguments, log, place, threads, {**shared, "LOCAL_RANK": str(rank)})
+            ForkedJob(program, arguments, log, place, threads, {**shared, "LOCAL_RANK": str(rank)})
             for rank in range(count)
         ]
         self._failed: int | None = None  # the status of the first that failed
         self._killed_at = 0.0
 
     def status(self) -> int | None:
-        """The exit status of the first that failed, or 0; None while one runs."""
-        found = [rank.status() for rank in self._ranks]
-        failed = next((status for status in found if status), None)
+        """Return the exit status of the first rank that failed, or 0; None while one runs."""
+        statuses = [rank.status() for rank in self._ranks]
+        failed = next((status for status in statuses if status), None)
         if self._failed is None and failed is not None:
             self._failed, self._killed_at = failed, time.monotonic() + self.grace
-        if None not in found:
+        if None not in statuses:
             return self._failed or 0
         if self._failed is not None and time.monotonic() > self._killed_at:
             self.send(signal.SIGKILL)
         return None
 
     def send(self, signal_number: int) -> None:
-        """Send a signal to the groups of all its processes."""
+        """Send a signal to the process groups of all ranks."""
         for rank in self._ranks:
             if rank.status() is None:
                 rank.send(signal_number)
 
 
-def look_over(configs: list[dict[str, Any]]) -> list[Seen]:
-    """Check configurations in a process that has torch; returns the mistake in each and what its model monitors."""
+def check_jobs(configs: list[dict[str, Any]]) -> Checked:
+    """Check configurations in a process forked from the server; raises InputError with the first mistake."""
     context = _server()
     receiving, sending = context.Pipe(duplex=False)
     with _server_environment():
-        process = context.Process(target=child.look_over, args=(configs, dict(os.environ), sending))
+        process = context.Process(target=child.send_checked, args=(configs, dict(os.environ), sending))
         process.start()
     sending.close()
     try:
-        found: list[Seen] = receiving.recv()
+        checked: Checked | InputError = receiving.recv()
     except EOFError:
-        raise RuntimeError("the process that checks the jobs has died; its words are above") from None
+        raise RuntimeError("the process that checks the jobs has died; its output is above") from None
     process.join()
-    return found
-
-
-def _send(pid: int, signal_number: int) -> None:
-    for send in (os.killpg, os.kill):  # a process that was just forked has no group yet
-        with contextlib.suppress(ProcessLookupError):
-            send(pid, signal.Signals(signal_number))
-            return
-
-
-def _environment(place: Place) -> dict[str, str]:
-    """The environment of a job."""
-    environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
-    environment["RECON_PROGRESS"] = "1"
-    if place.gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
-    return environment
+    if isinstance(checked, InputError):
+        raise checked
+    return checked
 
 
 def start_server() -> None:
-    """Begin to import what the jobs need, while others go on with something else."""
+    """Start the server, which imports what the jobs need; does not wait for it."""
     from multiprocessing.forkserver import ensure_running
 
     _server()
@@ -219,20 +212,14 @@ def _shorten_sockets() -> None:
 
 @contextlib.contextmanager
 def _server_environment() -> Iterator[None]:
-    """What the server starts with; each job replaces it by its own."""
-    wanted = {
-        # It must find recon wherever it is started.
-        "PYTHONPATH": os.pathsep.join([str(Path(recon.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-        "OPENBLAS_NUM_THREADS": "1",  # NumPy would start threads at its import
-        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is there a GPU? without touching CUDA
-    }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    """Set the variables that the server starts with; each job replaces them by its own."""
+    before = dict(os.environ)
+    # The server must find recon wherever it is started.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(recon.__file__).parents[1]), before.get("PYTHONPATH", "")])
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy would start threads when imported
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looks for a GPU without initialising CUDA
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)

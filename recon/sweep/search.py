@@ -1,4 +1,4 @@
-"""A search: Optuna proposes trials, which run as jobs like all others; `study.db` in the sweep's folder remembers."""
+"""A search: Optuna proposes trials, which run like all other jobs; `study.db` in the sweep's folder keeps them."""
 
 from __future__ import annotations
 
@@ -14,135 +14,130 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from recon import runs
 from recon.errors import InputError
 from recon.measures import measure
-from recon.sweep.job import CONF, Job
-from recon.sweep.pool import progress
+from recon.sweep.compose import Composer
+from recon.sweep.job import Job
+from recon.sweep.pool import Source, progress
 from recon.sweep.space import Space
 from recon.sweep.state import State
 
 
-class Search:
+class Search(Source):
     """A source of jobs: the trials of a study.
 
     Args:
         sweep: the node of the configuration.
         base: the overrides that all trials share.
         state: where the jobs are kept.
-        conf: the folder of the configuration.
+        space: what the trials vary.
+        compose: composes a trial's configuration.
         monitored: the metric that the model monitors and "min" or "max"; None where it has none.
     """
 
     def __init__(
-        self, sweep: dict[str, Any], base: Sequence[str], state: State, space: Space, monitored: tuple[str, str] | None
-    ) -> None:
-        self.base = list(base)
-        self.state = state
-        self.space = space
-        self.sweep = sweep
+        self, sweep: dict[str, Any], base: Sequence[str], state: State, space: Space, compose: Composer,
+        monitored: tuple[str, str] | None,
+    ) -> None:  # fmt: skip
+        self.sweep, self.base, self.state, self.space, self.compose = sweep, list(base), state, space, compose
         self.objectives, self.directions = objectives(sweep, monitored)
-        self.study = _study(self, state.folder / "study.db")
+        self.study = _study(state.folder / "study.db", self.directions)
         self._trials: dict[int, optuna.Trial] = {}
         self._half_done = self._of_state(TrialState.RUNNING)
         begun = {trial.number for trial in self._half_done}
-        state.rows = [row for row in state.before.get("jobs", []) if row["number"] not in begun]
+        state.rows = [row for row in state.previous.get("jobs", []) if row["number"] not in begun]
 
-    # What the pool asks -------------------------------------------------------------------------------------------
+    def summary(self) -> str:
+        """Return what is searched for."""
+        goals = zip(self.directions, self.objectives, strict=True)
+        return f"a search of {self.sweep['trials']} trials for {' and '.join(map(' '.join, goals))}"
 
     def next(self) -> Job | None:
-        """The next trial that must run: one that was begun before, else a new one."""
+        """Return the next trial that must run: one that was begun before, else a new one."""
         while True:
             if self._half_done:
                 frozen = self._half_done.pop(0)
-                trial = Trial(self.study, frozen._trial_id)
-                overrides = [f"{key}={value}" for key, value in frozen.user_attrs["overrides"].items()]
+                trial, overrides = Trial(self.study, frozen._trial_id), _overrides(frozen)
             elif len(self.study.trials) < self.sweep["trials"]:
-                # A sampler of its own for each trial: a search that was killed goes on as if it had not been.
+                # A new sampler for each trial: a search that was killed continues as if it had not been.
                 self.study.sampler = _sampler(self.sweep, len(self.study.trials))
                 trial = self.study.ask()
-                overrides = self.space.suggest(trial, self._has)
+                overrides = self.space.suggest(trial, lambda words, key: has(self.compose([*self.base, *words]), key))
                 trial.set_user_attr("overrides", dict(word.split("=", 1) for word in overrides))
             else:
                 return None
-            job = Job(trial.number, [*self.base, *overrides], overrides, compose([*self.base, *overrides]))
+            words = [*self.base, *overrides]
+            job = Job(trial.number, words, overrides, self.compose(words))
             self._trials[job.number] = trial
-            self.state.place(job)
+            self.state.add(job)
             if job.status == "waiting":
                 return job
             self.ended(job)  # it has run before
 
     def ended(self, job: Job) -> None:
-        """Tell the study what a trial gave."""
-        trial = self._trials[job.number]
-        if job.status == "interrupted":
-            return  # goes on with the same command
-        if job.status == "pruned":
-            self.study.tell(trial, state=TrialState.PRUNED)
-            return
+        """Record the result of a trial in the study; an interrupted one continues with the same command."""
         values = self._values(job) if job.status == "ok" else None
-        if values is None:
-            self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            self.study.tell(trial, values)
+        if values is not None:
+            self.study.tell(self._trials[job.number], values)
+        elif job.status != "interrupted":
+            state = TrialState.PRUNED if job.status == "pruned" else TrialState.FAIL
+            self.study.tell(self._trials[job.number], state=state)
 
     def hopeless(self, job: Job) -> bool:
-        """Is a trial at work worse than the median of those before it at the same validation?"""
+        """Return whether a running trial is worse than the median of earlier ones at the same validation."""
         if not self.sweep["prune"] or len(self.objectives) > 1:
             return False
         now, trial = progress(job.folder), self._trials[job.number]
         if now.get("monitor") != self.objectives[0]:
             return False
-        told = self.study.trials[trial.number].intermediate_values
+        reported = self.study.trials[trial.number].intermediate_values
         for step, value in enumerate(now.get("values", [])):
-            if step not in told and isinstance(value, int | float):
+            if step not in reported and isinstance(value, int | float):
                 trial.report(value, step)
         return trial.should_prune()
-
-    # ----------------------------------------------------------------------------------------------------------------
 
     def _of_state(self, state: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(state,))
 
-    def _has(self, overrides: Sequence[str], key: str) -> bool:
-        return has(compose([*self.base, *overrides]), key)
-
     def _values(self, job: Job) -> list[float] | None:
-        """What a finished trial gave; None, with the reason at the job, where it lacks an objective."""
+        """Return the objectives of a finished trial; None, with the reason in the job, where it lacks one."""
         metrics = runs.RunFolder(job.folder).metrics
         for name in self.objectives:
-            value = metrics.get(name)
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                known = ", ".join(sorted(metrics))
-                job.status, job.error = "failed", f"sweep.objective: it has no {name}; choose one of {known}"
+            if not math.isfinite(metrics.get(name, math.nan)):
+                job.status = "failed"
+                job.error = f"sweep.objective: it has no {name}; choose one of {', '.join(sorted(metrics))}"
                 return None
-        return [float(metrics[name]) for name in self.objectives]
+        return [metrics[name] for name in self.objectives]
 
-    def found_any(self) -> bool:
-        """Has a trial ended well?"""
+    def has_succeeded(self) -> bool:
+        """Return whether a trial has ended well; some fail in any search, as with too high a learning rate."""
         return bool(self._of_state(TrialState.COMPLETE))
 
     def show_best(self) -> None:
-        """Print the best trial, or those that none beats in all objectives, and how to make them again."""
+        """Print the best trial, or those that no other beats in all objectives, and their command lines."""
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
 
-        if not self.found_any():
+        if not self.has_succeeded():
             return
         best = sorted(self.study.best_trials, key=lambda trial: trial.values)
         several = len(self.objectives) > 1
         title = "no other trial is better in all objectives" if several else "the best trial"
         table = Table("trial", *self.objectives, "overrides", title=title, title_justify="left")
         for trial in best:
-            words = " ".join(f"{key}={value}" for key, value in trial.user_attrs["overrides"].items())
-            table.add_row(str(trial.number), *(f"{value:.5g}" for value in trial.values), escape(words))
+            values = (f"{value:.5g}" for value in trial.values)
+            table.add_row(str(trial.number), *values, escape(" ".join(_overrides(trial))))
         Console(width=None if Console().is_terminal else 160).print(table)
-        for trial in best[: 1 if not several else None]:
-            again = [*self.base, *(f"{key}={value}" for key, value in trial.user_attrs["overrides"].items())]
-            print(f"again: python run.py {shlex.join(again)}")
+        for trial in best if several else best[:1]:
+            print(f"again: python run.py {shlex.join([*self.base, *_overrides(trial)])}")
+
+
+def _overrides(trial: FrozenTrial) -> list[str]:
+    return [f"{key}={value}" for key, value in trial.user_attrs["overrides"].items()]
 
 
 def objectives(sweep: dict[str, Any], monitored: tuple[str, str] | None) -> tuple[list[str], list[str]]:
-    """The metrics that a search works on and the direction of each, "min" or "max"."""
-    wanted = sweep["objective"]
+    """Return the metrics that a search optimises and the direction of each, "min" or "max"."""
+    wanted, given = sweep["objective"], sweep["directions"]
     if wanted is None:
         if monitored is None:
             raise InputError(
@@ -151,27 +146,33 @@ def objectives(sweep: dict[str, Any], monitored: tuple[str, str] | None) -> tupl
             )
         wanted = monitored[0]
     names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
-    given = sweep["directions"]
     if given is None:
-        known = dict([monitored] if monitored else [])
-        ways = [known.get(name) or {1: "max", -1: "min"}.get(measure(name).better, "") for name in names]
-        if "" in ways:
+        of_monitored = dict([monitored] if monitored else [])
+        better = {1: "max", -1: "min"}
+        directions = [of_monitored.get(name) or better.get(measure(name).better, "") for name in names]
+        if "" in directions:
             raise InputError(
-                f"sweep.directions: which way {names[ways.index('')]} is better is not known; give min or max for each "
-                "objective"
+                f"sweep.directions: which way {names[directions.index('')]} is better is not known; give min or max "
+                "for each objective"
             )
-        return names, ways
+        return names, directions
     directions = [given] if isinstance(given, str) else list(given)
     if len(directions) != len(names) or not set(directions) <= {"min", "max"}:
         raise InputError(f"sweep.directions: {given} does not fit; give min or max for each of {', '.join(names)}")
     return names, directions
 
 
-def _study(search: Search, path: Path) -> optuna.Study:
+def _study(path: Path, directions: Sequence[str]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _opened(search, path)
+        return optuna.create_study(
+            storage=f"sqlite:///{path}",
+            study_name="sweep",
+            directions=[optuna.study.StudyDirection[f"{direction}imize".upper()] for direction in directions],
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=2),
+            load_if_exists=True,
+        )
     except Exception as error:  # SQLite and SQLAlchemy raise a dozen types for a damaged file
         raise InputError(
             f"sweep: {path} is damaged ({str(error).splitlines()[0][:120]}); remove it to begin the search again (the "
@@ -179,26 +180,16 @@ def _study(search: Search, path: Path) -> optuna.Study:
         ) from error
 
 
-def _opened(search: Search, path: Path) -> optuna.Study:
-    return optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name="sweep",
-        directions=["minimize" if way == "min" else "maximize" for way in search.directions],
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=2),
-        load_if_exists=True,
-    )
-
-
 def _sampler(sweep: dict[str, Any], number: int) -> optuna.samplers.BaseSampler:
     seed = 1000 * sweep["seed"] + number
     if sweep["sampler"] == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    # Trials that run at the same time count as bad ones, so that no two are alike.
+    # Running trials count as bad ones, so that no two are alike.
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, constant_liar=True)
 
 
 def has(config: dict[str, Any], key: str) -> bool:
-    """Is there such a key in a configuration?"""
+    """Return whether a configuration has a key such as `optimizer.lr`."""
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -207,13 +198,13 @@ def has(config: dict[str, Any], key: str) -> bool:
     return True
 
 
-def check(space: Space, base: Sequence[str]) -> list[dict[str, Any]]:
-    """Compose what the space can give; returns the configurations at its ends.
+def extremes(space: Space, base: Sequence[str], compose: Composer) -> list[dict[str, Any]]:
+    """Return the configurations of each combination of groups, and with each key at its ends or choices.
 
     Raises:
         InputError: a key that no combination of groups has.
     """
-    under = [(words, compose([*base, *words])) for words in space.first()]
+    under = [(words, compose([*base, *words])) for words in space.combinations()]
     configs = [config for _, config in under]
     for key in space.keys:
         words = next((words for words, config in under if has(config, key)), None)
@@ -221,16 +212,3 @@ def check(space: Space, base: Sequence[str]) -> list[dict[str, Any]]:
             raise InputError(f"sweep.space.{key}: there is no such key; `python run.py --cfg job` shows all keys")
         configs += [compose([*base, *words, end]) for end in space.ends(key)]
     return configs
-
-
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Let Hydra compose a configuration, after its own work is done."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Any = OmegaConf.to_container(hydra_compose("config", list(overrides)), resolve=True)
-    return {str(key): value for key, value in made.items()}

@@ -1,12 +1,11 @@
-"""What the fork server does once, so that a job forked from it can begin to train at once: import and compose.
+"""What the fork server does once, so that a job forked from it trains at once: import and compose.
 
-It makes no thread and never touches CUDA: neither would live in a forked process.
+It starts no thread and never initialises CUDA: neither would survive in a forked process.
 """
 
 # ruff: noqa: F401
 import gc
 import os
-from pathlib import Path
 
 import lightning.pytorch.loggers
 import PIL.Image
@@ -18,22 +17,18 @@ import sklearn.datasets
 import torch
 import torchmetrics
 import wandb
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-import recon
 import recon.actions.evaluate
 import recon.actions.train
 import recon.build
 import recon.config.help
 import recon.config.recorded
+from recon.sweep.compose import Composer
 
-# Hydra looks for its plugins and its parser learns the grammar in the first composition.
-with initialize_config_dir(str(Path(recon.__file__).parents[1] / "conf"), version_base="1.3"):
-    compose("config", ["model=classifier", "seed=1"])
-GlobalHydra.instance().clear()
-# The collector of a job need not look through what was here before it.
+# In the first composition Hydra looks for its plugins and its parser loads the grammar.
+Composer()(["model=classifier", "seed=1"])
+# The garbage collector of a job need not traverse the objects made so far.
 gc.collect()
 gc.freeze()
-# A signal that the terminal sends to the sweep's processes is the sweep's to handle.
+# A signal that the terminal sends to the sweep's processes is handled by the sweep.
 os.setpgid(0, 0)

@@ -14,6 +14,11 @@ from rich.table import Table
 from recon.sweep.job import Job
 from recon.sweep.pool import progress
 
+_SHOWN = 30  # rows of the table
+# The statuses with their colours, the ones most worth showing first.
+_COLOURS = {"running": "cyan", "failed": "red", "killed": "red", "interrupted": "yellow", "ok": "green",
+            "pruned": "yellow", "waiting": "dim"}  # fmt: skip
+
 
 class Display:
     """Shows the jobs of a sweep while they run.
@@ -24,7 +29,7 @@ class Display:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = jobs
-        self._said = {job.number: (job.status, job.attempts) for job in jobs}
+        self._shown = {job.number: (job.status, job.attempts) for job in jobs}
         self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Display:
@@ -43,83 +48,60 @@ class Display:
             self._live.update(table(self.jobs), refresh=True)
             return
         for job in self.jobs:
-            state = (job.status, job.attempts)
-            if self._said.get(job.number) != state:
-                before, self._said[job.number] = self._said.get(job.number), state
-                if job.status != "running" and (before or job.status != "waiting"):
-                    print(_line(job, self.jobs), flush=True)
+            before, now = self._shown.get(job.number), (job.status, job.attempts)
+            self._shown[job.number] = now
+            if now != before and job.status != "running" and (before or job.status != "waiting"):
+                print(_line(job, self.jobs), flush=True)
 
 
 def _line(job: Job, jobs: Sequence[Job]) -> str:
     if job.status == "waiting":
         return f"job {job.number} ({job.label}): will be tried again: {job.error}"
     ended = sum(other.status not in ("waiting", "running") for other in jobs)
-    words = f"job {job.number} ({job.label}): {job.status} in {_duration(job.seconds)}, {ended} of {len(jobs)} ended"
-    return f"{words}: {job.error}" if job.error else words
+    line = f"job {job.number} ({job.label}): {job.status} in {_duration(job.seconds)}, {ended} of {len(jobs)} ended"
+    return f"{line}: {job.error}" if job.error else line
 
 
 def table(jobs: Sequence[Job]) -> Table:
-    """A row for each job: what it is, how far, how long it will take, and its metric; the best is bold."""
-    told = {job.number: progress(job.folder) for job in jobs if job.status not in ("waiting",)}
-    best = _best(told)
+    """Make a row for each job: its progress, the time left and its metric; the best is bold."""
+    records = {job.number: progress(job.folder) for job in jobs if job.status != "waiting"}
+    best = _best([record for record in records.values() if record])
     shown = Table("job", "status", "progress", "time left", "metric", "best")
-    for job in _worth_showing(jobs):
-        now = told.get(job.number, {})
-        value = now.get("best")
-        style = "bold" if best is not None and value == best else None
+    # Of many jobs, those that run and the latest others.
+    chosen = sorted(jobs, key=lambda job: list(_COLOURS).index(job.status))[:_SHOWN]
+    for job in sorted(chosen, key=lambda job: job.number):
+        record = records.get(job.number, {})
+        value, values = record.get("best"), record.get("values") or [None]
         shown.add_row(
-            escape(job.label), _status(job), _share(now) if job.status == "running" else "", _left(job, now),
-            _latest(now), f"{value:.4g}" if isinstance(value, int | float) else "", style=style,
+            escape(job.label), f"[{_COLOURS[job.status]}]{job.status}[/]", *_time(job, record),
+            f"{record.get('monitor')} {values[-1]:.4g}" if isinstance(values[-1], int | float) else "",
+            f"{value:.4g}" if isinstance(value, int | float) else "",
+            style="bold" if best is not None and value == best else None,
         )  # fmt: skip
     return shown
 
 
-_SHOWN = 30
-
-
-def _worth_showing(jobs: Sequence[Job]) -> list[Job]:
-    """All jobs where they fit, else those that run and the latest others."""
-    if len(jobs) <= _SHOWN:
-        return list(jobs)
-    order = ("running", "failed", "killed", "interrupted", "ok", "pruned", "waiting")
-    chosen = sorted(jobs, key=lambda job: order.index(job.status))[:_SHOWN]
-    return sorted(chosen, key=lambda job: job.number)
-
-
-def _best(told: dict[int, dict[str, Any]]) -> float | None:
-    values: list[float] = [now["best"] for now in told.values() if isinstance(now.get("best"), int | float)]
-    modes = {now.get("mode") for now in told.values() if now}
-    if not values or len(modes) != 1:  # numbers that go different ways have no best
+def _best(records: Sequence[dict[str, Any]]) -> float | None:
+    values: list[float] = [record["best"] for record in records if isinstance(record.get("best"), int | float)]
+    modes = {record.get("mode") for record in records}
+    if not values or len(modes) != 1:  # metrics of different directions have no best
         return None
     return max(values) if modes == {"max"} else min(values)
 
 
-def _status(job: Job) -> str:
-    colour = {"ok": "green", "running": "cyan", "waiting": "dim", "pruned": "yellow", "interrupted": "yellow"}
-    return f"[{colour.get(job.status, 'red')}]{job.status}[/]"
-
-
-def _share(now: dict[str, Any]) -> str:
-    total = now.get("total_steps")
-    return f"{min(1.0, now['step'] / total):.0%}" if total and total > 0 else ""
-
-
-def _left(job: Job, now: dict[str, Any]) -> str:
+def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:
+    """Return the share that is done and the time left, or the time that a job took."""
     if job.status != "running":
-        return f"took {_duration(job.seconds)}" if job.seconds and job.status != "waiting" else ""
-    total, step = now.get("total_steps") or 0, now.get("step") or 0
-    if total <= 0 or step <= 0:
-        return ""
-    return _duration(max(0.0, (total - step) * now.get("seconds", 0.0) / step))
-
-
-def _latest(now: dict[str, Any]) -> str:
-    values = now.get("values") or []
-    return f"{now.get('monitor')} {values[-1]:.4g}" if values and isinstance(values[-1], int | float) else ""
+        return "", f"took {_duration(job.seconds)}" if job.seconds and job.status != "waiting" else ""
+    total, step = record.get("total_steps") or 0, record.get("step") or 0
+    if total <= 0:
+        return "", ""
+    left = max(0.0, (total - step) * record.get("seconds", 0.0) / step) if step > 0 else None
+    return f"{min(1.0, step / total):.0%}", "" if left is None else _duration(left)
 
 
 def _duration(seconds: float) -> str:
-    """A time to read, such as "12.3 s" or "1 h 02 min"."""
+    """Return a time such as "12.3 s" or "1 h 02 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -132,12 +114,10 @@ def show_failed(jobs: Sequence[Job]) -> None:
     failed = [job for job in jobs if job.status in ("failed", "killed", "interrupted")]
     if not failed:
         return
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
-    shown = Table(
-        "job", "status", "reason", "tried", title=f"{len(failed)} of {len(jobs)} jobs failed", title_justify="left"
-    )
+    title = f"{len(failed)} of {len(jobs)} jobs failed"
+    shown = Table("job", "status", "reason", "tried", title=title, title_justify="left")
     for job in failed:
         shown.add_row(f"{job.number} {escape(job.label)}", job.status, escape(job.error or ""), f"{job.attempts}×")
-    console.print(shown)
+    Console(stderr=True, width=None if sys.stderr.isatty() else 160).print(shown)
     for job in failed:
-        print(f"output: {job.folder / 'output.log'}", file=sys.stderr)
+        print(f"output: {job.log}", file=sys.stderr)

@@ -15,10 +15,10 @@ from recon.errors import Interrupted
 from recon.modules.base import Module
 from recon.runs.checkpoint import BEST, LAST
 from recon.training import interrupt
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback, batches_that_stepped, end_restart, set_between_steps
 
 
-class Checkpoints(Seldom, Checkpoint):
+class Checkpoints(FastCallback, Checkpoint):
     """Keep the best weights, and checkpoints from which a training goes on as if it had never stopped.
 
     `best.ckpt` holds the weights alone. `last.ckpt` holds everything and is written between two steps: at the start of
@@ -64,7 +64,7 @@ class Checkpoints(Seldom, Checkpoint):
             stop = 0
         if self._written is None:
             self._written = place  # what the training went on from
-            self._restarted(trainer)
+            end_restart(trainer, self._stepped)
         if (due or stop) and self._written != place:
             self.write(trainer, place)
         if stop:
@@ -124,12 +124,6 @@ class Checkpoints(Seldom, Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         self._written, self._written_at = place, time.monotonic()
 
-    def _restarted(self, trainer: Trainer) -> None:
-        """End Lightning's restart at the first step: it would leave out an epoch's schedule, and has counted a turn."""
-        trainer.fit_loop._restarting = False
-        if self._stepped is not None:
-            trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
-
     def _write_best(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / BEST, weights_only=True)
 
@@ -155,32 +149,10 @@ class Checkpoints(Seldom, Checkpoint):
         """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
         checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
         checkpoint["stopping"] = trainer.should_stop
-        between_steps(checkpoint["loops"]["fit_loop"])
+        set_between_steps(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the metrics out again."""
         self._metrics = checkpoint["metrics"]
         self._stopping = bool(checkpoint.get("stopping"))
-        self._stepped = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
-
-
-def between_steps(loop: dict[str, Any]) -> None:
-    """Set the counters of Lightning's fit loop, as it saves them, to the place between two steps.
-
-    At the start of a batch it has counted that batch, and of the first also its epoch; after the end of training its
-    counters of batches stand at the last. Going on from there Lightning would leave out a batch, an epoch or the
-    validation (Lightning 2.6.6; tests/test_resume.py goes on from every place).
-
-    Args:
-        loop: the state of the fit loop; changed in place.
-    """
-    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-    ended = epoch["current"]["processed"] == epoch["current"]["started"]
-    for counters in (batch["total"], batch["current"]):
-        counters["ready"] = counters["started"] = counters["processed"] = counters["completed"]
-    batch["is_last_batch"] = False
-    if ended or batch["current"]["completed"] == 0:
-        batch["current"] = dict.fromkeys(batch["current"], 0)
-        for counters in (epoch["total"], epoch["current"]):
-            done = counters["processed"]
-            counters.update(dict.fromkeys(counters, done))
+        self._stepped = batches_that_stepped(checkpoint)

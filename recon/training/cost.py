@@ -10,14 +10,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from recon.modules.base import Module
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback
 
 _SECONDS = 0.1  # each figure is measured for so long, after a warm-up
 _LARGEST = 512  # larger images are cut to this side
 _PIXELS = 1 << 18  # a batch holds no more
 
 
-class Cost(Seldom):
+class Cost(FastCallback):
     """Measure the cost after a test and add it to the module's summary, in the first process alone.
 
     It is measured here, while the weights still lie on the device that tested them.

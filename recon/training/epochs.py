@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from recon.runs.files import write_csv
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback
 
 
-class EpochTable(Seldom, Checkpoint):
+class EpochTable(FastCallback, Checkpoint):
     """Write `metrics.csv`: a row of all metrics after each epoch.
 
     It is a `Checkpoint` as Lightning calls those last, when the epoch's training losses are logged.

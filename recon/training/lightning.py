@@ -1,133 +1,65 @@
-"""What Lightning does to a module at every step, made cheap, and the losses of the steps, kept and logged."""
+"""Everything by which recon reaches into Lightning, in one file: a change of Lightning is a change here.
+
+Written for Lightning 2.6.6. Each entry says what it saves or mends, and which test fails when it no longer works. The
+gains are CPU time of a step of 2×1×8×8 through LeNet, measured by `tests/benchmarks/test_patches.py`.
+"""
 
 import inspect
+import logging
+import os
+import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch import Tensor
 
-from recon.errors import InputError
+from recon.streams import printable
 
 
-class Steps(LightningModule):
-    """The part of a module that keeps the losses of training steps without reading them at each."""
+class FastModule(LightningModule):
+    """A LightningModule whose steps cost less."""
 
-    # Lightning skips a hook that is not callable; an empty one costs time at every training step.
+    # Lightning skips a hook that is not callable; calling an empty one takes time at every training step.
+    # Guard: tests/training/test_lightning.py::test_hooks_that_are_none_are_skipped.
     on_train_batch_start: Any = None
     on_before_zero_grad: Any = None
     on_before_backward: Any = None
     on_after_backward: Any = None
     on_before_optimizer_step: Any = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pending: list[dict[str, Tensor]] = []  # the terms of the steps since the latest look at them
-        self._sums: dict[str, float] = {}
-        self._steps = 0
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep the signature of the training step, which Lightning asks for, and Python works out, at every step."""
+        """Store `training_step`'s signature: Lightning inspects it at every step."""
         super().__init_subclass__(**kwargs)
         cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; Lightning notes the hook it is in 44 times a step, which torch would check for weights."""
+        """Set an attribute; bypass torch's checks for `_current_fx_name`, which Lightning sets 44 times a step."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
     def _apply_batch_transfer_handler(self, batch: Any, *_: Any, **__: Any) -> Any:
-        """Give the batch back: the loaders make it on the device; Lightning would look through three hooks first."""
+        """Return the batch unchanged: the loaders build it on the device; Lightning would look through three hooks."""
         return batch
 
     def setup(self, stage: str) -> None:
-        """Keep batches as they are at any precision: results are measured on the images, not on rounded ones."""
+        """Leave batches as they are at any precision: results are measured on the images, not on rounded ones.
+
+        Guard: tests/modules/test_precision.py.
+        """
         self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
 
-    def note(self, **terms: Tensor) -> None:
-        """Keep scalars of one training step without reading them: `self.log` costs 0.3 ms a key and step."""
-        self._pending.append({name: term.detach() for name, term in terms.items()})
-
-    def log_steps(self) -> None:
-        """Read the scalars kept since the last call, stop at one that is not finite, log their means."""
-        if not self._pending:
-            return
-        kept = self.require_finite()
-        self._pending.clear()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        means = {f"train/{name}": float(values.mean()) for name, values in kept.items()}
-        for logger in self.loggers:
-            logger.log_metrics({**means, "train/lr": rate}, step=self.trainer.global_step)
-        count = len(next(iter(kept.values())))
-        for name, mean in means.items():
-            self._sums[name] = self._sums.get(name, 0.0) + mean * count
-        self._steps += count
-
-    def running_loss(self) -> float | None:
-        """The mean training loss of this epoch so far, as of the latest look."""
-        return self._sums["train/loss"] / self._steps if self._steps else None
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean losses once."""
-        self.log_steps()
-        means = {name: total / self._steps for name, total in self._sums.items()}
-        self.log_dict(means, sync_dist=True)
-        self._sums, self._steps = {}, 0
-
-    def require_finite(self) -> dict[str, Tensor]:
-        """Stack the scalars kept since the last look, (steps,) each; raises InputError at one that is not finite."""
-        if not self._pending:
-            return {}
-        kept = {name: values.float() for name, values in self._stacked().items()}
-        bad = (~torch.stack(list(kept.values())).isfinite()).any(0).nonzero()
-        if len(bad):
-            step = self.trainer.global_step - len(self._pending) + int(bad[0]) + 1
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            wider = "" if self.trainer.precision == "32-true" else ", or trainer.precision=32-true"
-            raise InputError(
-                f"optimizer.lr: the loss is not finite at step {step} with learning rate {rate:.3g}; lower it or set "
-                f"trainer.gradient_clip_val=1{wider} (checkpoints written before are kept)"
-            )
-        return kept
-
-    def _stacked(self) -> dict[str, Tensor]:
-        # Those of a checkpoint are on the CPU.
-        names = self._pending[0] if self._pending else ()
-        return {name: torch.stack([terms[name].to(self.device) for terms in self._pending]) for name in names}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the scalars since the last look and their sums, of every process: each trains on other images."""
-        pending = {name: values.cpu() for name, values in self._stacked().items()}
-        mine = {"pending": pending, "sums": dict(self._sums), "steps": self._steps}
-        checkpoint["losses"] = [mine]
-        if self.trainer.world_size > 1:
-            checkpoint["losses"] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(checkpoint["losses"], mine)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with the scalars and sums of this process."""
-        mine = checkpoint["losses"][self.global_rank]
-        steps = zip(*(values.unbind() for values in mine["pending"].values()), strict=True)
-        self._pending = [dict(zip(mine["pending"], values, strict=True)) for values in steps]
-        self._sums, self._steps = mine["sums"], mine["steps"]
+    def leave_gradients(self) -> None:
+        """Disable the clipping hook where nothing is clipped."""
+        self.configure_gradient_clipping = None  # type: ignore[method-assign,assignment]
 
 
-class NoProfiler(PassThroughProfiler):
-    """No profiling at all: Lightning's own empty profiler makes 40 generators a training step."""
-
-    _nothing: AbstractContextManager[None] = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Give a context that does nothing."""
-        return self._nothing
-
-
-class Seldom(Callback):
-    """A callback with nothing to do at a training step: Lightning skips hooks that are not callable."""
+class FastCallback(Callback):
+    """Base of callbacks without work at training steps."""
 
     on_train_batch_start: Any = None
     on_before_zero_grad: Any = None
@@ -135,3 +67,91 @@ class Seldom(Callback):
     on_after_backward: Any = None
     on_before_optimizer_step: Any = None
     on_train_batch_end: Any = None
+
+
+class NoProfiler(PassThroughProfiler):
+    """No profiling at all: Lightning's own empty profiler makes 40 generators a step."""
+
+    _nothing: AbstractContextManager[None] = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Return a context that does nothing."""
+        return self._nothing
+
+
+def leave_uncounted(optimizer: LightningOptimizer, trainer: Trainer) -> None:
+    """Keep the steps of a second optimiser out of `global_step`, else `max_steps=10` takes 5 (Lightning issue 17958).
+
+    Lightning sets these hooks anew for each batch. Guard: tests/modules/test_adversarial.py.
+    """
+    profiler = trainer.profiler  # type: ignore[attr-defined]
+    optimizer._on_before_step = lambda: profiler.start("optimizer_step")
+    optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
+
+
+def end_restart(trainer: Trainer, batches_that_stepped: int | None) -> None:
+    """Leave Lightning's restart mode after the first resumed step: it would skip a step of a per-epoch schedule.
+
+    Guard: tests/test_resume.py.
+
+    Args:
+        trainer: resumed.
+        batches_that_stepped: the loggers' x axis of the checkpoint, as Lightning's own is one too high; or None.
+    """
+    trainer.fit_loop._restarting = False
+    if batches_that_stepped is not None:
+        trainer.fit_loop.epoch_loop._batches_that_stepped = batches_that_stepped
+
+
+def set_between_steps(loop: dict[str, Any]) -> None:
+    """Set the counters of Lightning's fit loop, as it saves them, to the state between two steps.
+
+    At the start of a batch it has counted that batch, and at the first also its epoch; after the end of training its
+    batch counters stand at the last. Resumed from there Lightning would leave out a batch, an epoch or the validation.
+    Guard: tests/test_resume.py, which resumes from every such state.
+
+    Args:
+        loop: the state of the fit loop; changed in place.
+    """
+    epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    ended = epoch["current"]["processed"] == epoch["current"]["started"]
+    for counters in (batch["total"], batch["current"]):
+        counters["ready"] = counters["started"] = counters["processed"] = counters["completed"]
+    batch["is_last_batch"] = False
+    if ended or batch["current"]["completed"] == 0:
+        batch["current"] = dict.fromkeys(batch["current"], 0)
+        for counters in (epoch["total"], epoch["current"]):
+            done = counters["processed"]
+            counters.update(dict.fromkeys(counters, done))
+
+
+def batches_that_stepped(checkpoint: dict[str, Any]) -> int:
+    """Read the loggers' x axis from a checkpoint."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"])
+
+
+def take_rank() -> None:
+    """Tell Lightning the rank of this process, which was forked after Lightning was imported.
+
+    Guard: tests/sweep (a sweep of jobs on two devices).
+    """
+    from lightning.fabric.utilities import rank_zero as fabric
+    from lightning.pytorch.utilities import rank_zero as pytorch
+
+    for module in (fabric, pytorch):
+        module.rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def quieten() -> None:
+    """Silence Lightning's start-up messages, which are neither about the run nor to be acted on."""
+    # A warning is for the person who started the run: without the line of code that gave it.
+    form: Callable[..., str] = lambda message, *_, **__: f"warning: {printable(message)}\n"  # noqa: E731
+    warnings.formatwarning = form
+    # Lightning 2.6 calls a pytree class of torch 2.13 in a deprecated way.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # The module logs at the end of every epoch too, however short.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # The loaders start at the batch of the checkpoint (recon/training/checkpoints.py).
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

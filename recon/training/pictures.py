@@ -12,15 +12,14 @@ from PIL.Image import Image
 from torch import Tensor
 
 from recon.dashboards.threaded import log_image, log_results
-from recon.data.loader import PairLoader
 from recon.modules.base import Module
 from recon.pair import Pair
 from recon.runs.draw import grid, pixels
 from recon.runs.files import write_arrays, write_image
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback
 
 
-class Pictures(Seldom):
+class Pictures(FastCallback):
     """Draw the same fixed images after each validation and after the test.
 
     Args:
@@ -48,8 +47,8 @@ class Pictures(Seldom):
         for logger in trainer.loggers:
             log_results(logger, pl_module.results, columns, trainer.global_step)
         worst = pl_module.worst(self.count)
-        # Shards are read in order: to find some images again would be to read all of them again.
-        if len(worst) and isinstance(loader, PairLoader):
+        # Shards are read in order: fetching the worst images again would mean reading the whole set again.
+        if len(worst) and loader.is_indexed:
             self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
 
     def _draw(

@@ -13,10 +13,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from recon.modules.base import Module
 from recon.runs.files import write_json
-from recon.training.lightning import Seldom
+from recon.training.lightning import FastCallback
 
 
-class Progress(Seldom):
+class Progress(FastCallback):
     """Write `progress.json` about once a second, for the sweep that this run is a job of.
 
     Args:
@@ -76,7 +76,7 @@ class Progress(Seldom):
         return self._before + time.monotonic() - self._started
 
 
-class ProgressBar(Seldom, RichProgressBar):
+class ProgressBar(FastCallback, RichProgressBar):
     """A rich bar with the running loss, refreshed seldom enough to cost nothing."""
 
     def __init__(self) -> None:

@@ -43,8 +43,7 @@ def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | 
     settings = {key: value for key, value in config["trainer"].items() if key != "callbacks"}
     callbacks = [*_callbacks(config, module, folder), *_own_callbacks(config["trainer"].get("callbacks"))]
     if settings["gradient_clip_val"] is None:
-        # Lightning skips a hook that is not callable, and with it what it does to clip nothing.
-        module.configure_gradient_clipping = None  # type: ignore[method-assign,assignment]
+        module.leave_gradients()
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
             raise InputError(
@@ -143,8 +142,8 @@ def _check_devices(settings: Mapping[str, Any]) -> None:
 
 def _check_schedule(config: Config, module: Module) -> None:
     """Raise InputError for a schedule that needs what the training does not have: a length, or a validation."""
-    settings, parameters = config["trainer"], inspect.signature(module.make_scheduler).parameters
-    lacking = {"T_max", "total_steps"} & parameters.keys() - getattr(module.make_scheduler, "keywords", {}).keys()
+    settings, parameters = config["trainer"], inspect.signature(module.options.scheduler).parameters
+    lacking = {"T_max", "total_steps"} & parameters.keys() - getattr(module.options.scheduler, "keywords", {}).keys()
     if lacking and settings["max_epochs"] == settings["max_steps"] == -1:
         raise InputError(
             "scheduler: this one spans the whole training, whose length trainer.max_epochs=-1 leaves open; set "

@@ -6,25 +6,23 @@ import difflib
 import os
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recon.config.check import Config
+from recon.config.conf import choices, read_choice
 from recon.config.construct import construct
 from recon.degradations.base import Degradation, Degraded
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
 from recon.modules.base import Module, Outcome
-from recon.nets.contracts import Blank, Classifier, lacking, misfit
+from recon.nets.contracts import Blank, lacking, misfit
 from recon.pair import Pair
 
-_NETS = Path(__file__).parents[2] / "conf" / "model" / "net"
 # A weight, its gradient and Adam's two averages, four bytes each.
 _BYTES_A_WEIGHT = 16
 
@@ -190,7 +188,7 @@ def require_batch(module: Module, batch_size: int, images: int | None, devices: 
 def require_precision(module: Module, trainer: Trainer) -> None:
     """Raise InputError where training in a low precision would fail, or go wrong without a word."""
     precision = trainer.precision
-    options = module.make_optimizer([nn.Parameter(torch.zeros(1))]).defaults
+    options = module.options.optimizer([nn.Parameter(torch.zeros(1))]).defaults
     clips = module.clip_norm or trainer.gradient_clip_val
     if getattr(trainer.precision_plugin, "scaler", None) is not None and clips and options.get("fused"):
         raise InputError(
@@ -219,9 +217,9 @@ def require_precision(module: Module, trainer: Trainer) -> None:
 
 
 def _not_a_net(node: Any) -> str:
-    choices = sorted(path.stem for path in _NETS.glob("*.yaml"))
-    named = difflib.get_close_matches(str(node), choices, 1)
-    return f"{node!r} is no net; write model/net={named[0] if named else '|'.join(choices)}"
+    nets = sorted(choices("model/net"))
+    named = difflib.get_close_matches(str(node), nets, 1)
+    return f"{node!r} is no net; write model/net={named[0] if named else '|'.join(nets)}"
 
 
 def _on_meta(node: Config, facts: Mapping[str, Any], key: str) -> nn.Module | None:
@@ -263,7 +261,7 @@ def _blank(facts: Mapping[str, Any], kind: type[Module]) -> Blank:
         return torch.empty(1, *shape, device="meta")
 
     height, width = facts["image_size"]
-    seen = [side // (1 if kind.contract is Classifier else facts["scale"]) for side in (height, width)]
+    seen = [side // (1 if kind.sees_degraded_size else facts["scale"]) for side in (height, width)]
     label = torch.zeros(1, dtype=torch.int64, device="meta")
     clean = empty(facts["channels"], height, width)
     return Blank(empty(facts["in_channels"], *seen), clean, label, facts["num_classes"])
@@ -272,11 +270,11 @@ def _blank(facts: Mapping[str, Any], kind: type[Module]) -> Blank:
 def _fitting(kind: type[Module], facts: Mapping[str, Any]) -> list[str]:
     """List the nets of `conf/model/net/` that fit a module and these images."""
     found = []
-    for path in sorted(_NETS.glob("*.yaml")):
+    for name in sorted(choices("model/net")):
         try:
-            net = _on_meta(yaml.safe_load(path.read_text(encoding="utf-8")), facts, "model.net")
+            net = _on_meta(read_choice("model/net", name) or {}, facts, "model.net")
             if net is not None and misfit(net.eval(), kind.contract, _blank(facts, kind)) is None:
-                found.append(path.stem)
+                found.append(name)
         except InputError:  # of another size, or without labels
             continue
     return found

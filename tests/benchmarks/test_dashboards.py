@@ -56,10 +56,10 @@ def counted_close(self, metrics, status):
     before_close(self, metrics, status)
 WandB.close = counted_close
 
-inner = threaded.Mirror._work
-threaded.Mirror._work = work
-threaded.Mirror.send = timed(threaded.Mirror.send, "sending")
-threaded.Mirror.close = timed(threaded.Mirror.close, "end")
+inner = threaded.ThreadedLogger._work
+threaded.ThreadedLogger._work = work
+threaded.ThreadedLogger.send = timed(threaded.ThreadedLogger.send, "sending")
+threaded.ThreadedLogger.close = timed(threaded.ThreadedLogger.close, "end")
 status = run.main()
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 spent["service"] = used.ru_utime + used.ru_stime

@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from recon import keyed
 from recon.config.construct import construct
-from recon.data.loader import PairLoader
-from recon.data.store import ImageStore
+from recon.data.store import ImageStore, PairLoader
 from recon.degradations import Chain, Degradation, GaussianBlur, GaussianNoise, Identity, MissingBox, SaltPepper
 from recon.training.allocator import keep_freed_memory
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from recon.sweep.machine import Place, cores
-from recon.sweep.process import Forked
+from recon.sweep.process import ForkedJob
 
 JOBS = 12
 # A few seconds of training each.
@@ -80,7 +80,7 @@ def test_a_later_job_starts_in_half_a_second(tmp_path: Path, monkeypatch: pytest
         program = folder / "program.py"
         program.write_text(_PROGRAM.format(run=str(ROOT / "run.py"), folder=folder))
         started = time.time()
-        forked = Forked(
+        forked = ForkedJob(
             str(program), [*RUNS, "trainer.max_steps=2"], folder / "log", Place([], cores()), len(cores()), {}
         )
         while (status := forked.status()) is None:

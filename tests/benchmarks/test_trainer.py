@@ -50,7 +50,7 @@ class Paired:
 
 def plain(module: Module) -> Step:
     """The bare step of a module with one optimiser."""
-    optimizer = module.make_optimizer(module.net.parameters())
+    optimizer = module.options.optimizer(module.net.parameters())
 
     def step(pair: Pair) -> None:
         optimizer.zero_grad()
@@ -62,8 +62,8 @@ def plain(module: Module) -> Step:
 
 def adversarial(module: Any) -> Step:
     """The bare step of a generative adversarial network."""
-    generator, discriminator = module.players()
-    generator_optimizer, discriminator_optimizer = (module.make_optimizer(net.parameters()) for net in module.players())
+    generator, discriminator = module.nets()
+    generator_optimizer, discriminator_optimizer = (module.options.optimizer(net.parameters()) for net in module.nets())
 
     def step(pair: Pair) -> None:
         latent = torch.randn(2, len(pair.label), module.net.latent_dim)
@@ -113,7 +113,7 @@ class Plain(LightningModule):
         return self.module.step(pair).loss.mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.module.make_optimizer(self.module.net.parameters())
+        return self.module.options.optimizer(self.module.net.parameters())
 
 
 def measured(name: str, compose: Compose, folder: Path, images: Path, barebones: bool = False) -> tuple[float, float]:

@@ -29,8 +29,9 @@ HOSTILE = [
     "torch.load", "torch.hub.load", "torch.utils.collect_env.run", "numpy.load", "pickle.loads", "runpy.run_path",
     "torch.nn.modules.module.torch.load", "torch.optim.optimizer.os.system", "recon.data.cache.os.system",
     "recon.runs.files.subprocess.Popen", "recon.runs.files.write_text", "recon.data.download.fetch",
-    "recon.data.files.ImageFiles",
-    "recon.sweep.process.Forked", "recon.sweep.process.Group", "recon.sweep.machine.Place", "recon.sweep.state.State",
+    "recon.data.image_files.ImageFiles",
+    "recon.sweep.process.ForkedJob", "recon.sweep.process.Group", "recon.sweep.machine.Place",
+    "recon.sweep.state.State",
     "recon.runs.checkpoint.AtomicCheckpointIO", "recon.training.checkpoints.Checkpoints", "recon.dashboards.WandB",
     "recon.build.Trainer",
     "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "lightning.pytorch.loggers.WandbLogger",
@@ -41,6 +42,8 @@ HOSTILE = [
     "recon.nets.unet.UNet\x1b[2J",
     5, None, ["recon.nets.unet.UNet"], {"a": 1}, True,
 ]  # fmt: skip
+
+EVALUATE = {"_target_": "recon.actions.evaluate.Evaluate"}
 
 
 @pytest.mark.parametrize("key", KINDS)
@@ -72,6 +75,8 @@ def nameable() -> Iterator[tuple[str, str]]:
 def construct_with_hostile_arguments(folder: str) -> None:
     """Construct every nameable class with every hostile value for each parameter; for a process of its own."""
     import inspect
+
+    import wandb  # noqa: F401  its import makes a folder for media
 
     from recon.config.construct import construct
 
@@ -223,12 +228,12 @@ def built(verb: str, folder: Path, composed: dict[str, Any]) -> None:
     elif verb == "resume":
         build.run(of_resumed({**composed, "resume": str(folder)}, [])[0], folder)
     else:
-        build.run(of_run({**composed, "action": "evaluate", "run": str(folder)}, []), folder)
+        build.run(of_run({**composed, "action": EVALUATE, "run": str(folder)}, []), folder)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_any_damage_of_a_configuration_is_one_sentence(verb: str, strange: Path, compose: Compose) -> None:
-    composed = compose("model=gan", "logger=none")
+    composed = compose("model=gan", "logger=none", *(["action=evaluate"] if verb == "evaluate" else []))
     path = strange / "config.yaml"
     whole = path.read_text()
     environment = strange / "environment.json"
@@ -243,7 +248,8 @@ def test_any_damage_of_a_configuration_is_one_sentence(verb: str, strange: Path,
         make(strange.parent / str(number) / "config.yaml")
         with pytest.raises(InputError):
             built(verb, strange.parent / str(number), composed)
-    for node in ("model", "degradation") if verb == "judge" else NODES:
+    # A model needs nothing of the task and the damage that it was trained with.
+    for node in ("model", "optimizer", "scheduler") if verb == "judge" else NODES:
         for value in (None, "x", 5, [], {"_target_": ["a"]}, {"_target_": "os.system"}, {"_target_": None}):
             path.write_text(whole)
             change(strange, {node: value})

@@ -13,8 +13,8 @@ from test_mmap import photographs
 
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.sources import Digits
 from recon.data.store import ImageStore
+from recon.data.tasks.digits import Digits
 from recon.degradations import GaussianNoise, MissingFile
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
@@ -52,7 +52,7 @@ def test_a_shared_buffer_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
     place = property(lambda store: torch.device("cpu") if store.buffer.data_ptr() in here else OTHER)
     monkeypatch.setattr(ImageStore, "device", place)
     assert before.train.buffer is before.validation.buffer
-    train, validation = module.train_dataloader().store, module.val_dataloader().store
+    train, validation = module.train_dataloader().source, module.val_dataloader().source
     assert train.buffer.data_ptr() != before.train.buffer.data_ptr(), "this is a copy, as on another device"
     assert train.buffer is validation.buffer
     assert module.load().test.buffer is before.test.buffer, "what is not asked for stays"
@@ -129,7 +129,7 @@ def test_a_mapped_store_stays_and_its_batches_travel_as_bytes(tmp_path: Path, mo
     task = folder_task(folder, crop=32, batch_size=4)
     module = on(OTHER, DataModule(task, Path(), degradation, Augment(flip=True), 0, False, tmp_path / "cache"))
     loader = module.train_dataloader()
-    assert loader.store.buffer is module.val_dataloader().store.buffer
+    assert loader.source.buffer is module.val_dataloader().source.buffer
     moved = []
     to = torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "to", lambda x, *how: moved.append((x.dtype, x.numel(), how)) or to(x, *how))

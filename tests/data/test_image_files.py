@@ -146,11 +146,11 @@ def test_names_that_look_alike_are_alike(tmp_path: Path) -> None:
         save(tmp_path, f"clean/{composed}/{composed}{number}.png", np.roll(RGB, number, 0))
         save(tmp_path, f"damaged/{split}/{split}{number}.png", np.roll(RGB, number + 3, 0))
         save(tmp_path, f"test/{split}/{number}.png", np.roll(RGB, number + 6, 0))
-    folder_task(tmp_path / "clean").load_pairs(Path(), FromFiles(str(tmp_path / "damaged")))
+    folder_task(tmp_path / "clean").load(Path(), degraded=FromFiles(str(tmp_path / "damaged")))
     assert folder_task(tmp_path / "clean", test=str(tmp_path / "test")).load(Path()).test.label.tolist() == [0, 0, 0]
     save(tmp_path, f"clean/{composed}/{split}0.png")
     with pytest.raises(InputError, match="rename one"):
-        folder_task(tmp_path / "clean").load_pairs(Path(), FromFiles(str(tmp_path / "damaged")))
+        folder_task(tmp_path / "clean").load(Path(), degraded=FromFiles(str(tmp_path / "damaged")))
 
 
 def test_a_class_without_a_training_image_is_said(tmp_path: Path) -> None:

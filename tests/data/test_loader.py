@@ -6,8 +6,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from recon.data.augment import Augment
-from recon.data.loader import PairLoader, make_pair
-from recon.data.store import ImageStore
+from recon.data.loader import make_pair
+from recon.data.store import ImageStore, PairLoader
 from recon.degradations import Chain, Downsample, GaussianNoise, MissingPixels
 from recon.errors import InputError
 from recon.pair import Pair

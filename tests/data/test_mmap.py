@@ -19,7 +19,7 @@ from test_folder import folder_task, save
 from recon.data import cache as cache_module
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.loader import PairLoader
+from recon.data.store import PairLoader
 from recon.degradations import GaussianNoise
 from recon.errors import InputError
 from recon.pair import Pair
@@ -29,7 +29,7 @@ PHOTO = astronaut()
 TASK = """
 import sys
 from pathlib import Path
-from recon.data.folder import Folder
+from recon.data.tasks.folder import Folder
 task = Folder(
     path=sys.argv[1], test=None, test_fraction=0.1, validation=1, crop=32, crops_per_image=1, batch_size=4, epochs=1,
     on_bad_image="raise", max_pixels=10**8,
@@ -84,7 +84,7 @@ def test_a_store_is_built_once_and_then_only_opened(tmp_path: Path, monkeypatch:
     before = pairs(folder_task(folder, crop=32), cache)
     [file] = files(cache)
     about = file.stat()
-    monkeypatch.setattr("recon.data.files.read_image", None)  # decodes nothing now
+    monkeypatch.setattr("recon.data.image_files.read_image", None)  # decodes nothing now
     assert_same(before, pairs(folder_task(folder, crop=32), cache))
     assert [file] == files(cache)
     assert (about.st_ino, about.st_mtime_ns) == (file.stat().st_ino, file.stat().st_mtime_ns)
@@ -231,15 +231,15 @@ CHILD = (
     TASK
     + """
 import hashlib, itertools, os, time, types
-from recon.data import files
+from recon.data import image_files
 sys.modules["recon.console"] = types.SimpleNamespace(say=lambda line: print(line, flush=True))
-read, number = files.read_image, itertools.count()
+read, number = image_files.read_image, itertools.count()
 def slowly(*how):
     os.write(1, b"decoding\\n")  # whole, unlike what threads print
     while next(number) >= int(sys.argv[3]) and not (Path(sys.argv[1]).parent / "go").exists():
         time.sleep(0.01)
     return read(*how)
-files.read_image = slowly
+image_files.read_image = slowly
 store = task.load(Path(), Path(sys.argv[2])).train
 print("bytes", hashlib.md5(store.buffer.numpy()).hexdigest(), flush=True)
 """
@@ -309,7 +309,7 @@ def test_a_disk_without_room_is_told_before_anything_is_decoded(tmp_path: Path, 
     folder = photographs(tmp_path / "photos")
     free = shutil.disk_usage(tmp_path)._replace(free=50_000)
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: free)
-    monkeypatch.setattr("recon.data.files.read_image", None)
+    monkeypatch.setattr("recon.data.image_files.read_image", None)
     with pytest.raises(InputError, match=r"^data\.cache=[^\n]+ has too little space"):
         folder_task(folder, crop=32).load(Path(), tmp_path / "cache")
 
@@ -376,7 +376,7 @@ def test_a_store_larger_than_the_memory_can_be_mapped(tmp_path: Path) -> None:
 
 
 def test_only_a_folder_can_be_mapped(tmp_path: Path) -> None:
-    from recon.data.sources import Digits
+    from recon.data.tasks.digits import Digits
 
     task = Digits(batch_size=4, epochs=1, validation=0.1, crop=None)
     with pytest.raises(InputError, match=r"^data\.store=mmap [^\n]+ task=folder[^\n]+\.$"):

@@ -12,8 +12,8 @@ from test_folder import folder_task, save
 from recon import keyed
 from recon.data.augment import Augment
 from recon.data.datamodule import DataModule
-from recon.data.loader import PairLoader
-from recon.data.sources import Digits
+from recon.data.store import PairLoader
+from recon.data.tasks.digits import Digits
 from recon.degradations import Chain, GaussianNoise
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
@@ -103,8 +103,8 @@ def test_a_mapped_store_gives_the_same_pairs(tmp_path: Path) -> None:
 def test_pairs_do_not_depend_on_the_batch(tmp_path: Path, batch_size: int, scale: int) -> None:
     module = data(*dataset(tmp_path, scale), scale)
     loader = module.train_dataloader()
-    whole = loader.pair(torch.arange(len(loader.store)))
-    parts = [loader.pair(index) for index in torch.arange(len(loader.store)).split(batch_size)]
+    whole = loader.pair(torch.arange(len(loader.source)))
+    parts = [loader.pair(index) for index in torch.arange(len(loader.source)).split(batch_size)]
     for name, field in zip(whole._fields, whole, strict=True):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), field)
 
@@ -174,7 +174,7 @@ def test_an_image_without_a_degraded_one_is_named_and_counted(tmp_path: Path, mo
     dataset(tmp_path)
     (tmp_path / "damaged/a/4.bmp").unlink()
     (tmp_path / "damaged/b/7.bmp").unlink()
-    monkeypatch.setattr("recon.data.files.read_image", None)  # it is found before anything is decoded
+    monkeypatch.setattr("recon.data.image_files.read_image", None)  # it is found before anything is decoded
     refuse(tmp_path, r"^degradation\.path=.* has no degraded image of .*/a/4\.png \(2 of 12 images lack theirs\)")
 
 

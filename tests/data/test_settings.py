@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from recon.config.construct import construct
-from recon.data.folder import Folder
+from recon.data.tasks.folder import Folder
 from recon.errors import InputError
 
 HUGE = 10**30

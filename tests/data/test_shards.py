@@ -30,7 +30,8 @@ from recon import keyed
 from recon.data.augment import Augment
 from recon.data.images import read_image
 from recon.data.loader import make_pair
-from recon.data.shards import ShardLoader, WebDataset
+from recon.data.shards import ShardLoader
+from recon.data.tasks.webdataset import WebDataset
 from recon.degradations.base import Chain
 from recon.degradations.missing import MissingPixels
 from recon.degradations.noise import GaussianNoise
@@ -40,7 +41,7 @@ from recon.pair import Pair
 wds = pytest.importorskip("webdataset")
 
 DEFAULTS = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "task" / "webdataset.yaml"))
-assert DEFAULTS.pop("_target_") == "recon.data.shards.WebDataset"
+assert DEFAULTS.pop("_target_") == "recon.data.tasks.webdataset.WebDataset"
 DAMAGE = Chain({"noise": GaussianNoise(sigma=(0.05, 0.2)), "missing": MissingPixels(fraction=0.3)})
 PARTS = ("train", "validation", "test")
 COUNT = 150
@@ -216,14 +217,14 @@ def test_the_global_generator_is_left_as_it_was(seven: Path) -> None:
 
 def test_pairs_are_those_of_the_sample_name(seven: Path) -> None:
     """Written anew from the digits: the index from the name, the crop and the damage from the index."""
-    from recon.data.shards import _hash
+    from recon.data.samples import hashed
 
     task = shard_task(seven, crop=5)
     augment = Augment(flip=True)
     train = loader(task, "train", crop=5, seed=7, augment=augment)
     train.set_epoch(2)
     found = rows(train)
-    numbers = {_hash(f"digit/{number:04d}", "index"): number for number in range(COUNT)}
+    numbers = {hashed(f"digit/{number:04d}", "index"): number for number in range(COUNT)}
     assert found.keys() <= numbers.keys()
     for index, pair in found.items():
         digit, key = DIGITS[numbers[index]], keyed.keys(7, "train", 2, torch.tensor([index]))
@@ -587,8 +588,8 @@ def test_without_the_library_one_sentence_says_what_to_install(seven: Path, monk
 
 
 def test_recon_works_without_the_library() -> None:
-    source = (ROOT / "recon" / "data" / "shards.py").read_text()
-    assert not re.search(r"^(import|from) webdataset", source, re.MULTILINE)
+    for path in (ROOT / "recon" / "data").rglob("*.py"):
+        assert not re.search(r"^(import|from) webdataset", path.read_text(), re.MULTILINE), path
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])

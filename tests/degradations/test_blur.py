@@ -502,7 +502,7 @@ def test_large_images(boundary: str) -> None:
         (lambda: KernelBlur([[1]], boundary="wrap"), "boundary"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
+def test_a_mistake_raises_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()
 

@@ -311,6 +311,6 @@ def test_outside_the_range_there_is_no_gradient() -> None:
         (lambda: WebP(50)(torch.zeros(1, 1, 0, 8), keys(1)), "images"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
+def test_a_mistake_raises_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()

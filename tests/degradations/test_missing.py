@@ -1,4 +1,4 @@
-"""Missing pixels: counted, placed and shaped as told; the text against Pillow, the user's masks against their files."""
+"""Missing pixels: counted, placed and shaped as configured; text against Pillow, own masks against their files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from skimage import data
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations import lettering, missing
+from recon.degradations import lettering, strokes
 from recon.degradations.base import Chain
 from recon.degradations.levels import Range
 from recon.degradations.missing import (
@@ -109,7 +109,7 @@ def test_no_images_are_no_fault(operator: Missing) -> None:
 @pytest.mark.parametrize("kind", dict.fromkeys(type(operator) for operator in ALL if type(operator) is not MissingHalf))
 def test_examples_grow_worse(kind: type[Missing]) -> None:
     """More is missing, or of text larger pieces."""
-    ((parameter, values),) = kind.examples.items()
+    parameter, values = kind.examples
     made = [kind(**{parameter: value}).degrade(torch.ones(16, 1, 256, 256), keys(16)) for value in values]
     if kind is MissingText:
         widest = [max(ndimage.distance_transform_edt(mask[0] == 0).max() for mask in each.mask) for each in made]
@@ -214,7 +214,7 @@ def test_a_segment_is_every_pixel_within_the_radius() -> None:
     end[-1] = start[-1]
     radius = 0.5 + 5 * keyed.uniform(keyed.fold(keys(), "radius"))
     known = torch.ones(COUNT, 37, 53)
-    missing._paint(known, start, end, radius)
+    strokes.paint(known, start, end, radius)
     pixels = torch.cartesian_prod(torch.arange(37.0), torch.arange(53.0))
     points = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), torch.linspace(0, 1, 1000).view(1, -1, 1))
     distance = torch.cdist(pixels, points).amin(2).view(COUNT, 37, 53)
@@ -428,7 +428,7 @@ def test_a_white_mask_leaves_a_pixel(tmp_path: Path) -> None:
     assert (mask.sum((1, 2, 3)) == 1).all()
 
 
-def test_a_mask_of_another_size_is_told(folder: Path) -> None:
+def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
     """Before any work and at use; the sentence names both sizes and the remedy."""
     operator = MissingFile(folder)
     operator.check_shape((3, 28, 36))
@@ -504,7 +504,7 @@ def empty(folder: Path) -> object:
         (lambda folder: MissingFile(None), "None"),
     ],
 )
-def test_what_is_wrong_with_a_mask_is_told(folder: Path, make: Callable[[Path], object], says: str) -> None:
+def test_the_error_says_what_is_wrong_with_a_mask(folder: Path, make: Callable[[Path], object], says: str) -> None:
     with pytest.raises(InputError, match=rf"^path: [^\n]*{says}[^\n]*$"):
         make(folder)
 
@@ -536,6 +536,6 @@ def test_what_is_wrong_with_a_mask_is_told(folder: Path, make: Callable[[Path], 
         (lambda: MissingFile(".", resize="often"), "resize"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make: Callable[[], object], name: str) -> None:
+def test_a_mistake_raises_one_sentence(make: Callable[[], object], name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()

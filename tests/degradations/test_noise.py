@@ -79,7 +79,7 @@ def test_any_size(operator: Degradation, size: tuple[int, int, int]) -> None:
 @each
 def test_examples_grow_worse(operator: Degradation) -> None:
     """The three values to show go from mild to strong."""
-    ((parameter, values),) = operator.examples.items()
+    parameter, values = operator.examples
     clean = images((3, 37, 53))
     mild, medium, strong = (
         (type(operator)(**{parameter: value})(clean, keys()).image - clean).square().mean() for value in values
@@ -220,7 +220,7 @@ def test_pixels_channels_and_images_are_unrelated(operator: Degradation) -> None
 @pytest.mark.parametrize(
     "value", [-0.1, [0.3, 0.1], [0.1, 0.2, 0.3], "much", None, float("nan"), float("inf"), True], ids=str
 )
-def test_a_mistake_is_told_in_one_sentence(kind: type[Degradation], name: str, value: Range) -> None:
+def test_a_mistake_raises_one_sentence(kind: type[Degradation], name: str, value: Range) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         kind(value)
 

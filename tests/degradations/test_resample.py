@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations import resample
 from recon.degradations.base import Chain, Degradation, Identity
 from recon.degradations.missing import MissingBox, MissingPixels
 from recon.degradations.noise import GaussianNoise
-from recon.degradations.resample import Downsample, resize
+from recon.degradations.resample import Downsample
 from recon.errors import InputError
+from recon.filters.resize import resize
 
 PILLOW = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -284,7 +284,7 @@ def test_other_devices_compute_the_same(method: str, wanted: tuple[int, int], mo
     """Where matrix products are not to be trusted, the taps are added one by one."""
     clean = images((3, 37, 53))
     expected = resize(clean, wanted, method)
-    monkeypatch.setattr(resample, "exact_matmul", lambda: False)
+    monkeypatch.setattr("recon.filters.resize.exact_matmul", lambda: False)
     image = resize(clean, wanted, method)
     torch.testing.assert_close(image, expected, atol=2e-6, rtol=0)
     assert torch.equal(torch.cat([resize(some, wanted, method) for some in clean.split(5)]), image)
@@ -382,7 +382,7 @@ def test_in_a_chain() -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_gradient_passes_also_after_an_evaluation(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resample, "exact_matmul", lambda: exact)
+    monkeypatch.setattr("recon.filters.resize.exact_matmul", lambda: exact)
     for dtype in (torch.float32, torch.float64):
         image = torch.rand(1, 1, 11, 13, dtype=dtype)
         with torch.inference_mode():

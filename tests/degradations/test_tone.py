@@ -93,7 +93,7 @@ def test_types(operator: Degradation, size: tuple[int, int, int]) -> None:
 @each
 def test_examples_grow_worse(operator: Degradation) -> None:
     """The three values to show go from mild to strong."""
-    ((parameter, values),) = operator.examples.items()
+    parameter, values = operator.examples
     clean = images((3, 37, 53))
     mild, medium, strong = (
         (type(operator)(**{parameter: value})(clean, keys()).image - clean).square().mean() for value in values
@@ -294,6 +294,6 @@ def test_grey_has_no_colour_to_lose() -> None:
         (lambda: Decolourise(0.5).check_shape((2, 8, 8)), "clean"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
+def test_a_mistake_raises_one_sentence(make, name: str) -> None:
     with pytest.raises(InputError, match=rf"^{name}(:| must) [^\n]+$"):
         make()

@@ -1,4 +1,4 @@
-"""Any value of any key gives an operator that works, soon, or one sentence that names the key."""
+"""Any value of any key makes an operator that works within seconds, or one sentence that names the key."""
 
 import copy
 import math
@@ -61,7 +61,7 @@ def node_of(name: str, folder: Path) -> dict[str, Any]:
 
 
 def refusal(node: dict[str, Any]) -> str | None:
-    """What is said against a node; None where it works at all sizes that it takes, and gives finite values."""
+    """Return the error of a node, or None where it works at all sizes that it takes, with finite values."""
     try:
         operator: Degradation = construct(node, "degradation")
     except InputError as error:
@@ -90,16 +90,16 @@ def test_any_value_of_any_key(name: str, tmp_path: Path) -> None:
         seen.add(path[-3:])
         for value in VALUES:
             start = time.process_time()
-            said = refusal(changed(node, path, value))
+            sentence = refusal(changed(node, path, value))
             assert time.process_time() - start < SECONDS, (path, value)
-            if said is None:
+            if sentence is None:
                 continue
-            assert re.fullmatch(r"degradation[\w.]*: [^\n]{5,250}", said), (path, value, said)
-            assert "Error" not in said
+            assert re.fullmatch(r"degradation[\w.]*: [^\n]{5,250}", sentence), (path, value, sentence)
+            assert "Error" not in sentence
             # A value that suits by itself may not suit another key, which then is named before it.
-            assert f"degradation.{'.'.join(path)}: ".startswith(said.partition(":")[0]) or path[-1] in said, (
+            assert f"degradation.{'.'.join(path)}: ".startswith(sentence.partition(":")[0]) or path[-1] in sentence, (
                 path,
-                said,
+                sentence,
             )
 
 
@@ -116,7 +116,7 @@ def test_any_value_of_any_key(name: str, tmp_path: Path) -> None:
                                 "two such numbers"),
     ],
 )  # fmt: skip
-def test_levels_of_255_are_told_with_the_value_to_type(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_the_error_for_levels_of_255_has_the_value_to_type(change: dict[str, Any], says: str, tmp_path: Path) -> None:
     assert refusal(node_of("noise", tmp_path) | change) == f"degradation.{says}"
     steps = {"noise": node_of("noise", tmp_path) | change}
     assert refusal(node_of("mixed", tmp_path) | {"steps": steps}) == f"degradation.steps.noise.{says}"
@@ -148,7 +148,7 @@ def test_images_of_no_finite_numbers_come_to_an_end(name: str, value: float, tmp
 
 
 class Own(Degradation):
-    """Gives its images back; those below go wrong in one way each."""
+    """Returns its images; each class below has one fault."""
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Any:
         """See `Degradation`."""
@@ -217,7 +217,7 @@ def test_an_own_class_that_goes_wrong_is_named(operator: Degradation, says: str)
     try_degradation(Own(), (1, 8, 8))
 
 
-# Files of a stranger's
+# Untrusted files
 
 
 def test_a_kernel_s_header_is_not_believed(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_clip_bounds_every_gradient(compose: Compose) -> None:
 
 def test_a_player_learns_only_from_its_own_loss(compose: Compose) -> None:
     module, _ = built(compose(*GAN))
-    generator, discriminator = module.players()
+    generator, discriminator = module.nets()
     module.only(1)
     assert not any(weight.requires_grad for weight in generator.parameters())
     assert all(weight.requires_grad for weight in discriminator.parameters())

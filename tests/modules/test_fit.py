@@ -211,7 +211,7 @@ def test_batch_norm_asks_for_two_images(
     model: str, net: str, more: dict[str, Any], least: int, compose: Compose, tmp_path: Path
 ) -> None:
     config = with_net(compose, model, net)
-    config["task"]["batch_size"], config["logger"]["kind"] = 1, "none"
+    config["task"]["batch_size"], config["logger"]["_target_"] = 1, None
     for key, value in more.items():
         config["model"][key] = {**config["model"][key], **value} if isinstance(value, dict) else value
     if least == 2:

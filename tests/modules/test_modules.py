@@ -12,7 +12,7 @@ from conftest import Compose, choices
 from lightning.pytorch import Trainer
 
 from recon import build
-from recon.data.loader import PairLoader
+from recon.data.store import PairLoader
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.runs.checkpoint import load
@@ -125,7 +125,7 @@ def test_psnr_in_the_hole_counts_the_hole_alone(compose: Compose) -> None:
 def test_the_mean_fill_is_the_mean_of_the_known_pixels(compose: Compose) -> None:
     module, data = built(compose("model=inpainting", "task=digits", "degradation=missing_half"))
     pair = next(iter(data.test_dataloader()))
-    found = module.image_metrics(pair.clean, pair)["psnr_hole_mean"]
+    found = module.input_metrics(pair)["psnr_hole_mean"]
     hole = pair.mask[0, 0] == 0
     error = (pair.clean[0, 0][~hole].mean() - pair.clean[0, 0][hole]).square().mean()
     assert float(found[0]) == pytest.approx(float(-10 * error.log10()), abs=1e-3)
@@ -263,6 +263,6 @@ def test_modules_are_not_changed_by_a_copy_of_their_configuration(compose: Compo
 
 def test_optimizers_arrive_as_partials(compose: Compose) -> None:
     module, _ = built(compose("model=classifier", "optimizer=momentum", "optimizer.lr=0.25"))
-    assert isinstance(module.make_optimizer, partial)
-    assert module.make_optimizer.keywords["lr"] == 0.25
-    assert module.make_optimizer.keywords["momentum"] == 0.9
+    assert isinstance(module.options.optimizer, partial)
+    assert module.options.optimizer.keywords["lr"] == 0.25
+    assert module.options.optimizer.keywords["momentum"] == 0.9

@@ -11,14 +11,18 @@ from conftest import Compose
 from damage import images, keys
 from PIL import Image
 
-from recon import measures, metrics
+from recon import metrics
 from recon.actions.train import train
 from recon.data.loader import make_pair
-from recon.degradations.resample import Downsample, resize
+from recon.degradations.resample import Downsample
 from recon.errors import InputError
+from recon.filters.resize import resize
+from recon.losses import MSE
+from recon.measures import measure
 from recon.modules.restoration import RestorationModule
 from recon.nets.edsr import EDSR
 from recon.pair import Pair
+from recon.training.options import Training
 
 QUICK = (
     "trainer.max_steps=1",
@@ -111,7 +115,8 @@ def test_images_smaller_than_scale_say_so(compose: Compose, tmp_path: Path) -> N
 
 def module(scale: int) -> RestorationModule:
     net = EDSR(in_channels=3, channels=3, scale=scale, blocks=1, width=4, residual_scale=1.0)
-    return RestorationModule(net, torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, 0, 0.0, 0.0, "mse").eval()
+    training = Training(torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, 0, 0.0, 0.0)
+    return RestorationModule(net, training, MSE()).eval()
 
 
 def pair(scale: int, upsample: str | None = None) -> Pair:
@@ -127,11 +132,11 @@ def test_a_smaller_image_is_judged_by_its_enlargement(scale: int) -> None:
     whole = Pair(resize(small.degraded, small.clean.shape[2:], "bicubic_matlab"), *small[1:])
     for autocast in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            columns = module(scale).image_metrics(small.clean, small)
+            columns = module(scale).input_metrics(small)
         assert torch.equal(columns["psnr_degraded"], metrics.psnr(whole.degraded, small.clean))
         assert torch.equal(columns["ssim_degraded"], metrics.ssim(whole.degraded, small.clean))
-    assert "enlarged as MATLAB's imresize" in measures.CONVENTION["psnr_degraded"]
-    same = module(1).image_metrics(large.clean, large)
+    assert "enlarged as MATLAB's imresize" in measure("psnr_degraded").convention
+    same = module(1).input_metrics(large)
     assert torch.equal(same["psnr_degraded"], metrics.psnr(large.degraded, large.clean))
 
 

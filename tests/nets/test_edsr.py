@@ -5,8 +5,8 @@ import torch
 from skimage import data
 from torch import Tensor, nn
 
-from recon.degradations.resample import resize
 from recon.errors import InputError
+from recon.filters.resize import resize
 from recon.nets.edsr import EDSR
 
 

@@ -143,7 +143,7 @@ def test_a_net_made_by_hand_maps_grey_images_to_grey_images(net: nn.Module) -> N
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_fixed_size_is_told_and_kept(name: str) -> None:
+def test_fixed_size_is_declared_and_enforced(name: str) -> None:
     net = build(name, 1, (28, 28)).eval()
     if not net.fixed_size:
         assert net(*batch(net, 1, (29, 31), 1)).shape[0] == 1

@@ -129,12 +129,18 @@ def test_a_configuration_is_named_even_where_nothing_is_left_to_rank(rates: list
 def test_what_a_run_is_does_not_depend_on_what_it_scored(place: str, kind: str, made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / place, tmp_path / "run")
     assert Run(RunFolder(tmp_path / "run"), "").kind == kind
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["kind"] == kind
     numbers = {"test/loss": None, "test/not_finite": 360, "convention": {}}
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(numbers))
     assert Run(RunFolder(tmp_path / "run"), "").kind == kind
     (tmp_path / "run" / "config.yaml").write_text("model: {_target_: own.Module}\n")
     if kind != "generate":
         assert Run(RunFolder(tmp_path / "run"), "").kind == kind, "its table tells"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps({**numbers, "kind": "recognise"}))
+    assert Run(RunFolder(tmp_path / "run"), "").kind == "recognise"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps({**numbers, "kind": ["paint"]}))
+    if kind != "generate":
+        assert Run(RunFolder(tmp_path / "run"), "").kind == kind
 
 
 def test_seeds_that_failed_are_said(rates: list[Path], tmp_path: Path) -> None:
@@ -159,7 +165,7 @@ def test_other_images_by_their_digest_are_another_problem(rates: list[Path], tmp
     assert first.title.endswith(", 360 images, set 1")
     text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "Compared apart from these: 1 run of the same task and damage, tested on other images." in text
-    assert [len(found.runs) for found in first.configurations] == [1, 2], "seeds on other images are not averaged"
+    assert [len(found.runs) for found in first.entries] == [1, 2], "seeds on other images are not averaged"
 
 
 @pytest.mark.parametrize("name", ["label", "index", "severity"])

@@ -17,7 +17,7 @@ def test_the_effect_of_a_parameter_counts_only_what_differs_in_nothing_else(made
     list(copies(made / "sweep" / "cvanet-1", tmp_path / "c", seeds=2, rates=3, shift=lambda rate: 1.0 * rate))
     runs = [Run(folder, folder.path.name) for folder in find(f"{tmp_path}/u,{tmp_path}/c")]
     (problem,) = problems(runs)
-    assert set(problem.configurations[0].values) == {"model/net", "optimizer.lr"}
+    assert set(problem.entries[0].values) == {"model/net", "optimizer.lr"}
     rates, groups = marginal(problem, "optimizer.lr")
     assert groups == 4, "two nets and two seeds; the rate of 0.003 was tried with one of the nets only"
     assert [value for value, _ in rates] == ["0.001", "0.002", "0.003"]
@@ -47,4 +47,4 @@ def test_a_search_tells_the_effect_of_what_differs_alone_somewhere(made: Path, t
     assert marginal(problem, "model/net") == ([], 0)
     text = text_of([run.folder.path for run in runs], tmp_path)
     assert "over 1 group of runs that differ in lr alone. 2 more values cannot be compared so." in text
-    assert "No runs differ in net alone" in text
+    assert "No runs differ in net alone, so its own effect is unknown." in text

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Compose, choices
+from conftest import ROOT, Compose, choices
 from lightning.pytorch import Trainer
 
 from recon import build
-from recon.measures import BASELINES, HEADLINE, MAIN, ORDER, measure
+from recon.measures import KINDS, ROWS, Measure, from_record, headline, measure
 
-# Columns that say which image, epoch or class a row is of.
-NO_MEASURE = {"index", "severity", "prediction", "label", "recognised_as", "epoch", "step"}
+# The columns of `metrics.csv` that say which epoch a row is of, and the entries of `metrics.json` that are no metric.
+NO_MEASURE = {"epoch", "step", "convention", "measures", "images", "kind"}
 MODELS = [(model,) for model in choices("model")] + [("inpainting", "model.adversarial=0.1")]
 
 
 def unknown(names: set[str]) -> set[str]:
-    return {name for name in names if name.rsplit("/", 1)[-1] not in {*ORDER, *NO_MEASURE}}
+    return {name for name in names if name.rsplit("/", 1)[-1] not in {*ROWS, *NO_MEASURE}}
 
 
 @pytest.mark.parametrize("words", MODELS, ids=" ".join)
@@ -45,7 +45,7 @@ def test_all_that_a_module_records_is_known(words: tuple[str, ...], compose: Com
 def test_all_that_a_run_records_is_known(made: Path) -> None:
     names: set[str] = set()
     for path in made.rglob("metrics.json"):
-        names |= {name for name in json.loads(path.read_text()) if name not in ("convention", "images")}
+        names |= set(json.loads(path.read_text()))
     for path in [*made.rglob("metrics.csv"), *made.rglob("per_image.csv")]:
         with open(path, newline="") as file:
             names |= set(next(csv.reader(file)))
@@ -68,12 +68,58 @@ def test_which_way_is_better(better: int, names: str) -> None:
 
 
 def test_what_sums_a_run_up_can_be_judged() -> None:
-    assert set(MAIN) < set(HEADLINE)
-    assert all(measure(name).better for name in HEADLINE)
-    assert not any(measure(name).better for name in BASELINES)
-    assert {measure(name).before for name in ("psnr", "psnr_hole", "ssim")} == BASELINES
+    names = [row.name for row in headline()]
+    assert [name for name in names if name in ("psnr_hole", "psnr", "accuracy", "recognised", "mse", "loss")] == (
+        ["psnr_hole", "psnr", "accuracy", "recognised", "mse", "loss"]
+    )
+    baselines = {name for name, row in ROWS.items() if row.role == "baseline"}
+    assert all(measure(name).better for name in names)
+    assert not any(measure(name).better for name in baselines)
+    assert {measure(name).before for name in ("psnr", "psnr_hole", "ssim")} == baselines
 
 
 def test_only_what_may_be_undefined_may_be_nan() -> None:
-    assert [name for name in ORDER if measure(name).partial] == ["psnr_hole", "psnr_hole_mean"]
+    assert [name for name, row in ROWS.items() if row.partial] == ["psnr_hole", "psnr_hole_mean"]
     assert measure("of_my_own").partial
+
+
+def test_every_row_survives_its_record() -> None:
+    for name, row in ROWS.items():
+        read = from_record(name, json.loads(json.dumps(row.record(), allow_nan=False)))
+        assert read == Measure(
+            name, row.label, row.better, row.unit, row.decimals, row.role, before=row.before, partial=row.partial,
+            timed=row.timed, factor=row.factor, bounds=row.bounds,
+        )  # fmt: skip
+        assert row.kind in ("", *KINDS)
+
+
+GOOD = Measure("own", "own score", 1, "points", 1, "quality").record()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": 5}, {"label": "x" * 81}, {"unit": None}, {"better": 2}, {"better": True}, {"better": 1.0},
+        {"decimals": -1}, {"decimals": 10**9}, {"decimals": True}, {"factor": 0}, {"factor": float("nan")},
+        {"factor": "1"}, {"factor": 10**400}, {"role": "best"}, {"role": ["quality"]}, {"before": 3},
+        {"partial": 0}, {"timed": None}, {"bounds": None}, {"bounds": [0]}, {"bounds": [0, "1"]},
+        {"bounds": [float("nan"), 1]},
+    ],
+)  # fmt: skip
+def test_a_damaged_row_is_no_row(change: dict[str, Any]) -> None:
+    assert from_record("own", GOOD) is not None
+    assert from_record("own", {**GOOD, **change}) is None
+    assert from_record("own", {key: value for key, value in GOOD.items() if key not in change}) is None
+    for row in (None, [], "x", 5):
+        assert from_record("own", row) is None
+
+
+def test_the_guide_lists_the_table() -> None:
+    ways = {1: "higher", -1: "lower", 0: ""}
+    lines = [
+        f"| `{name}` | {row.heading} | {ways[row.better]} | {row.role} |"
+        for name, row in ROWS.items()
+        if row.role != "about"
+    ]
+    guide = (ROOT / "outputs" / "README.md").read_text()
+    assert "\n".join(["| metric | is | better | role |", "|---|---|---|---|", *lines]) + "\n" in guide

@@ -17,8 +17,8 @@ from conftest import ROOT
 from report_runs import Text, change_json, copies, page_of, text_of
 
 from recon.errors import InputError
+from recon.report.elements import Html, tag
 from recon.report.gather import Run, problems
-from recon.report.html import Html, tag
 from recon.runs import RunFolder
 
 
@@ -126,7 +126,7 @@ def test_a_repeated_run_does_not_count_as_a_seed(made: Path, tmp_path: Path) -> 
     both = [made / "sweep" / "unet-1", made / "sweep" / "unet-2", made / "others" / "again"]
     runs = [Run(RunFolder(path), path.name) for path in both]
     (problem,) = problems(runs)
-    (found,) = problem.configurations
+    (found,) = problem.entries
     assert [run.name for run in found.runs] == ["unet-1", "unet-2"]
     assert [run.name for run in found.repeats] == ["again"]
 
@@ -150,7 +150,7 @@ def test_what_failed_and_what_a_sweep_misses_is_listed_with_its_reason(some: Pat
     change_json(some / "unet-2" / "environment.json", lambda content: content.update(status="running"))
     text = text_of(str(some), tmp_path, some)
     for told in ("big", "killed", "signal 9", "gone", "missing", "its folder is gone", "waiting", "it has not begun",
-                 "lost", "no process is at work in its folder", "the loss is not finite"):  # fmt: skip
+                 "lost", "no process is running in its folder", "the loss is not finite"):  # fmt: skip
         assert told in text, told
     assert "5 did not finish" in text
     shutil.rmtree(some / "unet-1")

@@ -14,11 +14,12 @@ from conftest import ROOT
 from sweeping import QUICK, Sweep, fixture  # noqa: F401  the fixture
 
 from recon.errors import InputError
+from recon.sweep.compose import Composer
 from recon.sweep.pool import progress
 from recon.sweep.search import objectives
 from recon.sweep.space import Space
 
-CONF = ROOT / "conf"
+COMPOSE = Composer()
 SMALL = ("model=restoration", "degradation=noise", "model/net=dncnn", "model.net.depth=3", "model.net.width=8", *QUICK)
 LR = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true}}"
 
@@ -34,7 +35,8 @@ def overrides(folder: Path) -> list[list[str]]:
 
 def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) -> None:
     chosen = ("sweep=random", *SMALL[:2], *QUICK, "sweep.jobs=2")
-    space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4]}"
+    space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4],"
+    space += "model.net.width:[8],model.net.blocks:[2]}"
     done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
@@ -116,8 +118,8 @@ def test_hopeless_is_what_is_worse_than_the_median_of_others(tmp_path: Path) -> 
     from recon.sweep.state import State
 
     node = {"sampler": "random", "seed": 0, "trials": 9, "prune": True, "objective": None, "directions": None}
-    space = Space({"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, CONF)
-    search = Search(node, SMALL, State(tmp_path, []), space, ("val/psnr", "max"))
+    space = Space({"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, COMPOSE.has_group)
+    search = Search(node, SMALL, State(tmp_path, []), space, COMPOSE, ("val/psnr", "max"))
 
     def trial(values: list[float]) -> Job:
         job = search.next()
@@ -155,7 +157,7 @@ def test_hopeless_is_what_is_worse_than_the_median_of_others(tmp_path: Path) -> 
 )
 def test_a_space_that_cannot_be_is_refused(space: Any, named: list[str]) -> None:
     with pytest.raises(InputError) as refusal:
-        Space(space, CONF)
+        Space(space, COMPOSE.has_group)
     for word in named:
         assert word in str(refusal.value)
 
@@ -226,10 +228,10 @@ def test_directions_are_told_by_the_name(objective: Any, directions: Any, monito
 
 
 def test_every_measure_is_optimised_the_way_that_is_better() -> None:
-    from recon.measures import _KNOWN, measure
+    from recon.measures import ROWS, measure
     from recon.sweep.search import objectives
 
-    judged = [name for name in _KNOWN if measure(name).better]
+    judged = [name for name in ROWS if measure(name).better]
     assert "psnr_hole" in judged
     for name in judged:
         node = {"objective": f"test/{name}", "directions": None}

@@ -1,17 +1,27 @@
 """SLURM without SLURM: submitit's local executor, scripts written and not submitted, and a cluster of shell scripts."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sweeping import QUICK, Sweep, fixture  # noqa: F401  the fixture
+
+from recon.sweep import child
+from recon.sweep.child import JobSpec
+from recon.sweep.machine import cores
+from recon.sweep.process import _server
 
 pytest.importorskip("submitit")
 SLURM = ("hydra/launcher=submitit", "model=classifier", *QUICK)
@@ -55,20 +65,70 @@ os.killpg(int((state / f"{sys.argv[1]}.pid").read_text()), 15)
 """
 
 
+# What stands for python in the jobs of this cluster: it lets the tests' process fork one that has torch already.
+_PYTHON = """
+words = json.dumps([sys.argv[2:], dict(os.environ), os.getcwd(), os.getpid()])
+with socket.socket(socket.AF_UNIX) as tests:
+    tests.connect(str(state / "python"))
+    tests.sendall(words.encode() + b"\\n")
+    status = int(tests.recv(16))
+if status < 0:
+    os.kill(os.getpid(), -status)
+sys.exit(status)
+"""
+
+
+def fork(listener: socket.socket) -> None:
+    """Fork a process for each command of the cluster, until the listener is closed."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, connection.makefile() as lines:
+            child_ = _server().Process(target=live, args=json.loads(lines.readline()))
+            child_.start()
+            child_.join()
+            connection.sendall(str(child_.exitcode).encode())
+
+    with contextlib.suppress(OSError):
+        while True:
+            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+
+def live(words: list[str], environment: dict[str, str], directory: str, process: int) -> None:
+    """Be `python run.py …` with the output of another process."""
+    from lightning.fabric.utilities import rank_zero as fabric
+    from lightning.pytorch.utilities import rank_zero as pytorch
+
+    def set_rank() -> None:
+        fabric.rank_zero_only.rank = pytorch.rank_zero_only.rank = int(os.environ["SLURM_PROCID"])
+
+    child._set_rank = set_rank
+    child.work(JobSpec(words[0], words[1:], Path(f"/proc/{process}/fd/1"), Path(directory), environment, cores(), 1))
+
+
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Put the commands of SLURM on the path; returns the folder in which they keep their jobs."""
+    from recon.sweep import slurm
+
     state, bin_ = tmp_path / "cluster", tmp_path / "bin"
     state.mkdir()
     bin_.mkdir()
     head = (
-        f"#!{sys.executable}\nimport os, re, subprocess, sys\nfrom pathlib import Path\nstate = Path({str(state)!r})\n"
+        f"#!{sys.executable} -SE\nimport json, os, re, socket, subprocess, sys\nfrom pathlib import Path\n"
+        f"state = Path({str(state)!r})\n"
     )
-    for name, text in {"sbatch": _SBATCH, "srun": _SRUN, "sacct": _SACCT, "scancel": _SCANCEL}.items():
+    commands = {"sbatch": _SBATCH, "srun": _SRUN, "sacct": _SACCT, "scancel": _SCANCEL, "warm_python": _PYTHON}
+    for name, text in commands.items():
         (bin_ / name).write_text(head + text)
         (bin_ / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    return state
+    monkeypatch.setattr(slurm, "sys", SimpleNamespace(executable=str(bin_ / "warm_python"), maxsize=sys.maxsize))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(state / "python"))
+        listener.listen()
+        threading.Thread(target=fork, args=(listener,), daemon=True).start()
+        yield state
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_each_job_is_a_command_with_a_task_for_each_device(sweep: Sweep, cluster: Path) -> None:
@@ -81,7 +141,7 @@ def test_each_job_is_a_command_with_a_task_for_each_device(sweep: Sweep, cluster
         assert f"on {devices} × cpu" in log
         assert log.count("run: ") == 1, "only the first task speaks"
         record = json.loads((done.run(number) / "environment.json").read_text())
-        assert record["command"][0] == "run.py"
+        assert record["command"][0] == "__main__.py"
         assert f"trainer.devices={devices}" in record["command"]
     assert len(list(cluster.glob("*.pid"))) == 2
     assert sweep(*chosen).status == 0
@@ -105,9 +165,9 @@ def test_a_killed_job_is_submitted_again_and_goes_on(sweep: Sweep, cluster: Path
 
 
 def test_the_local_executor_runs_the_same_command(sweep: Sweep) -> None:
-    done = sweep(*SLURM, "seed=1,2", "sweep.slurm.cluster=local")
+    done = sweep(*SLURM, "seed=1", "sweep.slurm.cluster=local")
     assert done.status == 0, done.errors
-    assert [job["status"] for job in done.jobs] == ["ok", "ok"]
+    assert [job["status"] for job in done.jobs] == ["ok"]
     assert {path.name for path in done.folder.glob("*/slurm/*_submitted.pkl")}
 
 
@@ -131,8 +191,8 @@ def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep) -> None:
     subprocess.run(["bash", "-n", str(scripts[1])], check=True)
     command = text[text.index("\nsrun ") + 1 :]
     inner = shlex.split(command)[-1]
-    (line,) = [line for line in inner.splitlines() if "run.py" in line]
-    for word in ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=2", "run.py", "resume="):
+    (line,) = [line for line in inner.splitlines() if "__main__.py" in line]
+    for word in ("accelerator=ddp", "trainer.devices=4", "trainer.num_nodes=2", "seed=2", "__main__.py", "resume="):
         assert word in line
     assert "-m " not in line
     assert not list(done.folder.glob("*/environment.json")), "nothing was run"
@@ -142,17 +202,24 @@ def test_the_scripts_ask_for_what_the_trainer_wants(sweep: Sweep) -> None:
             "SLURM_NTASKS_PER_NODE": options["ntasks-per-node"], "SLURM_NTASKS": "8", "SLURM_PROCID": "5",
             "SLURM_LOCALID": "1", "SLURM_NODEID": "1", "SLURM_NODELIST": "node[3-4]"}  # fmt: skip
     # In a process of its own: it would take itself for one of eight ever after.
-    code = (
-        "from lightning.pytorch import Trainer\n"
-        "from lightning.pytorch.plugins.environments import SLURMEnvironment\n"
-        "assert SLURMEnvironment.detect()\n"
-        "trainer = Trainer(accelerator='cpu', devices=4, num_nodes=2, strategy='ddp', logger=False)\n"
-        "assert (trainer.world_size, trainer.global_rank, trainer.local_rank) == (8, 5, 1)\n"
-        "environment = trainer.strategy.cluster_environment\n"
-        "assert isinstance(environment, SLURMEnvironment) and environment.creates_processes_externally\n"
-        "assert environment.main_address == 'node3'\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **told}, check=True)
+    task = _server().Process(target=require_rank_five_of_eight, args=(told,))
+    task.start()
+    task.join()
+    assert task.exitcode == 0
+
+
+def require_rank_five_of_eight(variables: dict[str, str]) -> None:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    os.environ.update(variables)
+    assert SLURMEnvironment.detect()
+    trainer = Trainer(accelerator="cpu", devices=4, num_nodes=2, strategy="ddp", logger=False)
+    assert (trainer.world_size, trainer.global_rank, trainer.local_rank) == (8, 5, 1)
+    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+    assert isinstance(environment, SLURMEnvironment)
+    assert environment.creates_processes_externally
+    assert environment.main_address == "node3"
 
 
 class Forgetful:
@@ -196,7 +263,7 @@ def test_a_job_still_in_the_queue_is_not_submitted_twice(tmp_path: Path, cluster
     from recon.sweep.slurm import Cluster
 
     settings = {"cluster": "slurm", "dry_run": False, "partition": None, "account": None, "time": 1, "mem_gb": None}
-    launcher = Cluster("run.py", {"jobs": None, "slurm": settings})
+    launcher = Cluster("run.py", [], {"jobs": None, "slurm": settings})
     job = Job(0, [], [], {}, tmp_path / "0_job")
     job.folder.mkdir()
     assert launcher.attach(job) is None

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from report_runs import Text
-from sweeping import QUICK, Sweep, alive, fixture, processes_below  # noqa: F401  the fixture
-
-CLASSIFIER = ("model=classifier", *QUICK)
+from sweeping import ONE, QUICK, Done, Sweep, alive, first_sweep, fixture, planning, processes_below, swept_folder  # noqa: F401  the fixtures
 
 
 def numbers(folder: Path) -> tuple[dict[str, float], bytes]:
@@ -36,7 +34,7 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
 
 
 def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_path: Path) -> None:
-    first = sweep("seed=1,2,1", "model/net=cnn", "sweep.jobs=2", *CLASSIFIER)
+    first = sweep("seed=1,2,1", "model/net=cnn", "sweep.jobs=2", *ONE)
     assert first.status == 0, first.errors
     assert first.folder.parent.parent == tmp_path / "outputs"
     assert [job["folder"] for job in first.jobs] == ["0_seed-1", "1_seed-2"]
@@ -52,14 +50,14 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
     assert environment["fingerprint"] == first.jobs[1]["fingerprint"]
 
     written = (first.run(0) / "metrics.json").stat().st_mtime_ns
-    again = sweep("seed=1,2,1", "model/net=cnn", "sweep.jobs=1", *CLASSIFIER)
+    again = sweep("seed=1,2,1", "model/net=cnn", "sweep.jobs=1", *ONE)
     assert again.status == 0
     assert again.folder == first.folder
-    assert "going on in" in again.output
+    assert "continuing in" in again.output
     assert "2 jobs, 2 of them done before" in again.output
     assert (first.run(0) / "metrics.json").stat().st_mtime_ns == written
 
-    more = sweep("seed=1,2,3", "model/net=cnn", "sweep.jobs=2", *CLASSIFIER)
+    more = sweep("seed=1,2,3", "model/net=cnn", "sweep.jobs=2", *ONE)
     assert more.status == 0
     assert more.folder != first.folder
     assert [path.name for path in more.folder.iterdir() if path.is_dir()] == ["2_seed-3"]
@@ -67,10 +65,10 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
 
 
 def test_a_forked_job_computes_what_the_command_computes(sweep: Sweep, tmp_path: Path) -> None:
-    swept = sweep("seed=4", "logger.group=mine", *CLASSIFIER)
+    swept = sweep("seed=4", "logger.group=mine", *ONE)
     assert swept.status == 0
     assert "group: mine" in (swept.run(0) / "config.yaml").read_text()
-    typed = [sys.executable, str(ROOT / "run.py"), "seed=4", *CLASSIFIER, f"hydra.run.dir={tmp_path}/typed"]
+    typed = [sys.executable, str(ROOT / "run.py"), "seed=4", *ONE, f"hydra.run.dir={tmp_path}/typed"]
     # torch itself takes one thread for each core, as a single job of a sweep does.
     subprocess.run(typed, check=True, capture_output=True)
     assert numbers(swept.run(0)) == numbers(tmp_path / "typed")
@@ -80,19 +78,17 @@ def test_a_forked_job_computes_what_the_command_computes(sweep: Sweep, tmp_path:
         assert records[0][key] == records[1][key], key
 
 
-def test_changed_code_begins_a_new_sweep(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = sweep("seed=1", *CLASSIFIER)
+def test_changed_code_begins_a_new_sweep(first: Done, plan: Sweep) -> None:
     state = json.loads((first.folder / "sweep.json").read_text())
     (first.folder / "sweep.json").write_text(json.dumps({**state, "code": "0" * 16}))
-    second = sweep("seed=1", *CLASSIFIER)
+    second = plan(*ONE, "seed=1")
     assert second.folder != first.folder
     assert "the code has changed" in second.output
 
 
-def test_the_fork_server_has_one_thread_and_no_cuda(sweep: Sweep) -> None:
+def test_the_fork_server_has_one_thread_and_no_cuda(first: Done) -> None:
     import multiprocessing.forkserver
 
-    assert sweep("seed=1", *CLASSIFIER).status == 0
     server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     assert len(os.listdir(f"/proc/{server}/task")) == 1
     files = [os.readlink(place) for place in Path(f"/proc/{server}/fd").iterdir() if place.is_symlink()]
@@ -101,7 +97,7 @@ def test_the_fork_server_has_one_thread_and_no_cuda(sweep: Sweep) -> None:
 
 
 def test_one_launcher_runs_all_jobs_in_its_own_process(sweep: Sweep, tmp_path: Path) -> None:
-    done = sweep("seed=1,2", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}/basic", *CLASSIFIER)
+    done = sweep("seed=1,2", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}/basic", *ONE)
     assert done.status == 0, done.errors
     assert numbers(tmp_path / "basic" / "0") != numbers(tmp_path / "basic" / "1")
 
@@ -241,7 +237,7 @@ def test_a_signal_ends_the_jobs_and_keeps_the_state(
     child.send_signal(number)
     output, errors = child.communicate(timeout=60)
     assert child.returncode == status, output + errors
-    assert "the same command goes on" in errors
+    assert "the same command continues" in errors
     assert not any(map(alive, jobs))
     folder = tmp_path / "outputs" / "day" / "mine"
     state = json.loads((folder / "sweep.json").read_text())

@@ -9,45 +9,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sweeping import QUICK, Sweep, fixture  # noqa: F401  the fixture
+from sweeping import ONE, QUICK, Done, Sweep, first_sweep, fixture, planning, statuses, swept_folder  # noqa: F401  the fixtures
 
 from recon.runs import RunFolder, fingerprint
 from recon.sweep.process import _shorten_sockets
 
-ONE = ("model=classifier", *QUICK)
 
-
-def statuses(done: object) -> str:
-    return next(line for line in done.output.splitlines() if "jobs, " in line)  # type: ignore[attr-defined]
-
-
-def test_only_a_run_of_the_same_configuration_counts(sweep: Sweep, tmp_path: Path) -> None:
-    first = sweep(*ONE, "seed=1")
-    assert first.status == 0
+def test_only_a_run_of_the_same_configuration_counts(first: Done, plan: Sweep, tmp_path: Path) -> None:
     real, forged = first.run(0), tmp_path / "outputs" / "stranger"
     shutil.copytree(real, forged)
     shutil.move(first.folder, tmp_path / "aside")
-    assert "1 of them done before" in statuses(sweep(*ONE, "seed=1,2"))
+    done = plan(*ONE, "seed=1,2")
+    assert "1 of them done before" in statuses(done)
+    assert done.run(0) == forged
     # Another configuration under the word of seed 3.
     config = (forged / "config.yaml").read_text().replace("seed: 1", "seed: 9")
     (forged / "config.yaml").write_text(config)
     record = json.loads((forged / "environment.json").read_text())
-    done = sweep(*ONE, "seed=3")
+    done = plan(*ONE, "seed=3")
     word = done.jobs[0]["fingerprint"]
     shutil.rmtree(done.folder)
     for status in ("ok", "running"):
         (forged / "environment.json").write_text(json.dumps({**record, "fingerprint": word, "status": status}))
-        done = sweep(*ONE, "seed=3")
+        done = plan(*ONE, "seed=3")
         assert "0 of them done before" in statuses(done)
         assert done.run(0).is_relative_to(done.folder)
         shutil.rmtree(done.folder)
 
 
-def test_a_run_without_finite_numbers_is_not_done(sweep: Sweep) -> None:
-    first = sweep(*ONE, "seed=1")
+def test_a_run_without_finite_numbers_is_not_done(first: Done, plan: Sweep) -> None:
     (first.run(0) / "metrics.json").write_text("{}")
-    again = sweep(*ONE, "seed=1")
-    assert "0 of them done before" in statuses(again)
+    assert "0 of them done before" in statuses(plan(*ONE, "seed=1"))
 
 
 def images(folder: Path, seed: int) -> None:
@@ -57,13 +49,13 @@ def images(folder: Path, seed: int) -> None:
         Image.fromarray(draws.integers(0, 255, (16, 16), np.uint8)).save(folder / f"{number}.png")
 
 
-def test_replaced_images_are_another_run(sweep: Sweep, tmp_path: Path) -> None:
+def test_replaced_images_are_another_run(sweep: Sweep, plan: Sweep, tmp_path: Path) -> None:
     images(tmp_path / "mine", 0)
     words = ("task=folder", f"task.path={tmp_path}/mine", "model=autoencoder", *QUICK)
     assert sweep(*words, "seed=1").status == 0
-    assert "1 of them done before" in statuses(sweep(*words, "seed=1"))
+    assert "1 of them done before" in statuses(plan(*words, "seed=1"))
     images(tmp_path / "mine", 1)
-    assert "0 of them done before" in statuses(sweep(*words, "seed=1"))
+    assert "0 of them done before" in statuses(plan(*words, "seed=1"))
 
 
 def test_trusted_code_and_weights_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +79,7 @@ BAD = ('{"arguments": 5}', '{"jobs": "x"}', "[1, 2]", '{"jobs": [1], "arguments"
        '{"jobs": [{"number": "x"}], "arguments": [], "code": "", "started": ""}')  # fmt: skip
 
 
-def test_damaged_records_of_sweeps_stop_none(sweep: Sweep, tmp_path: Path) -> None:
-    first = sweep(*ONE, "seed=1")
+def test_damaged_records_of_sweeps_stop_none(first: Done, sweep: Sweep, tmp_path: Path) -> None:
     for number, damage in enumerate(BAD):
         folder = tmp_path / "outputs" / "2020-01-01" / f"{number}_sweep"
         folder.mkdir(parents=True)
@@ -99,7 +90,8 @@ def test_damaged_records_of_sweeps_stop_none(sweep: Sweep, tmp_path: Path) -> No
     assert "1 of them done before" in statuses(again)
 
 
-def test_jobs_get_the_configuration_that_was_typed(sweep: Sweep, tmp_path: Path) -> None:
+@pytest.mark.parametrize("search", [(), ("sweep=random", "sweep.trials=1", "sweep.space={model/net:[tiny]}")])
+def test_jobs_get_the_configuration_that_was_typed(search: tuple[str, ...], sweep: Sweep, tmp_path: Path) -> None:
     own = tmp_path / "own"
     (own / "experiment").mkdir(parents=True)
     (own / "experiment" / "mine.yaml").write_text(
@@ -108,32 +100,12 @@ def test_jobs_get_the_configuration_that_was_typed(sweep: Sweep, tmp_path: Path)
     )
     (own / "model" / "net").mkdir(parents=True)
     (own / "model" / "net" / "tiny.yaml").write_text("_target_: recon.nets.dncnn.DnCNN\ndepth: 3\nwidth: 4\n")
-    done = sweep("--config-dir", str(own), "experiment=mine", "model/net=tiny", *QUICK)
+    done = sweep("--config-dir", str(own), "experiment=mine", *(search or ["model/net=tiny"]), *QUICK)
     assert done.status == 0, done.errors
     config = RunFolder(done.run(0)).config
     assert config["optimizer"]["lr"] == 0.002
     assert config["model"]["net"]["width"] == 4
     assert RunFolder(done.run(0)).environment["fingerprint"] == done.jobs[0]["fingerprint"]
-
-
-@pytest.mark.parametrize(
-    ("words", "blamed"),
-    [
-        (("action=list",), "action=list"),
-        (("action=report", "runs=/nowhere"), "action=report"),
-        (("model=inpainting", "degradation=missing,noise", *QUICK), "model=inpainting"),
-        (("+optimizer.lrr=1", "seed=1,2", *QUICK), "optimizer.lrr"),
-        (("sweep.seed=-1", "seed=1,2", *QUICK), "sweep.seed"),
-    ],
-)
-def test_a_mistake_in_any_job_stops_all_before_the_first(
-    words: tuple[str, ...], blamed: str, sweep: Sweep, tmp_path: Path
-) -> None:
-    done = sweep(*words)
-    assert done.status == 2, done.output
-    (sentence,) = [line for line in done.errors.splitlines() if line.startswith("error: ")]
-    assert blamed in sentence
-    assert not list(tmp_path.rglob("environment.json"))
 
 
 def test_a_long_temporary_folder_is_no_matter() -> None:

@@ -12,8 +12,14 @@ from omegaconf import OmegaConf
 from skimage.data import astronaut
 from sklearn.datasets import load_digits
 
-from recon.data import sources
+from recon.config.construct import construct, find_class
+from recon.data.datamodule import DataModule
+from recon.data.task import Task
+from recon.data.tasks.cifar10 import CIFAR10, _read_records, _unpack
+from recon.data.tasks.mnist import MNIST
+from recon.degradations import GaussianNoise
 from recon.errors import InputError
+from recon.runs.older import MOVED, read_recorded
 
 DATA = data_root()
 FOLLOWS_THE_MODEL = {"batch_size": 64, "epochs": 1}  # by the recipe of conf/recipe
@@ -48,7 +54,7 @@ def test_a_config_begins_with_a_comment_explains_each_key_and_builds_a_task_with
     # A shard must be there, but is not read.
     of_the_user = {"folder": {"path": "/nowhere"}, "webdataset": {"path": __file__}}
     task = make(path.stem, **of_the_user.get(path.stem, {}))
-    assert isinstance(task, sources.Task)
+    assert isinstance(task, Task)
     if path.stem not in of_the_user:
         assert len(task.shape) == 3
         assert task.num_classes >= 0
@@ -70,7 +76,7 @@ def test_a_number_out_of_range_is_refused(settings, key):
     task = {**OmegaConf.merge(node, FOLLOWS_THE_MODEL), **settings}
     task.pop("_target_")
     with pytest.raises(InputError, match=key):
-        sources.MNIST(**task)
+        MNIST(**task)
 
 
 def test_a_crop_larger_than_the_images_is_refused_and_a_smaller_one_is_the_shape():
@@ -82,6 +88,49 @@ def test_a_crop_larger_than_the_images_is_refused_and_a_smaller_one_is_the_shape
 def test_validation_that_leaves_nothing_to_train_is_refused():
     with pytest.raises(InputError, match=r"task\.validation=1437"):
         make("digits", validation=1437).load(Path())
+
+
+@pytest.mark.parametrize("old", sorted(name for name in MOVED if name.startswith("recon.data.")))
+def test_an_older_run_folder_names_the_same_task(old, tmp_path):
+    choice = next(path for path in (ROOT / "conf" / "task").glob("*.yaml") if f": {MOVED[old]}\n" in path.read_text())
+    today = {"task": OmegaConf.to_container(OmegaConf.load(choice))}
+    older = {"task": {**today["task"], "_target_": old}}
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(older)))
+    assert read_recorded(tmp_path / "config.yaml") == today
+    assert find_class(MOVED[old], "task").__name__ == old.rsplit(".", 1)[1]
+
+
+OWN_TASK = """
+import numpy as np
+from recon.data.store import ImageStore
+from recon.data.task import Splits, Task
+
+
+class Squares(Task):
+    shape, num_classes = (1, 6, 6), 2
+
+    def load(self, root):
+        images = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(6, 2).repeat(6, 3)
+        train, test = (ImageStore.from_arrays(part, np.arange(20) % 2) for part in np.split(images, 2))
+        return self.split(train, test)
+"""
+
+
+def test_a_task_of_the_users_own_is_one_file_that_recon_does_not_know(tmp_path, monkeypatch):
+    (tmp_path / "squares_.py").write_text(OWN_TASK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {"_target_": "squares_.Squares", "batch_size": 4, "epochs": 1, "validation": 3, "crop": None}
+    with pytest.raises(InputError, match="RECON_TRUST"):
+        construct(node, "task")
+    monkeypatch.setenv("RECON_TRUST", "squares_")
+    module = DataModule(construct(node, "task"), tmp_path, GaussianNoise(0.1), None, 0, False)
+    counts = [
+        sum(len(pair.index) for pair in loader) for loader in (module.train_dataloader(), module.val_dataloader())
+    ]
+    assert counts == [16, 3]
+    first = module.test_dataloader().preview(2)
+    assert (first.clean * 255).round()[:, 0, 0, 0].tolist() == [20, 21]
+    assert first.label.tolist() == [0, 1]
 
 
 # The public sets.
@@ -171,7 +220,7 @@ def test_cifar10_records_are_label_then_red_green_blue_rows(tmp_path):
     written = records(20)
     written[:, 1025:2049] //= 2
     written.tofile(tmp_path / "batch.bin")
-    store = sources._read_records([tmp_path / "batch.bin"], 20)
+    store = _read_records([tmp_path / "batch.bin"], 20)
     assert store.label.tolist() == load_digits().target[:20].tolist()
     red, green, blue = pixels(store, 3)
     np.testing.assert_array_equal(red, written[3, 1:1025].reshape(32, 32))
@@ -195,7 +244,7 @@ def test_an_archive_gives_only_the_wanted_files(tmp_path):
             member = tarfile.TarInfo(name)
             member.size = 4
             tar.addfile(member, io.BytesIO(b"data"))
-    sources._unpack(archive, folder, ["a.bin"])
+    _unpack(archive, folder, ["a.bin"])
     assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [
         "set.tar.gz",
         "target/bin/a.bin",
@@ -205,10 +254,10 @@ def test_an_archive_gives_only_the_wanted_files(tmp_path):
 
 def test_a_missing_set_without_a_network_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("MNIST", "CIFAR10"):
-        monkeypatch.setattr(getattr(sources, name), "urls", ["http://127.0.0.1:9"])
+    for name, kind in {"mnist": MNIST, "cifar10": CIFAR10}.items():
+        monkeypatch.setattr(kind, "urls", ["http://127.0.0.1:9"])
         with pytest.raises(InputError, match=r"could not be downloaded.*data\.root"):
-            make(name.lower()).load(tmp_path)
+            make(name).load(tmp_path)
 
 
 # The photographs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Union
 
 from recon.streams import printable
@@ -36,7 +36,7 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
 
 
 def join(children: Iterable[Child]) -> Html:
-    """Put children one after the other."""
+    """Concatenate children."""
     parts: list[str] = []
     for child in children:
         if isinstance(child, Html):
@@ -49,10 +49,36 @@ def join(children: Iterable[Child]) -> Html:
 
 
 def _escaped(text: str) -> str:
-    # An image in an attribute is long, and the filter looks at each letter.
+    # An embedded image is a long attribute, and `printable` is slow.
     return html.escape(text if text.isprintable() else printable(text))
 
 
-def timed(*children: Child, name: str = "span") -> Html:
-    """Mark what depends on when and how fast something ran: all the rest of a page is the same for the same numbers."""
-    return tag(name, *children, class_="time")
+def cut(text: str, longest: int = 80) -> str:
+    """Shorten a text that is longer than anybody reads."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def timed(*children: Child) -> Html:
+    """Mark what depends on when and how fast something ran; the rest of a page is the same for the same numbers."""
+    return tag("span", *children, class_="time")
+
+
+def note(*children: Child) -> Html:
+    """Make a paragraph in small print."""
+    return tag("p", *children, class_="note")
+
+
+def section(title: str, *children: Child) -> Html:
+    """Make a section of a problem."""
+    return tag("section", tag("h3", title), *children)
+
+
+def table(head: Sequence[Child], rows: Iterable[Child], foot: Child = None, class_: str = "sortable") -> Html:
+    """Make a table of rows; its head holds elements or the plain names of columns."""
+    cells = [cell if isinstance(cell, Html) else tag("th", cell, scope="col") for cell in head]
+    return tag("table", tag("thead", tag("tr", cells)), tag("tbody", rows), foot, class_=class_)
+
+
+def scrolled(content: Html, label: str) -> Html:
+    """Let wide content scroll sideways, by the keyboard too."""
+    return tag("div", content, class_="scroll", tabindex=0, role="group", aria_label=label)

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon.report.statistics import (
+from recon.report.inference import (
     compare,
     estimate,
     holm,

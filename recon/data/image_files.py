@@ -18,7 +18,7 @@ import torch
 
 from recon.data.cache import Write, in_memory, mapped
 from recon.data.find import Found, expanded, find
-from recon.data.images import BadImage, Header, in_threads, pixel_limit, read_header, read_image
+from recon.data.images import BadImage, Header, abridged, in_threads, pixel_limit, read_header, read_image, warn_omitted
 from recon.data.pixels import READING
 from recon.data.store import ImageStore
 from recon.errors import InputError
@@ -32,10 +32,10 @@ class ImageFiles:
     """The image files that a folder or a glob names.
 
     Attributes:
-        key: the key of the configuration that `pattern` is the value of, for messages.
+        key: the key of the configuration with the value `pattern`, for messages.
         pattern: a folder, or a glob (`**` for any depth).
         max_pixels: larger images are bad ones.
-        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out and say so.
+        on_bad_image: "raise" for an unreadable file, or "skip" to leave it out with a warning.
         remedy: what to do about a bad image, for messages.
     """
 
@@ -49,16 +49,11 @@ class ImageFiles:
 
     @cached_property
     def headers(self) -> list[Header]:
-        """Read the headers of all images, in an order that does not depend on the file system.
-
-        Raises:
-            InputError: there is no image, or a bad one.
-        """
-        found = self._find()
+        """Read the headers of all images, sorted by path; raises InputError if there is none, or a bad one."""
         with pixel_limit(self.max_pixels):
-            headers = self._each(lambda item: read_header(*item), found, "Reading image headers")
+            headers = self._each(lambda item: read_header(*item), self._with_category(), "Reading image headers")
         good = [header for header in headers if isinstance(header, Header)]
-        self._warn([header.path for header in headers if isinstance(header, BadImage)], len(found))
+        warn_omitted([header.path.name for header in headers if isinstance(header, BadImage)], len(headers))
         if not good:
             raise InputError(
                 f"{self.key}={self.pattern} has no readable image: give a folder or a glob of good images."
@@ -66,20 +61,20 @@ class ImageFiles:
         return good
 
     def name(self, path: Path) -> str:
-        """Call an image what it is called below the folder, without its suffix."""
-        return _visible(path.relative_to(self._found.base).with_suffix("").as_posix())
+        """Return the name of an image: its path below the folder, without suffix."""
+        return _visible(path.relative_to(self._listing.base).with_suffix("").as_posix())
 
     def by_name(self) -> dict[str, Header]:
-        """Give the headers by name; raises InputError when two images share one."""
-        found: dict[str, Header] = {}
+        """Return the headers by name; raises InputError when two images share one."""
+        headers: dict[str, Header] = {}
         for header in self.headers:
-            other = found.setdefault(self.name(header.path), header)
+            other = headers.setdefault(self.name(header.path), header)
             if other is not header:
                 raise InputError(
                     f"{self.key}={self.pattern} has {header.path.name} beside {other.path.name}: images and their "
                     "degraded ones are paired by name without suffix, so rename one."
                 )
-        return found
+        return headers
 
     def store(
         self, headers: Sequence[Header], channels: int, classes: Sequence[str] = (), cache: Path | None = None
@@ -87,7 +82,7 @@ class ImageFiles:
         """Decode images.
 
         Args:
-            headers: of the images, all or some of those of `headers`.
+            headers: the images, from `headers`.
             channels: 1 for grey, 3 for RGB.
             classes: the class folders in the order of their numbers; an image outside them has the label -1.
             cache: the folder of mapped stores, see `recon.data.cache`; `None` reads the images into memory.
@@ -99,8 +94,8 @@ class ImageFiles:
         lengths = shape.prod(1)
 
         def fill(write: Write) -> list[bool]:
-            def decode(place: int) -> bool:
-                write(place, _read(headers[place], channels))
+            def decode(index: int) -> bool:
+                write(index, _read(headers[index], channels))
                 return True
 
             title = "Reading images" if cache is None else "Building the store of images"
@@ -111,36 +106,36 @@ class ImageFiles:
         if cache is None:
             buffer, good = in_memory(lengths, fill)
         else:
-            buffer, good, check = mapped(cache, self._place(channels), self._content(headers), lengths, fill)
-        self._warn([header.path for header, is_good in zip(headers, good, strict=True) if not is_good], len(headers))
+            buffer, good, check = mapped(cache, self._store_name(channels), self._content(headers), lengths, fill)
+        warn_omitted([header.path.name for header, ok in zip(headers, good, strict=True) if not ok], len(headers))
         if not good.any():
             raise InputError(f"none of {len(headers)} images can be read, such as {headers[0].path}: replace them.")
         numbers = {category: number for number, category in enumerate(classes)}
         labels = [numbers.get(header.category, -1) for header in headers]
-        # Objects, as repeats of an image then share its name.
+        # An array of objects: repeats of an image then share its name.
         names = np.array([self.name(header.path) for header in headers], object)
         offset = torch.from_numpy(lengths.cumsum() - lengths)
         whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names, check)
         return whole if good.all() else whole.subset(torch.from_numpy(good).nonzero().squeeze(1))
 
     @cached_property
-    def _found(self) -> Found:
-        """Find the files, and say what is left out of what was found."""
-        found = find(self.key, self.pattern, self.SUFFIXES)
-        if found.repeats:
+    def _listing(self) -> Found:
+        """Find the files, and warn of those left out."""
+        files = find(self.key, self.pattern, self.SUFFIXES)
+        if files.repeats:
             warnings.warn(
-                f"{self.key}={self.pattern}: left out {len(found.repeats)} further names of files and folders, as each "
-                f"counts once whatever links lead to it: {_some(found.repeats)}",
+                f"{self.key}={self.pattern}: left out {len(files.repeats)} further names of files and folders, as each "
+                f"counts once whatever links lead to it: {abridged(files.repeats)}",
                 stacklevel=2,
             )
-        if found.ignored:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common())
+        if files.ignored:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in files.ignored.most_common())
             warnings.warn(f"{self.key}={self.pattern}: ignored files that are no images by name: {kinds}", stacklevel=2)
-        return found
+        return files
 
-    def _find(self) -> list[tuple[Path, str]]:
-        """List (file, class folder) by name."""
-        base, paths = self._found.base, self._found.files
+    def _with_category(self) -> list[tuple[Path, str]]:
+        """List (file, class folder), sorted by path."""
+        base, paths = self._listing.base, self._listing.files
         if not paths:
             raise InputError(
                 f"{self.key}={self.pattern} matches no image: give a folder or a glob of "
@@ -156,29 +151,29 @@ class ImageFiles:
             )
         return [(path, "" if flat[0] else _visible(path.relative_to(base).parts[0])) for path in paths]
 
-    def _place(self, channels: int) -> str:
-        """Name what a mapped store is of: these files, read in this way."""
-        what = [str(expanded(self.pattern).absolute()), channels, self.on_bad_image]
-        readable = re.sub(r"[^\w.]", "_", self._found.base.absolute().name)[:40]
-        return f"{readable}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]}"
+    def _store_name(self, channels: int) -> str:
+        """Name a mapped store by the files and the way of reading them."""
+        source = json.dumps([str(expanded(self.pattern).absolute()), channels, self.on_bad_image])
+        readable = re.sub(r"[^\w.]", "_", self._listing.base.absolute().name)[:40]
+        return f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
     def _content(self, headers: Sequence[Header]) -> bytes:
-        """Hash what decides the pixels of a mapped store: the files, as far as can be told without reading them."""
-        # How a JPEG is decoded, and which values `recon.data.pixels` takes for what.
+        """Hash what the pixels of a mapped store depend on; the files are identified without reading them."""
+        # The versions of the JPEG decoder and of `recon.data.pixels`.
         digest = hashlib.sha256(f"{PIL.__version__} {READING}\n".encode())
         for header in headers:
             try:
-                about = header.path.stat()
+                status = header.path.stat()
             except OSError as error:
                 raise InputError(
-                    f"{header.path} is gone ({error.strerror}): run again when the folder rests."
+                    f"{header.path} is gone ({error.strerror}): run again when the folder no longer changes."
                 ) from error
-            line = [self.name(header.path), header.path.suffix, about.st_size, about.st_mtime_ns, *header[2:]]
+            line = [self.name(header.path), header.path.suffix, status.st_size, status.st_mtime_ns, *header[2:]]
             digest.update(json.dumps(line).encode())
         return digest.digest()
 
     def _each(self, function: Callable[[T], R], items: Sequence[T], title: str) -> list[R | BadImage]:
-        """Apply a function that raises `BadImage`; raises InputError instead unless bad images are to be skipped."""
+        """Apply a function to each item and return its BadImage, if any; raises InputError unless these are skipped."""
 
         def attempt(item: T) -> R | BadImage:
             try:
@@ -190,25 +185,14 @@ class ImageFiles:
 
         return in_threads(attempt, items, title)
 
-    @staticmethod
-    def _warn(bad: Sequence[Path], total: int) -> None:
-        """Say which of all images are left out."""
-        if bad:
-            names = _some([path.name for path in bad])
-            warnings.warn(f"left out {len(bad)} of {total} images that cannot be used: {names}", stacklevel=3)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
 
 def _visible(name: str) -> str:
-    """Spell a name in one of the ways that look alike: macOS splits "ö" into two characters, others do not."""
+    """Normalise a name: macOS splits "ö" into two characters, other systems do not."""
     return unicodedata.normalize("NFC", name)
 
 
 def _read(header: Header, channels: int) -> np.ndarray:
     image = read_image(header.path, channels)
     if image.shape != (channels, header.height, header.width):
-        raise BadImage(header.path, "its header tells another size")
+        raise BadImage(header.path, "its header has another size")
     return image

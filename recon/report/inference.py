@@ -1,4 +1,4 @@
-"""What can be said of a difference: intervals over seeds, and paired comparisons over the same images.
+"""Statistical inference: intervals over seeds, and paired comparisons over the same images.
 
 References: Student (1908) for the mean of few runs; Welch (1947) for the difference of two such means; Hall (1992) for
 skewed values; Fisher (1935) for the test by flipping signs; McNemar (1947) and Agresti & Min (2005) for what is right
@@ -21,7 +21,7 @@ _EXACT = 20  # images up to which all flips of signs are counted
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over runs with its interval; `low` and `high` are None where one run alone, or equal ones, give none."""
+    """A mean over runs with its interval; `low` and `high` are None for one run alone or equal ones."""
 
     mean: float
     low: float | None
@@ -36,23 +36,20 @@ class Estimate:
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Estimate a mean with its 95 % confidence interval by Student's t; values that are not finite do not count."""
-    kept = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
-    if not len(kept):
-        return Estimate(float("nan"), None, None, ())
-    mean = float(kept.mean())
-    if not _vary(kept):
-        return Estimate(mean, None, None, tuple(kept.tolist()))
-    from scipy.special import stdtrit
+    finite = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
+    mean = float(finite.mean()) if len(finite) else float("nan")
+    if not _vary(finite):
+        return Estimate(mean, None, None, tuple(finite.tolist()))
+    from scipy.stats import sem, t
 
-    quantile = float(stdtrit(len(kept) - 1, (1 + LEVEL) / 2))
-    half = quantile * float(kept.std(ddof=1)) / len(kept) ** 0.5
-    return Estimate(mean, mean - half, mean + half, tuple(kept.tolist()))
+    low, high = t.interval(LEVEL, len(finite) - 1, loc=mean, scale=sem(finite))
+    return Estimate(mean, float(low), float(high), tuple(finite.tolist()))
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the difference of two means, first minus second.
+    """Return the 95 % interval of the difference of two means, first minus second.
 
-    None with fewer than two runs of either, or where neither's runs differ: nothing tells then how much others would.
+    None with fewer than two runs of either, or where neither's runs differ: the spread is then unknown.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if min(len(a), len(b)) < 2 or not (_vary(a) or _vary(b)):
@@ -66,12 +63,12 @@ def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float
 
 
 def _vary(values: Array) -> bool:
-    """Do values differ by more than rounding?"""
+    """Whether values differ by more than rounding."""
     return len(values) > 1 and float(np.ptp(values)) > 1e-12 * float(np.abs(values).max())
 
 
 def mean_interval(differences: Array) -> tuple[Array, Array]:
-    """The 95 % interval of a mean of values that may be skewed: on each side the wider of two.
+    """Return the 95 % interval of a mean of values that may be skewed: on each side the wider of two.
 
     One is Student's, right for normal values and cautious for heavy tails; the other Hall's (1992), which removes
     skewness by a cubic transformation. Of 5 to 360 normal, gamma (shape 1 or more), lognormal (sigma 0.5), uniform or
@@ -89,7 +86,7 @@ def mean_interval(differences: Array) -> tuple[Array, Array]:
     quantile = float(stdtrit(count - 1, (1 + LEVEL) / 2)) / count**0.5
     scaled = (differences - mean) / np.where(deviation > 0, deviation, 1.0)
     skewness = (scaled**3).sum(0) * count / ((count - 1) * max(count - 2, 1))
-    k = np.where(np.abs(skewness) < 1e-6, 1e-6, skewness)  # of no skewness the formula below has the limit alone
+    k = np.where(np.abs(skewness) < 1e-6, 1e-6, skewness)  # at zero the formula below is 0/0
 
     def hall(bound: float) -> Array:
         """Invert x + k x²/3 + k² x³/27 + k/(6 count), where k is the skewness."""
@@ -101,7 +98,7 @@ def mean_interval(differences: Array) -> tuple[Array, Array]:
 
 
 def share_interval(differences: Array) -> tuple[Array, Array]:
-    """The 95 % interval of the difference of two shares of the same images.
+    """Return the 95 % interval of the difference of two shares of the same images.
 
     Agresti & Min (2005): half an image more in each cell of the table of what is right and wrong, then Wald's, here
     with Student's quantile, so that it holds for few images too.
@@ -120,10 +117,10 @@ def share_interval(differences: Array) -> tuple[Array, Array]:
 
 
 def sign_flip(differences: Array) -> float:
-    """The two-sided p that values lie around a mean of zero, by flipping their signs.
+    """Return the two-sided p of a mean of zero, by flipping the signs of the values.
 
-    Every flip is counted where up to 20 are not zero (Fisher 1935). For more, Student's t-test of these is near,
-    once the sum is taken back by half a step where it goes in steps, as that of right and wrong answers does.
+    All flips are counted where up to 20 values are not zero (Fisher 1935). Beyond, Student's t-test of these is close,
+    with a continuity correction of half a step where the sum goes in steps, as that of right and wrong answers does.
 
     Args:
         differences: (images,).
@@ -141,11 +138,11 @@ def sign_flip(differences: Array) -> float:
     half_step = float(changed.min()) if np.allclose(steps, np.rint(steps), rtol=0, atol=1e-6) else 0.0
     score = max(0.0, total - half_step) / float((changed**2).sum()) ** 0.5
     statistic = score * ((count - 1) / max(count - score**2, 1e-9)) ** 0.5
-    return max(2 * float(stdtr(count - 1, -statistic)), 2.0 ** (1 - count))  # no fewer flips are as far from zero
+    return max(2 * float(stdtr(count - 1, -statistic)), 2.0 ** (1 - count))  # the least that flips can reach
 
 
 def mcnemar(differences: Array) -> float:
-    """The exact two-sided p that as many images are right under one model alone as under the other (McNemar 1947).
+    """Return McNemar's (1947) exact two-sided p that as many images are right under one model alone as under the other.
 
     Args:
         differences: (images,), each -1, 0 or 1.
@@ -159,12 +156,10 @@ def mcnemar(differences: Array) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are: the chance of even one false alarm among them stays at the level."""
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    corrected, highest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = highest
+    """Correct p values by Holm's method: the chance of even one false alarm among them stays at the level."""
+    order = np.argsort(p)
+    scaled = np.minimum(1.0, np.arange(len(p), 0, -1) * np.asarray(p)[order])
+    corrected: list[float] = np.maximum.accumulate(scaled)[np.argsort(order)].tolist()
     return corrected
 
 
@@ -177,8 +172,8 @@ class Comparison:
         mean: the mean difference over the images.
         low, high: its 95 % interval over the images.
         p: that the mean difference is zero, corrected by Holm's method.
-        images: how many both have a value of.
-        opposed: the share of these whose difference has the other sign than the mean.
+        images: how many images have a value under both.
+        opposed: the share of these whose difference has the opposite sign to the mean.
     """
 
     first: int
@@ -192,7 +187,7 @@ class Comparison:
 
     @property
     def certain(self) -> bool | None:
-        """True where both the interval and the test tell the models apart, False where neither does, None between."""
+        """True where both interval and test tell the models apart, False where neither does, None where they differ."""
         by_interval, by_test = self.low > 0 or self.high < 0, self.p < 1 - LEVEL
         return by_interval if by_interval == by_test else None
 
@@ -205,18 +200,18 @@ def compare(table: Array, pairs: Sequence[tuple[int, int]], shares: bool = False
         pairs: columns of the models to compare.
         shares: a value is 1 where a model is right and 0 where it is wrong, or their average over runs.
     """
-    found = []
+    comparisons = []
     for first, second in pairs:
         difference = table[:, first] - table[:, second]
         difference = difference[np.isfinite(difference)]
         if len(difference) > 1:
-            found.append(_compared(first, second, difference, shares))
-    corrected = holm([each.p for each in found])
-    return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
+            comparisons.append(_compared(first, second, difference, shares))
+    corrected = holm([comparison.p for comparison in comparisons])
+    return [replace(comparison, p=p) for comparison, p in zip(comparisons, corrected, strict=True)]
 
 
 def _compared(first: int, second: int, difference: Array, shares: bool) -> Comparison:
-    """Compare by differences (images,); p is not corrected yet."""
+    """Compare by differences (images,), without the correction of p."""
     mean = float(difference.mean())
     low, high = (share_interval if shares else mean_interval)(difference)
     p = mcnemar(difference) if shares and np.isin(difference, (-1.0, 0.0, 1.0)).all() else sign_flip(difference)
@@ -225,10 +220,9 @@ def _compared(first: int, second: int, difference: Array, shares: bool) -> Compa
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The places of the points that no other beats in both: less of the first, more of the second; by the first."""
-    order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
+    """Return the indices of the points that no other beats in both (less of the first, more of the second)."""
     front: list[int] = []
-    for place in order:
-        if not front or points[place][1] > points[front[-1]][1]:
-            front.append(place)
+    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
+        if not front or points[index][1] > points[front[-1]][1]:
+            front.append(index)
     return front

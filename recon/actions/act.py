@@ -1,0 +1,81 @@
+"""Carrying out the action of a composed configuration, around which folder, signals and warnings are cared for."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.actions.base import Action, check_overrides, kind_of
+from recon.config.check import check_node, hints_of
+from recon.config.recorded import of_resumed, of_run
+from recon.errors import InputError, Interrupted
+from recon.runs import RunFolder
+from recon.training import interrupt
+from recon.training.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def act(config: DictConfig) -> None:
+    """Carry out the action of a composed configuration."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    overrides = [override for override in hydra.overrides.task if override in sys.argv]
+    choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    about: dict[str, Any] = {"overrides": overrides, "choices": choices}
+    try:
+        kind = kind_of(resolved)
+        if not resolved["resume"]:
+            check_overrides(kind, list(hints_of(kind)), overrides, choices["action"])
+        _carry_out(kind, resolved, folder, about)
+    except BaseException as error:
+        remove_empty(folder)  # nothing was begun where nothing was written
+        if isinstance(error, Interrupted):
+            error.saved = RunFolder(folder).has_checkpoint
+        raise
+
+
+def make(kind: type[Action], config: dict[str, Any]) -> Action:
+    """Make an action with its own keys of a configuration; raises InputError for wrong ones."""
+    hints = hints_of(kind)
+    own = {name: config[name] for name in hints if name in config}
+    check_node(own, hints, "")
+    return kind(**own)
+
+
+def _carry_out(kind: type[Action], config: dict[str, Any], folder: Path, about: dict[str, Any]) -> None:
+    if not kind.leaves_a_record:
+        remove_empty(folder)
+    if not kind.imports_torch:
+        make(kind, config)(config, folder, about)
+        return
+    from recon.training.lightning import quieten
+
+    quieten()
+    keep_freed_memory()
+    with interrupt.handled():
+        if config["resume"]:
+            config, about = of_resumed(config, about["overrides"])
+            kind = kind_of(config)
+            if not kind.leaves_a_record:
+                raise InputError(f"resume: {folder} holds nothing that can be resumed; choose another folder")
+        elif kind.needs_run:
+            config = of_run(config, about["overrides"])
+        make(kind, config)(config, folder, about)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the run folder that Hydra has made, and above it what is empty of `outputs/<day>`."""
+    outputs = Path.cwd() / "outputs"
+    above = [parent for parent in folder.parents if parent == outputs or outputs in parent.parents]
+    for empty in (folder, folder.parent, *above):
+        with suppress(OSError):  # it is not empty, or not there
+            if empty != Path.cwd():
+                empty.rmdir()

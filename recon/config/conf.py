@@ -1,0 +1,33 @@
+"""Where the configuration's files are; it imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).absolute().parents[1]
+# In the repository conf/ lies beside the package, in an installed wheel inside it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+def choices(group: str, folders: Sequence[Path] = (CONF,)) -> dict[str, Path]:
+    """Return the choices of a group, such as "model/net", with their files; those of earlier folders win."""
+    files = [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
+    return {path.stem: path for path in reversed(files)}
+
+
+def read_choice(group: str, name: str, folders: Sequence[Path] = (CONF,)) -> dict[str, Any] | None:
+    """Read the file of a choice; None where there is no such choice."""
+    import yaml
+
+    path = choices(group, folders).get(name)
+    return None if path is None else yaml.safe_load(path.read_text("utf-8")) or {}
+
+
+def folders_of(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders of configuration files for a command line: the user's own by `--config-dir`, then recon's."""
+    typed = list(arguments)
+    given = [typed[index + 1] for index, word in enumerate(typed[:-1]) if word in ("--config-dir", "-cd")]
+    given += [word.partition("=")[2] for word in typed if word.startswith("--config-dir=")]
+    return [*(Path(folder) for folder in given), CONF]

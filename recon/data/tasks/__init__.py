@@ -1,0 +1,1 @@
+"""The tasks, one file each with its YAML in conf/task."""

@@ -1,0 +1,111 @@
+"""What entries of a leaderboard are called: by what sets each apart from the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from recon.report.elements import cut
+from recon.report.run import Run, part
+from recon.runs import RunFolder
+
+# Choices that are named first, in this order; they explain most of the keys below them.
+_CHOICES = (
+    "model/net", "model", "degradation", "task", "optimizer", "scheduler", "augment", "experiment", "accelerator",
+)  # fmt: skip
+_AT_MOST = 5  # choices and keys in a label, beside the net
+
+
+class Name(NamedTuple):
+    """The label of an entry, and its values of the parameters that vary among the entries."""
+
+    label: str
+    values: dict[str, str]
+
+
+def choice(folder: RunFolder, group: str) -> str:
+    """Return the choice of a group by its word, else by its class; "" where there is none."""
+    choices = folder.environment.get("choices")
+    if isinstance(choices, dict) and choices.get(group):
+        return cut(choices[group])
+    node: Any = folder.config
+    for name in group.split("/"):
+        node = node.get(name) if isinstance(node, dict) else None
+    target = node.get("_target_") if isinstance(node, dict) else None
+    return cut(str(target).rsplit(".", 1)[-1]) if target else ""
+
+
+def degradation(folder: RunFolder) -> str:
+    """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
+    name = choice(folder, "degradation") or "an unknown damage"
+    levels = [
+        f"{key} {cut(as_text(level))}"
+        for key, level in part(folder.config, "degradation").items()
+        if isinstance(level, int | float | list) and not isinstance(level, bool)
+    ]
+    return f"{name} ({', '.join(levels)})" if levels else name
+
+
+def as_text(value: Any) -> str:
+    """Write a value of a configuration in words: a range of two numbers as "0.1 to 0.5"."""
+    if isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+        return f"{as_text(value[0])} to {as_text(value[1])}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_text, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {True: "on", False: "off", None: "none"}[value]
+    return str(value)
+
+
+def names(runs: Sequence[Run]) -> list[Name]:
+    """Name the entries of one problem, each given by one of its runs.
+
+    A parameter that always varies together with those already named adds nothing and is left out.
+    """
+    columns = _columns(runs)
+    varied = {key: values for key, values in columns.items() if len(set(values)) > 1}
+    chosen: list[str] = []
+    for key, values in varied.items():
+        groups: dict[tuple[str, ...], set[str]] = {}
+        for index, value in enumerate(values):
+            groups.setdefault(tuple(varied[name][index] for name in chosen), set()).add(value)
+        if any(len(group) > 1 for group in groups.values()):
+            chosen.append(key)
+    nets = columns.get("model/net") or columns.get("model") or [""] * len(runs)
+    named, seen = [], Counter[str]()
+    for index, (run, net) in enumerate(zip(runs, nets, strict=True)):
+        words = [net, *[_words(key, varied[key][index], chosen) for key in chosen if key != "model/net"][:_AT_MOST]]
+        label = " · ".join(filter(None, words)) or run.name
+        seen[label] += 1
+        numbered = f"{label} ({seen[label]})" if seen[label] > 1 else label
+        named.append(Name(numbered, {key: varied[key][index] for key in chosen}))
+    return named
+
+
+def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The values of all choices, then of all keys, those of the command lines first."""
+    columns = {group: values for group in _CHOICES if any(values := [choice(run.trained, group) for run in runs])}
+    overrides = [word for run in runs for word in run.trained.environment.get("overrides", [])]
+    typed = {str(word).split("=", 1)[0].lstrip("+") for word in overrides}
+    for key in sorted({key for run in runs for key in run.flat}, key=lambda key: (key not in typed, key)):
+        columns[key] = [as_text(run.flat[key]) if key in run.flat else "" for run in runs]
+    return columns
+
+
+def _words(key: str, value: str, chosen: Sequence[str]) -> str:
+    if "." in key:
+        return f"{short(key, chosen)} {cut(value)}" if value else ""
+    if key == "degradation":
+        return f"trained on {value}"
+    return value if key in _CHOICES else f"{key} {cut(value)}"
+
+
+def short(key: str, among: Sequence[str]) -> str:
+    """Shorten a key to its last word, with the one before it where others end alike."""
+    words = key.split(".")
+    last = 2 if sum(other.split(".")[-1] == words[-1] for other in among) > 1 else 1
+    shortened = " ".join(words[-last:]).replace("_", " ")
+    return f"trained on {shortened}" if words[0] == "degradation" else shortened

@@ -1,0 +1,53 @@
+"""How a module is trained: the options that all modules share."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from recon.losses import l1_penalty
+from recon.ranges import require_number, require_share
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[..., LRScheduler]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options that all modules share, and what they do; a new one is added here and in `conf/training.yaml`.
+
+    Attributes:
+        optimizer: makes an optimiser of parameters.
+        scheduler: makes a learning-rate schedule of an optimiser. If its signature has `T_max` or `total_steps`, it is
+            given the number of training steps and runs per step, any other runs per epoch.
+        seed: the run's seed, for the module's own keyed draws.
+        l1: weight of the sum of absolute weights in the training loss, at least 0.
+        ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    optimizer: MakeOptimizer
+    scheduler: MakeScheduler
+    seed: int
+    l1: float
+    ema: float
+
+    def __post_init__(self) -> None:
+        require_number("l1", self.l1)
+        require_share("ema", self.ema)
+
+    def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
+        """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""
+        return loss + self.l1 * l1_penalty(net.parameters()) if self.l1 else loss
+
+    def average_of(self, net: nn.Module) -> AveragedModel | None:
+        """Make the moving average of a net's weights, or None where there is none."""
+        if not self.ema:
+            return None
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(self.ema), use_buffers=True)
+        return average.requires_grad_(False)
