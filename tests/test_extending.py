@@ -146,7 +146,8 @@ from PIL import Image
 from torch import Tensor, nn
 from recon import losses
 from recon.measures import Measure
-from recon.modules.base import Artifact, Module, Outcome
+from recon.modules.base import Module
+from recon.modules.outcome import Artifact, Outcome
 from recon.pair import Pair
 from recon.training.options import Training
 

@@ -12,8 +12,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from recon import keyed, losses, metrics
 from recon.config.construct import Trained
 from recon.errors import InputError
-from recon.modules.base import Module, Outcome
+from recon.modules.base import Module
 from recon.modules.classification import ClassificationModule
+from recon.modules.outcome import Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
 from recon.ranges import require_number, require_whole

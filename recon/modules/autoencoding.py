@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from recon import keyed, losses
-from recon.modules.base import Outcome
+from recon.modules.outcome import Outcome
 from recon.modules.restoration import RestorationModule
 from recon.nets.contracts import Coder, VariationalCoder
 from recon.pair import Pair

@@ -2,11 +2,10 @@
 
 import inspect
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -16,29 +15,11 @@ from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
 from recon.metrics import per_image
+from recon.modules.outcome import Artifact, Outcome
 from recon.modules.steps import Steps
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
 from recon.training.options import Training
-
-# A table by its rows, or a picture.
-Artifact = list[dict[str, Any]] | Image
-
-
-class Outcome(NamedTuple):
-    """The result of a step on a batch; every value is per image, so that no number depends on the batch size.
-
-    Attributes:
-        loss: (B,) training minimises its mean.
-        image: (B,C,H,W) the restored image, or None.
-        terms: (B,) each, further quantities to record, by name; logged in training too.
-        columns: (B,) or (B,D) each, what an evaluation records beside: predictions, labels, features for `conclude`.
-    """
-
-    loss: Tensor
-    image: Tensor | None = None
-    terms: dict[str, Tensor] = {}  # noqa: RUF012  read only
-    columns: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class Module(Steps):

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recon import losses, metrics
-from recon.modules.base import Artifact, Module, Outcome
+from recon.modules.base import Module
+from recon.modules.outcome import Artifact, Outcome
 from recon.nets.contracts import Classifier
 from recon.pair import Pair
 from recon.ranges import require_share

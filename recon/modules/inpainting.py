@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from recon import losses, metrics
 from recon.errors import InputError
 from recon.modules.adversarial import AdversarialModule
-from recon.modules.base import Outcome
+from recon.modules.outcome import Outcome
 from recon.pair import Pair
 from recon.ranges import require_number
 from recon.training.options import Training

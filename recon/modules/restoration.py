@@ -3,7 +3,8 @@
 from torch import nn
 
 from recon import losses
-from recon.modules.base import Module, Outcome
+from recon.modules.base import Module
+from recon.modules.outcome import Outcome
 from recon.pair import Pair
 from recon.training.options import Training
 

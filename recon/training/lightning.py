@@ -1,7 +1,8 @@
 """Everything by which recon reaches into Lightning, in one file: a change of Lightning is a change here.
 
-Written for Lightning 2.6.6. Each entry says what it saves or mends, and which test fails when it no longer works. The
-gains are CPU time of a step of 2×1×8×8 through LeNet, measured by `tests/benchmarks/test_patches.py`.
+Written for Lightning 2.6.6. Each entry says what it mends, or that it saves time, and which test guards it.
+`tests/benchmarks/test_patches.py` measures the time of each: on a busy machine 0.3 ms a step for `__setattr__`,
+0.1 ms for `_apply_batch_transfer_handler` and for the hooks of callbacks; the others were below its noise of 0.1 ms.
 """
 
 import inspect

@@ -19,7 +19,8 @@ from recon.config.construct import construct
 from recon.degradations.base import Degradation, Degraded
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
-from recon.modules.base import Module, Outcome
+from recon.modules.base import Module
+from recon.modules.outcome import Outcome
 from recon.nets.contracts import Blank, lacking, misfit
 from recon.pair import Pair
 
