@@ -289,6 +289,8 @@ def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
     words = ["model=classifier", "scheduler=constant", "trainer.max_epochs=1", *quick]
     assert typed("hydra.run.dir=run", *words)[0] == 0
     assert "has ended; raise trainer.max_epochs" in typed.refused("resume=run")
+    assert typed("hydra.run.dir=cycle", "model=classifier", "trainer.max_epochs=1", *quick)[0] == 0
+    assert "has ended; start a new run with init_from=" in typed.refused("resume=cycle")
     refused = {
         "optimizer.lr=0.5": ["optimizer.lr: ", "there it is 0.001", "init_from=/"],
         "optimizer=sgd": ["optimizer: ", "torch.optim.Adam"],

@@ -275,10 +275,10 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
     taken: Any = OmegaConf.to_container(merged)
     environment = RunFolder(folder).environment
     if environment.get("status") == "ok" and taken["trainer"]["max_epochs"] == recorded["trainer"]["max_epochs"]:
-        raise InputError(
-            f"resume: {folder} has ended; raise trainer.max_epochs to train on, or test it again with "
-            f"action=evaluate run={folder}"
+        longer = (
+            f"start a new run with init_from={folder}" if _spans(recorded) else "raise trainer.max_epochs to train on"
         )
+        raise InputError(f"resume: {folder} has ended; {longer}, or test it again with action=evaluate run={folder}")
     torch.set_num_threads(int(environment.get("threads") or torch.get_num_threads()))
     return {str(key): value for key, value in taken.items()}, _went_on(environment, taken)
 
@@ -300,11 +300,16 @@ def _went_on(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str
     return kept
 
 
+def _spans(recorded: Mapping[str, Any]) -> str:
+    """Return the class of a schedule that spans the whole training; "" for any other."""
+    schedule = str(recorded["scheduler"].get("_target_", "")).rsplit(".", 1)[-1]
+    return schedule if schedule in ("OneCycleLR", "CosineAnnealingLR") else ""
+
+
 def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
     """Raise InputError where another number of epochs would have changed those that are done, or nothing at all."""
     begun = recorded["trainer"]["max_epochs"]
-    schedule = str(recorded["scheduler"].get("_target_", "")).rsplit(".", 1)[-1]
-    if schedule in ("OneCycleLR", "CosineAnnealingLR"):
+    if schedule := _spans(recorded):
         raise InputError(
             f"trainer.max_epochs: the learning rate of {schedule} spans the whole training, so one of another length "
             "is another run; leave it out, or start a new run with init_from"
