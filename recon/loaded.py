@@ -90,7 +90,7 @@ class Model:
     def _tensor(self, image: Any) -> Tensor:
         """Convert to a float tensor (C,H,W) or (B,C,H,W) in [0,1]."""
         if isinstance(image, Image.Image):
-            image = np.asarray(image.convert("L" if self.facts["channels"] == 1 else "RGB"))
+            image = np.array(image.convert("L" if self.facts["channels"] == 1 else "RGB"))
         if isinstance(image, np.ndarray):
             scale = 255 if image.dtype == np.uint8 else 1
             x = torch.from_numpy(np.ascontiguousarray(image)).float() / scale

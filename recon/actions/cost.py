@@ -106,7 +106,8 @@ def receptive_field(module: Module) -> str:
     pair = blank(module, 1, size)
     seen = pair.degraded.clone().requires_grad_()
     with torch.enable_grad():
-        result: Tensor = module.predict(pair._replace(degraded=seen))
+        # All of it a hole: known pixels would pass as they are.
+        result: Tensor = module.predict(pair._replace(degraded=seen, mask=torch.zeros_like(pair.mask)))
     if not result.requires_grad:
         return "none, as it takes no image"
     if result.ndim != 4:
