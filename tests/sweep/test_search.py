@@ -188,8 +188,8 @@ def test_a_search_that_cannot_be_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
-        ("optuna", ["sweep=optuna", *SMALL, LR], "pip install optuna"),
-        ("submitit", ["hydra/launcher=submitit", "seed=1,2", *SMALL], "pip install submitit"),
+        ("optuna", ["sweep=optuna", *SMALL, LR], "optuna"),
+        ("submitit", ["hydra/launcher=submitit", "seed=1,2", *SMALL], "submitit"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
@@ -201,7 +201,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, package, None)
     done = sweep(*arguments)
     assert done.status == 2
-    assert f"pip install '{extra}'" in done.errors
+    assert f"pip install {extra}" in done.errors
 
 
 def test_a_search_needs_a_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
