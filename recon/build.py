@@ -25,7 +25,7 @@ from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.facts import FACTS, difference, plain
 from recon.runs import action_of
-from recon.runs.checkpoint import best_or_last, load_weights
+from recon.runs.checkpoint import best_or_last, put_weights
 from recon.runs.checkpoint import load as load_checkpoint
 from recon.training.options import Training
 from recon.training.trainer import make_trainer
@@ -75,7 +75,7 @@ def check(config: Config) -> tuple[str, str] | None:
         InputError: anything that cannot be right.
     """
     _check_config(config)
-    if action_of(config) == "evaluate":  # what it tests is told by the run's own configuration
+    if action_of(config) == "evaluate":  # the run's own configuration says what it tests
         kind: type[Module] = find_class(config["model"].get("_target_"), "model")
         return (kind.monitor, kind.mode) if kind.monitor else None
     made_task = task(config)
@@ -181,7 +181,8 @@ def trained(folder: Path, key: str = "run") -> Module:
     """
     config = read_config(folder, key)
     path = best_or_last(folder)
-    facts = plain(load_checkpoint(path, key=key).get("facts"))
+    checkpoint = load_checkpoint(path, key=key)
+    facts = plain(checkpoint.get("facts"))
     kind: type[Module] = find_class(config["model"].get("_target_"), "model")
     if FACTS - facts.keys():
         made_task: Task = construct(config["task"], "task")
@@ -190,7 +191,7 @@ def trained(folder: Path, key: str = "run") -> Module:
         made = _module(config, kind, facts)
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
-    load_weights(made, path, key)
+    put_weights(made, checkpoint, path, key)
     return made.eval().requires_grad_(False)
 
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from recon.config.conf import CONF, folders_of
+from recon.config.conf import CONF, command, folders_of
 from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import check_flags, with_words_of_the_run
 from recon.errors import InputError, Interrupted
@@ -60,6 +60,7 @@ def main() -> int:
     global _typed, _collected
     _typed, _collected = sys.argv, None
     make_lasting()
+    os.environ.setdefault("RECON_COMMAND", command())  # of the jobs of a sweep too
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(folders_of(sys.argv[1:])), end="")
         return 0
@@ -85,13 +86,13 @@ def main() -> int:
     except Interrupted as interruption:
         # Lightning ends the first process when another one of the same run ends with anything but 0.
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        told = "interrupted; the checkpoints so far are kept" if interruption.saved else _NOTHING_SAVED
-        return _complain(told, 128 + interruption.number) if first else 0
+        sentence = "interrupted; the checkpoints so far are kept" if interruption.saved else _NOTHING_SAVED
+        return _complain(sentence, 128 + interruption.number) if first else 0
     except KeyboardInterrupt:
         return _complain(_NOTHING_SAVED, 130)
     except Exception as error:
-        if (sentence := hydra_sentence(error, folders_of(_typed[1:]))) is not None:
-            return _complain(sentence, 2)
+        if (mistake := hydra_sentence(error, folders_of(_typed[1:]))) is not None:
+            return _complain(mistake, 2)
         if isinstance(error, OSError) and _is_from_hydra(error):
             return _complain(f"hydra.run.dir: {error.filename}: {error.strerror}; choose a folder to write to", 2)
         traceback.print_exc()

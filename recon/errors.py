@@ -1,4 +1,4 @@
-"""What a run may end with, told in one sentence instead of a traceback."""
+"""The errors that end a run with one sentence instead of a traceback."""
 
 import signal
 

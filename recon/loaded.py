@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from recon.errors import InputError
 from recon.modules.base import Module
 from recon.pair import Pair
 
-Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
+Picture: TypeAlias = "np.ndarray | Image.Image | Tensor"
 
 
 class Model:
@@ -48,10 +48,8 @@ class Model:
         x = self._tensor(image)
         batch = x if x.ndim == 4 else x[None]
         self._check(batch)
-        count, _, height, width = batch.shape
-        known = torch.ones(count, 1, height, width) if mask is None else torch.as_tensor(mask).float()
-        index = torch.arange(count)
-        pair = Pair(batch, batch, known.expand(count, 1, height, width), index - index - 1, index, torch.zeros(count))
+        known = None if mask is None else self._known(mask, batch)
+        pair = Pair.of(batch, mask=known)
         with torch.inference_mode():
             result = self.module.predict(Pair(*(part.to(self.module.device) for part in pair))).float().cpu()
         result = result if x.ndim == 4 else result[0]
@@ -77,7 +75,18 @@ class Model:
             images: Tensor = generate(keyed.keys(seed, "generate", 0, index), labels).float().cpu().clamp(0, 1)
         return images
 
+    @staticmethod
+    def _known(mask: np.ndarray | Tensor, batch: Tensor) -> Tensor:
+        known = torch.as_tensor(mask).float()
+        if known.shape[-2:] != batch.shape[2:]:
+            raise InputError(
+                f"mask: it is of {tuple(known.shape)}, and the images are of {tuple(batch.shape[2:])} pixels"
+            )
+        return known.expand(len(batch), 1, *batch.shape[2:])
+
     def _check(self, batch: Tensor) -> None:
+        if self.module.kind == "generate":
+            raise InputError(f"{type(self.module).__name__} takes no image; call generate(count, label)")
         channels, size = self.facts["channels"], self.module.built_for.get("image_size")
         if batch.shape[1] != channels:
             raise InputError(f"the model takes images of {channels} channels, and this one has {batch.shape[1]}")

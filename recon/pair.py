@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -26,3 +27,24 @@ class Pair(NamedTuple):
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs
     severity: Tensor
+
+    @classmethod
+    def of(
+        cls, degraded: Tensor, clean: Tensor | None = None, mask: Tensor | None = None, label: Tensor | None = None
+    ) -> "Pair":
+        """Make pairs of images that belong to no split: indices from 0, severity 0.
+
+        >>> Pair.of(clean).mask.shape, Pair.of(clean).label.tolist()
+        (torch.Size([2, 1, 4, 4]), [-1, -1])
+
+        Args:
+            degraded: (B,C,h,w).
+            clean: (B,C,H,W), or None for the same images.
+            mask: (B,1,H,W), or None where all pixels are known.
+            label: (B,) int64, or None for no labels.
+        """
+        clean = degraded if clean is None else clean
+        index = torch.arange(len(degraded), device=degraded.device)
+        mask = torch.ones_like(clean[:, :1]) if mask is None else mask
+        label = torch.full_like(index, -1) if label is None else label
+        return cls(degraded, clean, mask, label, index, torch.zeros(len(index), device=degraded.device))

@@ -139,9 +139,8 @@ class Count(Action):
     assert "times: 'x' does not fit; give a whole number" in sentence
 
 
-def test_a_module_with_a_measure_and_a_picture_is_two_classes_and_two_yamls(add: Added, typed: Typed) -> None:
-    files = {
-        "own_module.py": '''import torch
+# A net, and a module with measures, a table and a picture of its own.
+OWN_MODULE = '''import torch
 from PIL import Image
 from torch import Tensor, nn
 from recon import losses
@@ -188,7 +187,12 @@ class BrightnessModule(Module):
 
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
         return {"errors": [{"off": value} for value in columns["off"].tolist()], "images/own": Image.new("L", (9, 9))}
-''',
+'''
+
+
+def test_a_module_with_a_measure_and_a_picture_is_two_classes_and_two_yamls(add: Added, typed: Typed) -> None:
+    files = {
+        "own_module.py": OWN_MODULE,
         "conf/model/brightness.yaml": (
             "# how bright an image is\ndefaults:\n  - net: colour\n  - _self_\n_target_: own_module.BrightnessModule\n"
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from recon.config.conf import command
 from recon.config.construct import find_class
 from recon.errors import InputError
 
@@ -52,7 +53,7 @@ def kind_of(config: dict[str, Any]) -> type[Action]:
     """Return the class of a configuration's action; raises InputError where it names none."""
     node = config.get("action")
     if not isinstance(node, dict) or "_target_" not in node:
-        raise InputError(f"action: {node!r} is no action; write action=<name>, one of those in `python run.py --help`")
+        raise InputError(f"action: {node!r} is no action; write action=<name>, one of those in `{command()} --help`")
     kind: type[Action] = find_class(node["_target_"], "action")
     return kind
 

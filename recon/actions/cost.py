@@ -78,32 +78,30 @@ def _row(module: Module, size: tuple[int, int], batches: Sequence[int]) -> list[
     with torch.inference_mode():
         counter = FlopCounterMode(display=False)
         with counter:
-            module.predict(blank(module, 1, size))
+            module.predict(noise_images(module, 1, size))
         operations = counter.get_total_flops() // 2
         seconds = [
             median_seconds(lambda pair=pair: module.predict(pair), _SECONDS)  # type: ignore[misc]
-            for pair in (blank(module, batch, size) for batch in batches)
+            for pair in (noise_images(module, batch, size) for batch in batches)
         ]
     return ["×".join(map(str, size)), f"{operations:,}", *(f"{1000 * each:.2f}" for each in seconds)]
 
 
-def blank(module: Module, count: int, size: tuple[int, int]) -> Pair:
+def noise_images(module: Module, count: int, size: tuple[int, int]) -> Pair:
     """Make a batch of `count` noise images of the kind that a module was trained on."""
     facts, device = module.facts, module.device
     shrunk = [side // (1 if module.sees_degraded_size else facts["scale"]) for side in size]
     noise = torch.rand(count, facts["channels"], *shrunk, generator=torch.Generator().manual_seed(0)).to(device)
-    index = torch.arange(count, device=device)
     clean = torch.zeros(count, facts["channels"], *size, device=device)
-    mask = torch.ones(count, 1, *shrunk, device=device)
-    label = index % facts["num_classes"] if facts["num_classes"] else index - index - 1
-    return Pair(noise, clean, mask, label, index, torch.zeros(count, device=device))
+    classes = facts["num_classes"]
+    return Pair.of(noise, clean, label=torch.arange(count, device=device) % classes if classes else None)
 
 
 def receptive_field(module: Module) -> str:
-    """Say how far from a pixel of the result the image can change it, by the gradient of the middle pixel."""
+    """Say which part of the image the middle pixel of the result depends on, by its gradient."""
     side = max(module.facts["image_size"])
     size = (side, side) if "image_size" in module.built_for else (max(side, 128), max(side, 128))
-    pair = blank(module, 1, size)
+    pair = noise_images(module, 1, size)
     seen = pair.degraded.clone().requires_grad_()
     with torch.enable_grad():
         # All of it a hole: known pixels would pass as they are.

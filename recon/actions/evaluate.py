@@ -30,8 +30,7 @@ class Evaluate(Action):
     refuses = ("model", "model/net", "model/loss", "optimizer", "scheduler", "recipe", "augment", "experiment")
     refusal = "an evaluation tests the run's own model as it was trained"
 
-    def __init__(self, run: str | int | None) -> None:
-        self.run = run
+    def __init__(self, run: str | int | None) -> None: ...
 
     def __call__(self, config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
         """Test."""

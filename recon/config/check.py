@@ -14,7 +14,7 @@ from recon.errors import InputError
 
 Config = dict[str, Any]
 
-# What the nodes without a `_target_` may hold; those of a class hold what its signature says.
+# Keys and types of the nodes without a `_target_`; the others are checked against the class's signature.
 _TOP_LEVEL: dict[str, Any] = {
     "action": dict[str, Any],
     "resume": str | None,
@@ -22,10 +22,23 @@ _TOP_LEVEL: dict[str, Any] = {
     "seed": int,
     "early_stopping": int | None,
     **dict.fromkeys(
-        ("data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment"),
+        (
+            "data",
+            "checkpoint",
+            "trainer",
+            "accelerator",
+            "logger",
+            "sweep",
+            "task",
+            "degradation",
+            "augment",
+            "recipe",
+            "optimizer",
+            "scheduler",
+            "model",
+        ),
         dict[str, Any],
     ),
-    **dict.fromkeys(("recipe", "optimizer", "scheduler", "model"), dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}
@@ -69,7 +82,7 @@ def check_node(given: Mapping[str, Any], known: Mapping[str, Any], key: str) -> 
     Args:
         given: the node.
         known: the type hint of each key that there is.
-        key: the node's place in the configuration.
+        key: the node's key in the configuration.
 
     Raises:
         InputError: a key that is not known, with the nearest that is, or a value plainly not of its type.
@@ -111,7 +124,7 @@ def _shown(value: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Can a plain value of the configuration be what a type hint says? Only what is certain is refused."""
+    """Return whether a plain value may satisfy a type hint; hints that are not known pass."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)

@@ -1,7 +1,9 @@
-"""Where the configuration's files are; it imports nothing heavy."""
+"""Where the configuration's files are, and what starts recon; it imports nothing heavy."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,13 @@ def read_choice(group: str, name: str, folders: Sequence[Path] = (CONF,)) -> dic
 
     path = choices(group, folders).get(name)
     return None if path is None else yaml.safe_load(path.read_text("utf-8")) or {}
+
+
+def command() -> str:
+    """Return what starts recon, as this process or the sweep that it is a job of was started: "python run.py"."""
+    program = Path(sys.argv[0]).name
+    typed = {"recon": "recon", "__main__.py": "python -m recon"}.get(program, "python run.py")
+    return os.environ.get("RECON_COMMAND", typed)
 
 
 def folders_of(arguments: Sequence[str]) -> list[Path]:

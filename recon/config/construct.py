@@ -196,14 +196,14 @@ def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
     base = _imported(kind.base)
     own = trusted()
     packages = (*kind.packages, *own)
-    choose = f"choose one of {key}=…" if "." not in key else f"name a class of {' or '.join(packages)}"
-    if kind.group:
-        choose = f"choose {kind.group}={_fitting(kind)}"
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
-        raise InputError(f"{key}._target_: {str(path)[:80]!r} is no dotted name of a class; {choose}")
+        raise InputError(
+            f"{key}._target_: {str(path)[:80]!r} is no dotted name of a class; {_remedy(key, kind, packages)}"
+        )
     if any(part.startswith("_") for part in path.split(".")) or not _is_within(path, packages):
         raise InputError(
-            f"{key}._target_: {path} is refused, as only classes of {', '.join(packages)} may be named here; {choose}, "
+            f"{key}._target_: {path} is refused, as only classes of {', '.join(packages)} may be named here; "
+            f"{_remedy(key, kind, packages)}, "
             "or set the environment variable RECON_TRUST=<module> for one of your own that you trust"
         )
     try:
@@ -212,13 +212,22 @@ def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
         raise InputError(f"{key}._target_: there is no {path} ({error}); correct the name") from error
     # What a module merely imported, such as torch.nn.modules.module.torch.load, is not its own.
     if not isinstance(found, type) or not _is_within(f"{found.__module__}.{found.__name__}", packages):
-        raise InputError(f"{key}._target_: {path} is no class that {' or '.join(packages)} defines; {choose}")
+        raise InputError(
+            f"{key}._target_: {path} is no class that {' or '.join(packages)} defines; {_remedy(key, kind, packages)}"
+        )
     if not issubclass(found, base):
         derive = f", or derive it from {kind.base}" if _is_within(path, own) else ""
-        raise InputError(f"{key}._target_: {path} is no {base.__name__}; {choose}{derive}")
+        raise InputError(f"{key}._target_: {path} is no {base.__name__}; {_remedy(key, kind, packages)}{derive}")
     if kind.names and found.__name__ not in kind.names and not _is_within(path, own):
         raise InputError(f"{key}._target_: {path} may not be named; choose {', '.join(kind.names)}")
     return found
+
+
+def _remedy(key: str, kind: Kind, packages: tuple[str, ...]) -> str:
+    """Say what to choose instead of a class that is refused."""
+    if kind.group:
+        return f"choose {kind.group}={_fitting(kind)}"
+    return f"choose one of {key}=…" if "." not in key else f"name a class of {' or '.join(packages)}"
 
 
 def _imported(path: str) -> Any:

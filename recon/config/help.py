@@ -1,13 +1,12 @@
 """What can be typed: the text of `python run.py --help`, and a sentence for what was mistyped."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recon.config.conf import choices, read_choice
+from recon.config.conf import choices, command, read_choice
 
 _HEAD = """\
 recon trains, tests and records neural networks on images: model × task × degradation × accelerator.
@@ -42,13 +41,6 @@ def help_text(folders: Sequence[Path]) -> str:
             mark = "*" if chosen.get(group) == name else " "
             parts.append(f" {mark}{name:<20} {_summary(path)}\n")
     return "".join(parts)
-
-
-def command() -> str:
-    """Return what starts recon: as this process was started, or the process that started it."""
-    program = Path(sys.argv[0]).name
-    typed = {"recon": "recon", "__main__.py": "python -m recon"}.get(program, f"python {program}")
-    return os.environ.setdefault("RECON_COMMAND", typed)
 
 
 def _summary(path: Path) -> str:

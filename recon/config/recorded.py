@@ -1,4 +1,4 @@
-"""Working on a run that there is: its own configuration, with what the command line says otherwise."""
+"""Reuse the configuration of an existing run, with overrides from the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recon.config.conf import choices, folders_of, read_choice
+from recon.config.conf import choices, command, folders_of, read_choice
 from recon.errors import InputError
 from recon.runs import RunFolder, action_of
 from recon.runs.fingerprint import code_version, data_version
@@ -21,14 +21,14 @@ from recon.runs.reading import Unreadable
 
 # Groups whose choice on the command line replaces that of an evaluated run.
 _REPLACEABLE = ("task", "degradation")
-# What is the trained model's, in a configuration; the rest is this machine's and this command's.
+# The nodes of a configuration that belong to the trained model; the rest belongs to this machine and command.
 _OF_THE_RUN = (
     "seed", "early_stopping", "task", "degradation", "augment", "optimizer", "scheduler", "model", "trainer",
 )  # fmt: skip
 # The nodes that every recorded configuration has.
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
           "sweep", "task", "trainer")  # fmt: skip
-# What may be said anew of a run that goes on, as it cannot change the result; a longer training is looked at further.
+# What may be changed on resume, as it cannot change the result; `trainer.max_epochs` is checked separately.
 _RESUMABLE = (
     "resume",
     "allow_network",
@@ -42,7 +42,7 @@ _RESUMABLE = (
 
 
 def with_words_of_the_run(arguments: list[str]) -> list[str]:
-    """Add to a command line what else must be said to Hydra where it names a run to work on, as overrides.
+    """Add the group choices of the run that `run=` or `resume=` names, so that Hydra composes its keys.
 
     With the group choices of that run Hydra composes a configuration in which the run's own keys exist, so that
     `degradation.sigma=0.3` can be said of a run without repeating `degradation=noise`. A resumed run stays in its own
@@ -84,7 +84,7 @@ def check_flags(arguments: Sequence[str]) -> None:
         if not error.code:
             raise
         reason = (said.getvalue().splitlines() or ["?"])[-1].rpartition("error: ")[2]
-        raise InputError(f"{reason}; `python run.py --help` shows what can be typed") from error
+        raise InputError(f"{reason}; `{command()} --help` shows what can be typed") from error
     for word in words:
         if word.startswith("~") and "." not in word:
             raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
@@ -185,7 +185,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def ask_about_network(recorded: Mapping[str, Any], overrides: Sequence[str], is_allowed: bool, key: str) -> None:
-    """Raise InputError where the data of a recorded run come from the network and nobody has said that they may.
+    """Raise InputError where the data of a recorded run come from the network and this is not allowed.
 
     Args:
         recorded: the configuration of the run.
@@ -244,7 +244,7 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
         overrides: the command line's own.
 
     Returns:
-        The configuration, and what `environment.json` should say: what it said before, and that the run went on.
+        The configuration, and the entries of `environment.json`: those from before, and that the run was resumed.
 
     Raises:
         InputError: there is no such run, or a key would change the result; the difference is shown.
@@ -284,7 +284,7 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
 
 
 def _went_on(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what `environment.json` said of the run, and add that it goes on now."""
+    """Return the entries of `environment.json` that stay, with this resumption added."""
     from recon.console import say
 
     lasting = ("overrides", "choices", "command", "started", "seconds")
@@ -293,7 +293,7 @@ def _went_on(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str
     kept["resumed"] = [*environment.get("resumed", []), now]
     if environment.get("code") != code_version():
         say("resume: the code has changed since this run began; it may end otherwise than it would have")
-        kept["code"] = ""  # no sweep takes it for a run of either code
+        kept["code"] = ""  # an empty version matches no job of a sweep
     if environment.get("data") not in (None, data_version(config)):
         say("resume: the images have changed since this run began; it may end otherwise than it would have")
         kept["data"] = ""

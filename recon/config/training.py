@@ -1,4 +1,4 @@
-"""What `trainer.*`, `checkpoint.*` and `early_stopping` may be, as far as plain values tell: it imports no torch."""
+"""Checks of `trainer.*`, `checkpoint.*` and `early_stopping` by their plain values; it imports no torch."""
 
 from __future__ import annotations
 

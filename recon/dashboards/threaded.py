@@ -1,7 +1,7 @@
 """Where the numbers and images are mirrored: W&B, TensorBoard, CSV or nowhere. The run folder is the truth.
 
 Nothing a dashboard does reaches the run: every call is handed to a thread of its own, in which it may fail or hang.
-The first that does ends the logging with one line; the run goes on.
+The first that does ends the logging with one line; the run continues.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def _unless_in_environment(**settings: Any) -> dict[str, Any]:
 
 
 def run_id(folder: Path) -> str:
-    """Give the id of a run folder's W&B run: the same for ever."""
+    """Return the id of a run folder's W&B run, which never changes."""
     path = folder / "wandb" / "id"
     if not path.exists():
         write_text(path, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
@@ -201,7 +201,7 @@ def run_id(folder: Path) -> str:
 
 
 def unreachable(url: str, seconds: float = 3) -> str | None:
-    """Say why a server gives no answer; None when it gives any, be it an error."""
+    """Return why a server does not answer; None when it does, be it with an error."""
     from urllib.error import HTTPError, URLError
     from urllib.request import urlopen
 

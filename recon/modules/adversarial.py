@@ -23,7 +23,7 @@ from recon.training.options import Training
 
 
 class AdversarialModule(Module):
-    """A module that may have a second player, and then drives two optimisers by hand; the first counts the steps."""
+    """A module that may have a second player: then it optimises by hand, and the first player counts `global_step`."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make an optimiser and schedule for each player."""

@@ -65,7 +65,7 @@ class VAEModule(RestorationModule):
         reconstruction = pixels.sum((1, 2, 3)) if pixels.ndim > 1 else pixels * pair.clean[0].numel()
         divergence = losses.kl_to_standard_normal(mean, log_variance)
         terms = {"reconstruction": reconstruction, "divergence": divergence}
-        # The bound is that of a drawn code, also in evaluation; what is shown and compared is rebuilt from the mean.
+        # The bound uses a sampled code in evaluation too; the image shown and scored is decoded from the mean.
         shown = image if self.training else net.decode(mean)
         return Outcome(reconstruction + self.beta * divergence, shown, terms=terms)
 

@@ -114,7 +114,7 @@ class Module(Steps):
         return {}
 
     def badness(self, columns: dict[str, Tensor]) -> Tensor | None:
-        """Return how bad each image came out, (N,), NaN for one that is not bad at all; None where nothing tells."""
+        """Return how bad each image came out, (N,), NaN for one that is not bad; None if it cannot be judged."""
         column = columns.get(self._monitored)
         return column if column is None or self.mode == "min" else -column
 
@@ -154,7 +154,7 @@ class Module(Steps):
         return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
 
     def reseed(self, rank: int, step: int) -> None:
-        """Let what the net itself draws, as dropout does, depend on (seed, rank, step): resuming needs no state."""
+        """Seed torch's generators from (seed, rank, step), so that dropout needs no saved state on resume."""
         word = keyed.word(self.options.seed, "net", rank, step)
         torch.default_generator.manual_seed(word)
         if self.device.type == "cuda":
@@ -172,7 +172,7 @@ class Module(Steps):
         return self.options.penalised(loss, self.averaged_net)
 
     def on_train_batch_end(self, outputs: Any, batch: Pair, batch_idx: int) -> None:
-        """Move the average and, every few steps, look at the losses."""
+        """Update the moving average and, every `log_every_n_steps` steps, log the losses."""
         trainer: Any = self.trainer
         if self.average is not None:
             self.average.update_parameters(self.averaged_net)
@@ -183,10 +183,10 @@ class Module(Steps):
             trainer.should_stop = True
 
     def on_validation_start(self) -> None:
-        """Look at the losses before weights are validated and kept; let every process validate the same ones.
+        """Check the losses before weights are validated and saved; let every rank validate the same ones.
 
-        Statistics of batch norm are of each process's own images until here; the first's are kept. DDP would share them
-        at every step too, and wait for ever for a process that has fewer batches to evaluate.
+        Batch-norm statistics differ between ranks until here; rank 0's are broadcast. DDP would broadcast them at every
+        step, and wait for ever for a rank that has fewer batches to evaluate.
         """
         self.log_steps()
         if self.trainer.world_size > 1:
@@ -219,9 +219,8 @@ class Module(Steps):
         """Pair an optimiser with its schedule, in Lightning's form."""
         wanted = inspect.signature(self.options.scheduler).parameters
         estimated = self.trainer.estimated_stepping_batches
-        steps = (
-            max(1, int(estimated)) if math.isfinite(estimated) else None
-        )  # recon.training.trainer asks for a length first
+        # recon.training.trainer refuses such a schedule where the training has no length.
+        steps = max(1, int(estimated)) if math.isfinite(estimated) else None
         known: dict[str, Any] = {
             "T_max": steps,
             "total_steps": steps,
@@ -279,7 +278,7 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        rows = with_own(self.measures)
+        rows = self._rows
         means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
         means |= self.conclude(columns)
         if bad:
@@ -292,18 +291,23 @@ class Module(Steps):
         badness = self.badness(self.results)
         if badness is None:
             return torch.empty(0, dtype=torch.int64)
-        return per_image.worst_first(self.results, badness, with_own(self.measures))[:count]
+        return per_image.worst_first(self.results, badness, self._rows)[:count]
+
+    @property
+    def _rows(self) -> dict[str, Measure]:
+        """The table of measures, with the module's own rows."""
+        return with_own(self.measures)
 
     @property
     def _monitored(self) -> str:
         return (self.monitor or "/").split("/")[1]
 
     def _join_input(self, split: str) -> None:
-        """Take the baselines of the input from the first validation, or keep those of this one."""
+        """Store the measures of the input at the first validation, and add them to the table of each later one."""
         if split != "val":
             return
         if self._input is None:
-            rows = with_own(self.measures)
+            rows = self._rows
             baselines = [name for name in self.results if name in rows and rows[name].role == "baseline"]
             self._input = {name: self.results[name] for name in ("index", *baselines)}
         elif torch.equal(self._input["index"], self.results["index"]):
@@ -320,13 +324,13 @@ class Module(Steps):
         # Lightning keeps what an earlier epoch logged.
         self.trainer.callback_metrics.pop(f"{split}/not_finite", None)
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
-        # The best weights, validated once more after training, are no point of the learning curve.
+        # The best weights, validated once more after training, are not a point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
         if self.trainer.state.fn == "fit":
             self._require_a_validation()
 
     def _require_a_validation(self) -> None:
-        """Raise InputError where a validation tells nothing, as no image gave a number."""
+        """Raise InputError where no image of a validation gave a number."""
         count, bad = len(self.results["index"]), int(self.summary.get("val/not_finite", 0))
         if count == bad:
             raise InputError(
@@ -340,6 +344,6 @@ class Module(Steps):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save, with what the steps keep, for which images the net was built."""
+        """Save the facts of the images that the net was built for, beside the losses of the steps."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["facts"] = self.facts

@@ -68,7 +68,7 @@ class InpaintingModule(AdversarialModule):
         return self._compose(self._paint(degraded, mask), degraded, mask)
 
     def step(self, pair: Pair) -> Outcome:
-        """Fill and compare; the loss also sees what the net would put over known pixels, weighed less."""
+        """Fill and compare; known pixels contribute to the loss with a lower weight."""
         painted = self._paint(pair.degraded, pair.mask)
         loss = losses.hole_weighted(self.pixel_loss(painted, pair.clean), pair.mask, self.hole_weight)
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))

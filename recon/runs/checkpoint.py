@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def load(path: Path, map_location: Any = "cpu", key: str = "run") -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
-    Its checksums are verified first, as torch itself reads changed bytes without a word.
+    Its checksums are verified first, as torch.load does not verify them.
 
     Raises:
         InputError: it is missing or damaged, or holds anything but tensors and plain values.
@@ -84,7 +85,7 @@ def best_or_last(folder: Path) -> Path:
 
 
 def latest(folder: Path) -> Path | None:
-    """Find the checkpoint that a run goes on from: the last whole one; None where none was written yet.
+    """Find the checkpoint that a run resumes from: the last whole one; None where none was written yet.
 
     Raises:
         InputError: there are some, and all are damaged.
@@ -120,8 +121,12 @@ def sweep_up(folder: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
-    """Put a checkpoint's weights into a module; raises InputError, under the name of `key`, when they do not fit."""
-    checkpoint = load(path, key=key)
+    """Put the weights of a checkpoint file into a module; raises InputError as `load` and `put_weights`."""
+    put_weights(module, load(path, key=key), path, key)
+
+
+def put_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, key: str = "run") -> None:
+    """Put a checkpoint's weights into a module; raises InputError, which names `key` and `path`, if they do not fit."""
     weights: dict[str, Tensor] = checkpoint["state_dict"]
     try:
         module.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""What tells two runs apart: the configuration, the code and the data that a result depends on; it imports no torch."""
+"""The identity of a run: the configuration, code and data that its result depends on; it imports no torch."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class RunFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration; what a stranger's still asks for, as of the environment, is not resolved."""
+        """The resolved configuration; interpolations left in an untrusted file stay text."""
         try:
             return read_recorded(self.path / "config.yaml")
         except (OSError, Unreadable):
@@ -118,7 +118,7 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Is there a checkpoint to go on from?"""
+        """Return whether there is a checkpoint to resume from."""
         return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
 
 
@@ -224,7 +224,7 @@ def _globbed(base: Path, components: Sequence[str]) -> list[Path]:
 
 
 def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, set[str]]]:
-    """Give each folder at and below some with the names in it, once: by a link only where there is no other way.
+    """Yield each folder at and below the roots once, with the names in it; by a link only if there is no other way.
 
     A link to a folder above is not followed, as it would leave what was asked for.
     """
@@ -267,7 +267,7 @@ def locked(folder: Path, key: str = "hydra.run.dir") -> Iterator[None]:
         key: names the folder in the configuration, for messages.
 
     Raises:
-        InputError: another process is at work in it, or it cannot be written to.
+        InputError: another process uses it, or it cannot be written to.
     """
     path, patience = folder / "run.lock", time.monotonic() + 0.2
     while True:
@@ -275,7 +275,7 @@ def locked(folder: Path, key: str = "hydra.run.dir") -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if time.monotonic() < patience:  # someone may only have looked whether it is free
+                if time.monotonic() < patience:  # `is_alive` holds the lock for a moment
                     time.sleep(0.01)
                     continue
                 raise InputError(f"{key}: another process is at work in {folder}; wait for it or end it") from error
@@ -300,7 +300,7 @@ def _opened(lock: Path, key: str) -> IO[str]:
 
 
 def is_alive(folder: Path) -> bool:
-    """Is a process at work in this run folder?"""
+    """Return whether a process uses this run folder."""
     try:
         # Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
         with open(os.open(folder / "run.lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:

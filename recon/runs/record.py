@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from recon import runs
+from recon.config.conf import command
 from recon.config.recorded import quoted
 from recon.console import say, show_metrics
 from recon.dashboards import threaded
@@ -73,7 +74,7 @@ def recorded(
         The metrics, empty: the work fills them.
 
     Raises:
-        InputError: another process is at work in the folder, or it holds a run that this one does not go on with; or
+        InputError: another process uses the folder, or it holds a run that this one does not resume; or
             images gave a result that is not finite, which is recorded nevertheless.
     """
     with _held(folder, bool(config.get("resume"))):
@@ -81,18 +82,18 @@ def recorded(
         results = Results()
         try:
             yield results
-            # The record comes before the logger, as it must not depend on what a logger's server does.
+            # Write the record first: a logger's server may hang.
             record.metrics(results)
             results.require_finite()
             record.end("ok")
         except BaseException as error:
-            # Lightning makes an exit of Ctrl-C.
+            # Lightning turns Ctrl-C into SystemExit.
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
             status = "interrupted" if interrupted else "failed"
             record.end(status, error=f"{type(error).__name__}: {error}")
             threaded.finish(logger, results, status)
             if interrupted:
-                say(f"go on with: python run.py {shlex.quote(f'resume={quoted(str(folder))}')}")
+                say(f"go on with: {command()} {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
                 raise Interrupted(signal.SIGINT) from error
             raise

@@ -28,7 +28,7 @@ Checked = list[tuple[str, str] | None]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a forked process runs: `program`, the path of run.py, with `arguments`; all output goes to `log`."""
+    """What a forked process runs: the program at a path with its arguments; all output goes to `log`."""
 
     program: str
     arguments: list[str]
@@ -40,7 +40,7 @@ class JobSpec:
 
 
 def work(spec: JobSpec) -> None:
-    """Run `python run.py <arguments>` in a process forked from the server, and exit with its status."""
+    """Run a program with its arguments in a process forked from the server, and exit with its status."""
     os.setsid()
     with open(spec.log, "ab") as log:
         os.dup2(log.fileno(), 1)

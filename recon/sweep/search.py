@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recon import runs
+from recon.config.conf import command
 from recon.errors import InputError
 from recon.measures import measure
 from recon.sweep.compose import Composer
@@ -128,7 +129,7 @@ class Search(Source):
             table.add_row(str(trial.number), *values, escape(" ".join(_overrides(trial))))
         Console(width=None if Console().is_terminal else 160).print(table)
         for trial in best if several else best[:1]:
-            print(f"again: python run.py {shlex.join([*self.base, *_overrides(trial)])}")
+            print(f"again: {command()} {shlex.join([*self.base, *_overrides(trial)])}")
 
 
 def _overrides(trial: FrozenTrial) -> list[str]:
@@ -209,6 +210,6 @@ def extremes(space: Space, base: Sequence[str], compose: Composer) -> list[dict[
     for key in space.keys:
         words = next((words for words, config in under if has(config, key)), None)
         if words is None:
-            raise InputError(f"sweep.space.{key}: there is no such key; `python run.py --cfg job` shows all keys")
+            raise InputError(f"sweep.space.{key}: there is no such key; `{command()} --cfg job` shows all keys")
         configs += [compose([*base, *words, end]) for end in space.ends(key)]
     return configs

@@ -1,4 +1,4 @@
-"""Keeping the memory that a step gives back for the next one, on the CPU."""
+"""Keep the memory that a step frees for the next one, on the CPU."""
 
 import ctypes
 import sys
@@ -7,7 +7,7 @@ _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # mallopt(3)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what tensors free, up to 1 GiB, where it gives large pieces back to the system at once.
+    """Let glibc keep what tensors free, up to 1 GiB, where it would return large blocks to the system at once.
 
     They come back zeroed page by page, which costs up to twice as much as the arithmetic on them: a batch of
     256×3×32×32 through blur, impulses and a box took 800 to 2,500 page faults, and then took none and two thirds of

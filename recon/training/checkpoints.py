@@ -19,18 +19,18 @@ from recon.training.lightning import FastCallback, batches_that_stepped, end_res
 
 
 class Checkpoints(FastCallback, Checkpoint):
-    """Keep the best weights, and checkpoints from which a training goes on as if it had never stopped.
+    """Keep the best weights, and checkpoints from which a training resumes as if it had never stopped.
 
     `best.ckpt` holds the weights alone. `last.ckpt` holds everything and is written between two steps: at the start of
-    each epoch, at the end of training, when a signal asks the run to stop, and as often within an epoch as asked. The
-    one before it stays as `previous.ckpt`, for the case that the last is damaged.
+    each epoch, at the end of training, when a signal asks the run to stop, and at the configured intervals within an
+    epoch. The one before it stays as `previous.ckpt`, in case the last is damaged.
 
     Args:
         folder: the run folder; checkpoints lie in its `checkpoints/`.
-        monitor: the metric that tells which weights are best, or None for the latest.
+        monitor: the metric that selects the best weights, or None for the latest.
         mode: "min" or "max".
-        minutes: write within an epoch each so many minutes, or None.
-        steps: write within an epoch each so many training steps, or None.
+        minutes: between checkpoints within an epoch, or None for none.
+        steps: training steps between checkpoints within an epoch, or None for none.
     """
 
     def __init__(self, folder: Path, monitor: str | None, mode: str, minutes: float | None, steps: int | None) -> None:
@@ -40,33 +40,33 @@ class Checkpoints(FastCallback, Checkpoint):
         self.minutes = minutes
         self.steps = steps
         self.best: float | None = None
-        self._metrics: dict[str, Any] = {}  # of the checkpoint, for what monitors them between two validations
-        self._stepped: int | None = None  # the step of the checkpoint on the axis of the loggers
-        self._stopping = False  # had something asked the training to end, when the checkpoint was written?
+        self._metrics: dict[str, Any] = {}  # of the checkpoint, for callbacks that read them before the next validation
+        self._stepped: int | None = None  # the checkpoint's step on the loggers' x axis
+        self._stopping = False  # whether the training was about to end when the checkpoint was written
         self._rank, self._several = 0, False
         self._written_at = time.monotonic()
         self._written: int | None = None  # the batch before which the last checkpoint was written
 
-    # Everything is settled between two steps: gradients are used up, averages moved, validations over. So it is here
-    # that checkpoints are written, and nowhere else.
+    # Checkpoints are written only here, between two steps: no gradients are pending and no validation is running, so
+    # that nothing else needs saving.
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint before this step when it is time, and stop when a signal asked for it."""
-        place = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
-        pl_module.reseed(self._rank, place)  # type: ignore[operator]
+        """Write a checkpoint before this step when it is due, and stop when a signal asked for it."""
+        step = trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        pl_module.reseed(self._rank, step)  # type: ignore[operator]
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        due, stop = batch_idx == 0 or bool(self.steps and place % self.steps == 0), interrupt.asked()
+        due, stop = batch_idx == 0 or bool(self.steps and step % self.steps == 0), interrupt.asked()
         if not self._several:
             due |= self._overdue()
-        elif due or batch_idx % 10 == 0:  # the processes have clocks and signals of their own
+        elif due or batch_idx % 10 == 0:  # ranks have separate clocks and signals and must agree
             due, stop = self._agreed(trainer, due or self._overdue(), stop)
         else:
             stop = 0
         if self._written is None:
-            self._written = place  # what the training went on from
+            self._written = step  # that of the checkpoint which the training was resumed from
             end_restart(trainer, self._stepped)
-        if (due or stop) and self._written != place:
-            self.write(trainer, place)
+        if (due or stop) and self._written != step:
+            self.write(trainer, step)
         if stop:
             raise Interrupted(stop)
 
@@ -78,7 +78,7 @@ class Checkpoints(FastCallback, Checkpoint):
         trainer.should_stop = self._stopping
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the batch and the metrics of the checkpoint, if there is one."""
+        """Continue with the batch and the metrics of the checkpoint, if there is one."""
         interrupt.take_back()
         trainer.train_dataloader.start = trainer.fit_loop.batch_idx + 1  # type: ignore[union-attr]
         self._written_at = time.monotonic()
@@ -110,19 +110,19 @@ class Checkpoints(FastCallback, Checkpoint):
         self._write_best(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the end of training, from which a longer one may go on."""
+        """Save the end of training, from which a longer one can continue."""
         self.write(trainer, trainer.fit_loop.total_batch_idx + 1)
         stop = interrupt.asked() if not self._several else self._agreed(trainer, False, interrupt.asked())[1]
         if stop:
             raise Interrupted(stop)
 
-    def write(self, trainer: Trainer, place: int) -> None:
-        """Write `last.ckpt`, before batch `place`; the one that was there becomes `previous.ckpt`."""
+    def write(self, trainer: Trainer, step: int) -> None:
+        """Write `last.ckpt`, before training batch `step`; the one that was there becomes `previous.ckpt`."""
         module = trainer.lightning_module
         assert isinstance(module, Module)
         module.require_finite()
         trainer.save_checkpoint(self.folder / LAST)
-        self._written, self._written_at = place, time.monotonic()
+        self._written, self._written_at = step, time.monotonic()
 
     def _write_best(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / BEST, weights_only=True)
@@ -132,27 +132,27 @@ class Checkpoints(FastCallback, Checkpoint):
 
     @staticmethod
     def _agreed(trainer: Trainer, due: bool, stop: int) -> tuple[bool, int]:
-        """Do what any of the processes wishes."""
+        """Return, on every rank, whether any rank is due, and the signal by which any must stop."""
         wishes = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
         return bool(wishes[0]), int(wishes[1])
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the best value with the checkpoint."""
+        """Save the best value."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with that of a checkpoint."""
+        """Restore the best value."""
         self.best = state_dict["best"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the metrics so far beside what Lightning saves, and its counters as they are between two steps."""
+        """Add the metrics so far to what Lightning saves, and set its counters as between two steps."""
         checkpoint["metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
         checkpoint["stopping"] = trainer.should_stop
         set_between_steps(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the metrics out again."""
+        """Restore the metrics."""
         self._metrics = checkpoint["metrics"]
         self._stopping = bool(checkpoint.get("stopping"))
         self._stepped = batches_that_stepped(checkpoint)

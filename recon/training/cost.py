@@ -31,7 +31,7 @@ class Cost(FastCallback):
         one = loader.preview(1, largest=_LARGEST)
         count = max(1, min(loader.batch_size, _PIXELS // one.clean[0, 0].numel()))
         several = loader.preview(count, largest=_LARGEST)
-        # A compiled net would be compiled anew, for seconds, at a batch size that the test did not have.
+        # A new batch size would recompile the net for seconds.
         eager = torch.compiler.set_stance("eager_on_recompile")
         with eager, torch.inference_mode(), trainer.precision_plugin.forward_context():
             latency = median_seconds(lambda: module.predict(one))

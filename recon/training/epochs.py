@@ -50,9 +50,9 @@ class EpochTable(FastCallback, Checkpoint):
         write_csv(self.folder / "metrics.csv", self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the rows and the seconds with the checkpoint."""
+        """Save the rows and the seconds."""
         return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those of a checkpoint."""
+        """Restore the rows and the seconds."""
         self.rows, self._before = state_dict["rows"], state_dict["seconds"]

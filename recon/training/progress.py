@@ -1,4 +1,4 @@
-"""How far a training is: a file for the sweep that it is a job of, a bar for the person who watches."""
+"""The progress of a training: a file for the sweep that it is a job of, a bar for the person who watches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Progress(FastCallback):
 
     @rank_zero_only
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write where the training is."""
+        """Write the progress."""
         if time.monotonic() - self._written > 1:
             self._write(trainer)
 
@@ -65,11 +65,11 @@ class Progress(FastCallback):
         write_json(self.folder / "progress.json", progress)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the values and the seconds with the checkpoint."""
+        """Save the values and the seconds."""
         return {"values": self.values, "seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with those of a checkpoint."""
+        """Restore the values and the seconds."""
         self.values, self._before = state_dict["values"], state_dict["seconds"]
 
     def _seconds(self) -> float:

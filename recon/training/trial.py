@@ -133,8 +133,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes
     channels, height, width = shape
     degraded = torch.zeros(1, channels, height // scale, width // scale)
     clean = torch.zeros(1, channels, height // scale * scale, width // scale * scale)
-    index = torch.zeros(1, dtype=torch.int64)
-    label = index + num_classes - 1  # the last class, or -1 where the task has none
+    label = torch.tensor([num_classes - 1])  # the last class, or -1 where the task has none
     # Batch norm in training needs two values a channel, which one image gives unless it has become a single pixel.
     single: list[nn.Module] = []
     hooks = [
@@ -146,8 +145,7 @@ def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes
     ]
     try:
         with torch.no_grad():
-            pair = Pair(degraded, clean, torch.ones_like(clean[:, :1]), label, index, torch.zeros(1))
-            outcome = module.eval().try_out(pair)
+            outcome = module.eval().try_out(Pair.of(degraded, clean, label=label))
         _require_numbers(outcome)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith("model.") else f"model.net: {error}") from error
@@ -247,7 +245,7 @@ def _require_memory(net: nn.Module, key: str) -> None:
 
 
 def _misfit(net: nn.Module, kind: type[Module], facts: Mapping[str, Any]) -> str | None:
-    """Say why a net on the meta device does not fit; there an error inside a user's own net tells nothing."""
+    """Return why a net on the meta device does not fit; an error inside a user's own net there does not count."""
     reason = misfit(net.eval(), kind.contract, _blank(facts, kind))
     if reason is None or not reason.startswith("does not work"):
         return reason

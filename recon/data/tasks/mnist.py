@@ -10,18 +10,22 @@ from recon.data.download import fetch
 from recon.data.store import ImageStore
 from recon.data.task import Splits, TenClasses
 
+# The training images and labels, then those of the test.
+_FILES = (
+    "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz",
+)  # fmt: skip
+
 
 class MNIST(TenClasses):
     """Handwritten digits (LeCun, Cortes & Burges 1998): 60,000 images to train and 10,000 to test, 28x28 pixels."""
 
     image_shape = (1, 28, 28)
     folder = "mnist"
-    md5: ClassVar = {
-        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-    }
+    md5: ClassVar = (
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c",
+    )  # fmt: skip
     urls: ClassVar = [
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         "https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -29,7 +33,8 @@ class MNIST(TenClasses):
 
     def load(self, root: Path) -> Splits:
         """Read the images, downloading the files that are missing."""
-        images, labels, test_images, test_labels = map(_read_idx, fetch(root / self.folder, self.md5, self.urls))
+        files = fetch(root / self.folder, dict(zip(_FILES, self.md5, strict=True)), self.urls)
+        images, labels, test_images, test_labels = map(_read_idx, files)
         return self.split(
             ImageStore.from_arrays(images[:, None], labels), ImageStore.from_arrays(test_images[:, None], test_labels)
         )
@@ -39,12 +44,10 @@ class FashionMNIST(MNIST):
     """Pictures of clothing (Xiao, Rasul & Vollgraf 2017, https://arxiv.org/abs/1708.07747), in the format of MNIST."""
 
     folder = "fashion-mnist"
-    md5: ClassVar = {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    }
+    md5: ClassVar = (
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310",
+    )  # fmt: skip
     urls: ClassVar = ["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"]
 
 
