@@ -2,11 +2,9 @@
 
 import sys
 
-if not __package__:
+if not __package__ and sys.path[0] == __file__.removesuffix("/__main__.py"):
     # Run by its path: the folder above the package is what Python must search, not the package itself.
-    from pathlib import Path
-
-    sys.path[0] = str(Path(__file__).absolute().parents[1])
+    sys.path[0] = sys.path[0].removesuffix("/recon")
 
 from recon.cli import main
 

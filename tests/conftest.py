@@ -1,6 +1,8 @@
 """What the tests share: composing a configuration and typing commands as a user does, and real images in a folder."""
 
 import copy
+import functools
+import io
 import os
 import subprocess
 import sys
@@ -99,6 +101,37 @@ def cost_in_no_time() -> None:
     from recon.training import cost
 
     cost._SECONDS, cost._LARGEST, cost._PIXELS = 0.0, 64, 1 << 12
+
+
+@pytest.fixture(autouse=True, scope="session")
+def repeated_work_once() -> Iterator[None]:
+    """Let a test session do once what hundreds of commands repeat: a third of the time of the tests in a process.
+
+    Those are to parse the same text of YAML, to compose everything for `hydra.mode`, which no file of conf/ sets,
+    and to read the digits. Commands in processes of their own are as they are.
+    """
+    import sklearn.datasets
+    from hydra._internal.hydra import Hydra
+    from omegaconf import OmegaConf
+
+    parsed: dict[str, Any] = {}
+    parse, mode = OmegaConf.load, Hydra.get_mode
+    digits = functools.cache(sklearn.datasets.load_digits)
+
+    def load(file: Any) -> Any:
+        text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
+        if text not in parsed:
+            parsed[text] = parse(io.StringIO(text))
+        return copy.deepcopy(parsed[text])
+
+    def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        return mode(hydra, config_name, overrides) if any("mode" in word for word in overrides) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", staticmethod(load))
+        patch.setattr(Hydra, "get_mode", get_mode)
+        patch.setattr(sklearn.datasets, "load_digits", lambda: copy.deepcopy(digits()))
+        yield
 
 
 _composed: dict[tuple[str | None, ...], dict[str, Any]] = {}

@@ -1,13 +1,10 @@
 """Several processes: the command of the README, the same numbers as on one device, jobs of a sweep."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 from sweeping import Sweep, fixture  # noqa: F401  the fixture
 from test_command_line import folder_of, type_in
@@ -51,17 +48,10 @@ def test_two_devices_train_and_report_what_one_device_does(model: str, sweep: Sw
     assert [len(table) for table in rows] == [361, 361, 361]
 
 
-def sweep_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Type a sweep in a folder that holds no runs yet."""
-    command = [sys.executable, str(ROOT / "run.py"), "-m", *arguments, *QUICK]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-
-
-def test_a_sweep_over_devices_gives_each_job_its_processes(tmp_path: Path) -> None:
-    done = sweep_in(tmp_path, "trainer.devices=1,2", "model=classifier", "trainer.max_steps=2")
-    assert done.returncode == 0, done.stderr
-    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
-    folders = sorted(path for path in sweep.iterdir() if path.is_dir())
+def test_a_sweep_over_devices_gives_each_job_its_processes(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("trainer.devices=1,2", "model=classifier", "trainer.max_steps=2", *QUICK)
+    assert done.status == 0, done.errors
+    folders = sorted(path for path in done.folder.iterdir() if path.is_dir())
     assert [folder.name for folder in folders] == ["0_trainer.devices-1", "1_trainer.devices-2"]
     for folder, count in zip(folders, (1, 2), strict=True):
         assert f"on {count} × cpu" in (folder / "output.log").read_text()
@@ -71,30 +61,15 @@ def test_a_sweep_over_devices_gives_each_job_its_processes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_process_that_fails_ends_its_job_and_no_other(
-    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "accidents.py").write_text(
-        "import os\nfrom recon.degradations.noise import GaussianNoise\n"
-        "class OneFails(GaussianNoise):\n"
-        "    calls = 0\n"
-        "    def degrade(self, clean, keys):\n"
-        "        self.calls += 1\n"
-        f"        if os.environ.get('LOCAL_RANK') == '{rank}' and self.calls > 2:\n"
-        "            raise RuntimeError('this process fails')\n"
-        "        return super().degrade(clean, keys)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("RECON_TRUST", "accidents")
-    done = sweep_in(
-        tmp_path, "degradation._target_=accidents.OneFails", "degradation=noise", "model=restoration",
-        "model/net=dncnn", "model.net.depth=3", "trainer.devices=2,1", "trainer.max_steps=5", "sweep.retry=0",
+def test_a_process_that_fails_ends_its_job_and_no_other(rank: int, sweep: Sweep) -> None:
+    done = sweep(
+        "degradation._target_=accidents.OneFails", "degradation=noise", f"+degradation.rank={rank}",
+        "model=restoration", "model/net=dncnn", "model.net.depth=3", "trainer.devices=2,1", "trainer.max_steps=5",
+        "sweep.retry=0", *QUICK,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "1 of 2 jobs failed" in done.stderr
-    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
-    jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
-    assert [job["status"] == "ok" for job in jobs] == [False, True]
+    assert done.status == 1, done.errors
+    assert "1 of 2 jobs failed" in done.errors
+    assert [job["status"] == "ok" for job in done.jobs] == [False, True]
 
 
 def test_devices_outnumber_the_images_to_evaluate(tmp_path: Path) -> None:

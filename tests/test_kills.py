@@ -46,7 +46,7 @@ KINDS: dict[str, Sequence[str]] = {
     "two processes": ["model=gan", "model.net.dropout=0.2", "trainer.devices=2"],
     "a sweep": ["model=autoencoder", "model.ema=0.9", "seed=1,2,3", "sweep.jobs=1"],
 }  # fmt: skip
-SHORT = ("dropout", "two optimisers and an average", "bfloat16", "early stopping")
+SHORT = ("two optimisers and an average",)
 # How many kills the long form shares out among all kinds.
 KILLS = int(os.environ.get("RECON_KILLS", "120"))
 

@@ -519,7 +519,10 @@ def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal
         f"threaded.ThreadedLogger.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
         "node = dict(_target_='recon.dashboards.wandb.WandB', project='recon', group=None, name=None, tags=[])\n"
         "logger = threaded.make(node, folder, {})\n"
-        "for step in range(200): logger.log_metrics({'train/loss': 1.0}, step); time.sleep(0.05)\n"
+        "step, after = 0, 20\n"
+        "while after:\n"
+        "    logger.log_metrics({'train/loss': 1.0}, step := step + 1); time.sleep(0.05)\n"
+        "    after -= (folder / 'done').exists()\n"
         "threaded.finish(logger, {}, 'ok')\n"
     )
     environment = {**os.environ, "WANDB_MODE": "offline"}

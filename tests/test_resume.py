@@ -123,8 +123,9 @@ def test_a_stopped_run_goes_on_exactly(case: str, compose: Compose, stop: Stop, 
         with pytest.raises(Interrupted):
             train({**config, "resume": str(folder)}, folder, {})
         train({**config, "resume": str(folder)}, folder, {})
+        found = outcome(folder)
         for part, value in expected.items():
-            assert outcome(folder)[part] == value, f"{part}, stopped before step {place}"
+            assert found[part] == value, f"{part}, stopped before step {place}"
 
 
 # What is torn, killed or refused -----------------------------------------------------------------------------------

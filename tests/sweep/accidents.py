@@ -37,3 +37,17 @@ class Accident(GaussianNoise):
         if self.job == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         return degraded._replace(image=degraded.image * math.nan) if self.job == 7 else degraded
+
+
+class OneFails(GaussianNoise):
+    """Gaussian noise, but one process of several raises after two batches."""
+
+    def __init__(self, sigma: float, rank: int) -> None:
+        super().__init__(sigma)
+        self.rank, self.calls = rank, 0
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        self.calls += 1
+        if os.environ.get("LOCAL_RANK") == str(self.rank) and self.calls > 2:
+            raise RuntimeError("this process fails")
+        return super().degrade(clean, keys)
