@@ -15,8 +15,10 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-# Small steps on a busy machine are many times slower with two threads than with one.
+# Small steps on a busy machine are many times slower with two threads than with one, also in commands and jobs.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test may ask W&B's server anything.
 os.environ.setdefault("WANDB_MODE", "disabled")
 
@@ -125,7 +127,7 @@ def repeated_work_once() -> Iterator[None]:
         return copy.deepcopy(parsed[text])
 
     def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        return mode(hydra, config_name, overrides) if any("mode" in word for word in overrides) else None
+        return mode(hydra, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load))

@@ -209,7 +209,7 @@ def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path) -> None:
         child.send_signal(signal.SIGTERM)  # to the first process alone
         output = child.communicate()[0]
     assert child.returncode == 143, output
-    assert "go on with: python run.py resume=" in output
+    assert "resume with: python run.py resume=" in output
 
     group, written = forked(folder, f"resume={folder}"), last.stat().st_mtime
     while group.status() is None and not (last.exists() and last.stat().st_mtime > written):

@@ -451,7 +451,7 @@ def test_a_call_that_hangs_holds_up_neither_the_run_nor_its_end(
     started = time.monotonic()
     log("csv", tmp_path, range(1000))
     assert time.monotonic() - started < 4
-    assert "CSV failed" in line_of(capfd.readouterr().out, "goes on without it")
+    assert "CSV failed" in line_of(capfd.readouterr().out, "continues without it")
 
     monkeypatch.setattr(threaded.ThreadedLogger, "patience", 0.2)
     logger = make("csv", tmp_path)
@@ -537,4 +537,4 @@ def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal
         output, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
     assert "Traceback" not in errors
-    assert "W&B failed" in line_of(output, "goes on without it")
+    assert "W&B failed" in line_of(output, "continues without it")

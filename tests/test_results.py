@@ -11,6 +11,7 @@ from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.per_image import PerImage
 from recon.modules.classification import ClassificationModule
+from recon.sweep.process import start_server
 
 
 class TestPerImage:
@@ -62,7 +63,8 @@ class TestPerImage:
         assert rows["index"].shape == (0,)
 
     def test_ranks_share_one_table(self, tmp_path: Path):
-        multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
+        start_server()  # has imported torch
+        multiprocessing.start_processes(_rank, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
         for rank in range(2):
             uneven, one_idle = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
             assert uneven["index"].tolist() == [0, 1, 2, 3, 4]  # 0 is on both ranks

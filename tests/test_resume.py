@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
     train(config, folder, {})
     output = capfd.readouterr().out
     assert (damage == "missing") != ("last.ckpt is damaged" in output)
-    assert "going on from" in output
+    assert "continuing from" in output
     assert "previous.ckpt" in output
     train({**config, "resume": None}, tmp_path / "whole", {})
     assert outcome(folder) == outcome(tmp_path / "whole")
@@ -307,7 +307,7 @@ def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
         assert all(part in sentence for part in parts), sentence
     status, output, errors = typed("resume=run", "trainer.max_epochs=2", "logger=csv", "optimizer.lr=0.001")
     assert status == 0, errors
-    assert "going on from" in output
+    assert "continuing from" in output
     environment = json.loads((typed.tmp_path / "run" / "environment.json").read_text())
     assert len(environment["resumed"]) == 1
     assert "model=classifier" in environment["command"]

@@ -76,7 +76,7 @@ def resumed_from(folder: Path) -> Path | None:
     if checkpoint is None:
         say("resume: there is no checkpoint yet; starting from the beginning")
     else:
-        say(f"resume: going on from {checkpoint}")
+        say(f"resume: continuing from {checkpoint}")
     return checkpoint
 
 

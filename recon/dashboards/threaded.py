@@ -171,7 +171,7 @@ class ThreadedLogger(Logger):
         if self._off:
             return
         self._off = True
-        say(f"logger: {self.title} failed ({reason}); the run goes on without it; everything is in {self.folder}")
+        say(f"logger: {self.title} failed ({reason}); the run continues without it; everything is in {self.folder}")
         letting_go = threading.Thread(target=self._let_go, daemon=True)
         letting_go.start()
         letting_go.join(2)

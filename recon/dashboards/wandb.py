@@ -24,10 +24,9 @@ class WandB(Dashboard):
     """A W&B run: as WANDB_MODE says, else online with a key and a server that answers, else offline.
 
     An offline run holds all that an online one does; `wandb sync` uploads it. A run folder is one W&B run, however
-    often it is resumed: its id lies in `wandb/id`. What an earlier process logged after the checkpoint that this one
-    goes on from comes again with the same steps and the same values, as only so nothing is lost that a kill kept from
-    the disk; the server takes each step once. What W&B's own variables (WANDB_PROJECT, WANDB_DIR, ...) say holds,
-    unless the key was given a value.
+    often it is resumed: its id is in `wandb/id`. What an earlier process logged after the checkpoint is logged again
+    with the same steps and values, because a kill may have kept it from the disk; the server takes each step once.
+    W&B's own variables (WANDB_PROJECT, WANDB_DIR, ...) count unless the key was given a value.
     """
 
     title = "W&B"

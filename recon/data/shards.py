@@ -134,7 +134,7 @@ class _Share(IterableDataset[Batch | InputError | None]):
 class ShardLoader(Loader[ShardSplit]):
     """Iterate over the batches of one split of a sharded set; see `Loader`.
 
-    A training epoch goes once round the shards in a keyed order, from a keyed sample; each rank, and each of its
+    A training epoch reads every shard once in a keyed order, starting at a keyed sample; each rank, and each of its
     workers, reads a run of equal length. The last, incomplete batch is left out, so that ranks take the same number of
     steps. Each process shuffles its samples in a buffer: the same settings give the same order, another number of ranks
     or workers another one. In an evaluation the ranks share every sample once; whole images that may differ in size are

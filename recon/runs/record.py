@@ -93,7 +93,7 @@ def recorded(
             record.end(status, error=f"{type(error).__name__}: {error}")
             threaded.finish(logger, results, status)
             if interrupted:
-                say(f"go on with: {command()} {shlex.quote(f'resume={quoted(str(folder))}')}")
+                say(f"resume with: {command()} {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
                 raise Interrupted(signal.SIGINT) from error
             raise
@@ -111,7 +111,7 @@ def _held(folder: Path, resumed: bool) -> Iterator[None]:
     with runs.locked(folder, "resume" if resumed else "hydra.run.dir"):
         if not resumed and (folder / "environment.json").exists():
             raise InputError(
-                f"hydra.run.dir: {folder} holds a run already; go on with it by resume={folder}, or choose another"
+                f"hydra.run.dir: {folder} holds a run already; resume it by resume={folder}, or choose another"
             )
         sweep_up(folder)
         yield

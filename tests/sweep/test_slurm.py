@@ -160,7 +160,7 @@ def test_a_killed_job_is_submitted_again_and_goes_on(sweep: Sweep, cluster: Path
         del os.environ["PYTHONPATH"]
     assert done.status == 0, done.errors
     assert "will be tried again: ended by SIGKILL" in done.output
-    assert "resume: going on from" in (done.run(0) / "output.log").read_text()
+    assert "resume: continuing from" in (done.run(0) / "output.log").read_text()
     assert len(list(cluster.glob("*.pid"))) == 2
 
 
