@@ -14,6 +14,14 @@ def say(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def is_watched() -> bool:
+    """Return whether the output goes to a terminal or a notebook, where a bar can move, and not to a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console.is_terminal or console.is_jupyter
+
+
 @rank_zero_only
 def show_metrics(metrics: Mapping[str, float]) -> None:
     """Print a table of a run's metrics: a row for each, a column for each split."""

@@ -29,6 +29,15 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else " " if c in blanks else "�" for c in str(text))
 
 
+def duration(seconds: float) -> str:
+    """Return a time such as "12.3 s" or "1 h 02 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
 def make_lasting() -> None:
     """Replace this process's standard output and standard error; streams that a caller has put there only escape."""
     for name in ("stdout", "stderr"):

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recon.sweep.job import Job
+from recon.streams import duration
 from recon.sweep.pool import progress
 
 _SHOWN = 30  # rows of the table
@@ -58,7 +59,7 @@ def _line(job: Job, jobs: Sequence[Job]) -> str:
     if job.status == "waiting":
         return f"job {job.number} ({job.label}): will be tried again: {job.error}"
     ended = sum(other.status not in ("waiting", "running") for other in jobs)
-    line = f"job {job.number} ({job.label}): {job.status} in {_duration(job.seconds)}, {ended} of {len(jobs)} ended"
+    line = f"job {job.number} ({job.label}): {job.status} in {duration(job.seconds)}, {ended} of {len(jobs)} ended"
     return f"{line}: {job.error}" if job.error else line
 
 
@@ -92,21 +93,12 @@ def _best(records: Sequence[dict[str, Any]]) -> float | None:
 def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:
     """Return the share that is done and the time left, or the time that a job took."""
     if job.status != "running":
-        return "", f"took {_duration(job.seconds)}" if job.seconds and job.status != "waiting" else ""
+        return "", f"took {duration(job.seconds)}" if job.seconds and job.status != "waiting" else ""
     total, step = record.get("total_steps") or 0, record.get("step") or 0
     if total <= 0:
         return "", ""
     left = max(0.0, (total - step) * record.get("seconds", 0.0) / step) if step > 0 else None
-    return f"{min(1.0, step / total):.0%}", "" if left is None else _duration(left)
-
-
-def _duration(seconds: float) -> str:
-    """Return a time such as "12.3 s" or "1 h 02 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    return f"{min(1.0, step / total):.0%}", "" if left is None else duration(left)
 
 
 def show_failed(jobs: Sequence[Job]) -> None:

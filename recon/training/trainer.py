@@ -191,9 +191,12 @@ def _callbacks(config: Config, module: Module, folder: Path) -> list[Callback]:
     often = config["checkpoint"]
     checkpoints = Checkpoints(folder, monitor, module.mode, often["minutes"], often["steps"])
     callbacks: list[Callback] = [Pictures(folder), EpochTable(folder), checkpoints, Cost()]
-    if os.environ.get("RECON_PROGRESS"):
-        callbacks.append(Progress(folder, monitor, module.mode))
-    if config["trainer"]["enable_progress_bar"]:
+    shown = config["trainer"]["enable_progress_bar"]
+    bar = shown and is_watched()
+    file, lines = bool(os.environ.get("RECON_PROGRESS")), shown and not bar
+    if file or lines:
+        callbacks.append(Progress(folder, monitor, module.mode, file=file, lines=lines))
+    if bar:
         callbacks.append(ProgressBar())
     if config["early_stopping"]:
         if monitor is None:
