@@ -42,6 +42,8 @@ def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | 
     _check_schedule(config, module)
     settings = {key: value for key, value in config["trainer"].items() if key != "callbacks"}
     callbacks = [*_callbacks(config, module, folder), *_own_callbacks(config["trainer"].get("callbacks"))]
+    if settings["gradient_clip_val"] is None:
+        module.leave_gradients()
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
             raise InputError(

@@ -40,6 +40,10 @@ def nothing(*_: Any, **__: Any) -> None: ...
 # What Lightning has in place of each patch.
 PATCHES: dict[str, list[tuple[Any, str, Any]]] = {
     "callback hooks": [(FastCallback, name, nothing) for name in HOOKS],
+    "module hooks": [
+        *((FastModule, name, getattr(LightningModule, name)) for name in HOOKS if name in vars(FastModule)),
+        (FastModule, "leave_gradients", nothing),
+    ],
     "__signature__": [(ClassificationModule.training_step, "__signature__", None)],
     "__setattr__": [(FastModule, "__setattr__", LightningModule.__setattr__)],
     "_apply_batch_transfer_handler": [

@@ -33,6 +33,8 @@ class Counting(FastCallback):
 @pytest.mark.parametrize("clips", [False, True])
 def test_hooks_that_are_none_are_skipped(clips: bool) -> None:
     module, callback = Line(), Counting()
+    if not clips:
+        module.leave_gradients()
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[callback], profiler=NoProfiler(),
