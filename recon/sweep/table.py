@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from recon.sweep.job import Job
 from recon.streams import duration
+from recon.sweep.job import Job
 from recon.sweep.pool import progress
 
 _SHOWN = 30  # rows of the table

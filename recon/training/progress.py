@@ -92,14 +92,15 @@ class Progress(FastCallback):
         assert isinstance(module, Module)
         steps, total = trainer.global_step, _total_steps(trainer)
         epochs = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        words = [f"epoch {trainer.current_epoch + 1}{epochs}, step {steps:,}" + (f"/{total:,}" if total else "")]
+        where = f"epoch {trainer.current_epoch + 1}{epochs}, step {steps:,}" + (f"/{total:,}" if total else "")
+        words = []
         if (loss := module.running_loss()) is not None:
             words.append(f"loss {loss:.4g}")
         if self.values and (best := self._best()) is not None:
             words.append(f"{self.monitor} {self.values[-1]:.4g} (best {best:.4g})")
         if total and (taken := steps - self._first_step) > 0:
             words.append(f"{duration((total - steps) * (self._printed - self._started) / taken)} left")
-        say(": ".join([words[0], ", ".join(words[1:])]))
+        say(f"{where}: {', '.join(words)}" if words else where)
 
     def _best(self) -> float | None:
         finite = [value for value in self.values if not math.isnan(value)]

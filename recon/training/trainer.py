@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import Logger
 from recon.config.check import Config
 from recon.config.construct import construct
 from recon.config.training import devices
+from recon.console import is_watched
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.modules.base import Module
