@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from recon import __version__
 from recon.config.conf import CONF, command, folders_of
 from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import check_flags, with_words_of_the_run
@@ -63,6 +64,9 @@ def main() -> int:
     os.environ.setdefault("RECON_COMMAND", command())  # of the jobs of a sweep too
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text(folders_of(sys.argv[1:])), end="")
+        return 0
+    if "--version" in sys.argv[1:]:
+        print(f"recon {__version__}")
         return 0
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)

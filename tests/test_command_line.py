@@ -13,6 +13,8 @@ from conftest import QUICK, ROOT, Typed, choices, type_in
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import recon
+
 
 def folder_of(output: str) -> Path:
     last = output.strip().splitlines()[-1]
@@ -23,7 +25,7 @@ def folder_of(output: str) -> Path:
 # What answers at once ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+@pytest.mark.parametrize("question", [["--help"], ["--version"], ["--cfg", "job"], ["-sc", "query=bash"]])
 def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
     code = (
         "import runpy, sys\n"
@@ -34,6 +36,10 @@ def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
     )
     environment = {**os.environ, "COMP_LINE": "python run.py model=", "COMP_POINT": "20"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=60)
+
+
+def test_the_version_is_that_of_recon(typed: Typed) -> None:
+    assert typed("--version") == (0, f"recon {recon.__version__}\n", "")
 
 
 def test_help_lists_every_choice_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
