@@ -102,11 +102,13 @@ def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:
 
 
 def show_failed(jobs: Sequence[Job]) -> None:
-    """List the jobs that failed, with their reasons and where their output is."""
+    """List the jobs that failed or were interrupted, with their reasons and where their output is."""
     failed = [job for job in jobs if job.status in ("failed", "killed", "interrupted")]
     if not failed:
         return
-    title = f"{len(failed)} of {len(jobs)} jobs failed"
+    stopped = sum(job.status == "interrupted" for job in failed)
+    counts = [(len(failed) - stopped, "failed"), (stopped, "interrupted")]
+    title = ", ".join(f"{count} of {len(jobs)} jobs {status}" for count, status in counts if count)
     shown = Table("job", "status", "reason", "tried", title=title, title_justify="left")
     for job in failed:
         shown.add_row(f"{job.number} {escape(job.label)}", job.status, escape(job.error or ""), f"{job.attempts}×")

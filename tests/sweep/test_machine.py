@@ -118,7 +118,14 @@ def test_the_table_shows_how_far_jobs_are_and_which_is_best(tmp_path: Path, caps
     # Square brackets are no markup.
     jobs[3].error, jobs[3].varied = "[/gloo/pair.cc:553] closed", ["model.net.widths=[8,16]"]
     show_failed(jobs)
-    assert "[/gloo/pair.cc:553] closed" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "[/gloo/pair.cc:553] closed" in shown
+    assert shown.startswith("1 of 4 jobs failed  ")
+    jobs[2].status = "interrupted"
+    show_failed(jobs)
+    assert capsys.readouterr().err.startswith("1 of 4 jobs failed, 1 of 4 jobs interrupted  ")
+    show_failed(jobs[2:3])
+    assert capsys.readouterr().err.startswith("1 of 1 jobs interrupted  ")
     console.print(table(jobs))
     assert "widths=[8,16]" in console.export_text()
     many = [Job(number, [], [f"seed={number}"], {}, tmp_path / "none") for number in range(100)]

@@ -242,6 +242,8 @@ def test_a_signal_ends_the_jobs_and_keeps_the_state(
     output, errors = child.communicate(timeout=60)
     assert child.returncode == status, output + errors
     assert "the same command continues" in errors
+    assert "of 4 jobs interrupted" in errors
+    assert "jobs failed" not in errors
     assert not any(map(alive, jobs))
     folder = tmp_path / "outputs" / "day" / "mine"
     state = json.loads((folder / "sweep.json").read_text())
