@@ -1,9 +1,10 @@
 """What a run says to the person who started it; only the first process speaks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from recon.report.gains import Gain
 from recon.streams import printable
 
 
@@ -20,6 +21,20 @@ def is_watched() -> bool:
 
     console = Console()
     return console.is_terminal or console.is_jupyter
+
+
+@rank_zero_only
+def show_gains(found: Sequence[Gain]) -> None:
+    """Print a table of what a test gained: a row for each measure; and say so where the model is no better."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("test images", "before", "after", "gain [95 % interval]", "images")
+    for gain in found:
+        table.add_row(*gain.texts(), f"{gain.images:,}")
+    Console().print(table)
+    if verdict := found[0].verdict():
+        say(f"warning: {verdict}")
 
 
 @rank_zero_only

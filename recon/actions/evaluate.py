@@ -10,10 +10,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from recon import build
 from recon.actions.base import Action
 from recon.config.check import Config
+from recon.console import say
 from recon.dashboards import threaded
 from recon.data.datamodule import DataModule
 from recon.modules.base import Module
-from recon.runs import files
+from recon.report.naming import degradation
+from recon.runs import RunFolder, files
 from recon.runs.checkpoint import best_or_last, load_weights
 from recon.runs.record import recorded
 from recon.training.trainer import check_lengths
@@ -54,9 +56,27 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     data.load()
     check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, logger) as results:
+        introduce(module, data, trainer, folder, test_alone=True)
         results |= test(trainer, module, data, folder)
         results.describe(module)
     return results
+
+
+@rank_zero_only
+def introduce(module: Module, data: DataModule, trainer: Trainer, folder: Path, test_alone: bool = False) -> None:
+    """Say in two lines what is about to be trained or tested, on what images with what damage, and where."""
+    weights = sum(weight.numel() for weight in module.net.parameters())
+    splits = data.load()
+    images = (
+        f"{len(splits.test)} test" if test_alone else f"{'/'.join(map(str, map(len, splits)))} training/validation/test"
+    )
+    shape = "×".join(map(str, data.task.shape))
+    device = f"{trainer.num_devices} × {trainer.strategy.root_device.type} {trainer.precision}"
+    say(f"model: {type(module).__name__} with {type(module.net).__name__}, {weights:,} weights")
+    say(
+        f"data: {type(data.task).__name__} {shape}, {images} images; degradation {degradation(RunFolder(folder))}; "
+        f"batch {data.task.batch_size} on {device}"
+    )
 
 
 def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> dict[str, float]:

@@ -8,12 +8,11 @@ from lightning.pytorch import Trainer
 
 from recon import build
 from recon.actions.base import Action
-from recon.actions.evaluate import test
+from recon.actions.evaluate import introduce, test
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
-from recon.modules.base import Module
 from recon.runs import RunFolder
 from recon.runs.checkpoint import best_or_last, latest, load_weights
 from recon.runs.record import recorded
@@ -57,7 +56,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, logger) as results:
-        introduce(module, data, trainer)
+        introduce(module, data, trainer, folder)
         checkpoint = resumed_from(folder) if config["resume"] else None
         with interrupt.deferred(), told_by_lightning(config["trainer"]):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
@@ -78,17 +77,6 @@ def resumed_from(folder: Path) -> Path | None:
     else:
         say(f"resume: continuing from {checkpoint}")
     return checkpoint
-
-
-def introduce(module: Module, data: DataModule, trainer: Trainer) -> None:
-    """Say in two lines what is about to be trained, on what and where."""
-    weights = sum(weight.numel() for weight in module.net.parameters())
-    counts = "/".join(str(len(split)) for split in data.load())
-    shape = "×".join(map(str, data.task.shape))
-    batch = f"batch {data.task.batch_size}"
-    device = f"{trainer.num_devices} × {trainer.strategy.root_device.type} {trainer.precision}"
-    say(f"model: {type(module).__name__} with {type(module.net).__name__}, {weights:,} weights")
-    say(f"data: {type(data.task).__name__} {shape}, {counts} training/validation/test images; {batch} on {device}")
 
 
 def throughput(trainer: Trainer, data: DataModule) -> dict[str, float]:

@@ -18,12 +18,13 @@ from omegaconf import OmegaConf
 from recon import runs
 from recon.config.conf import command
 from recon.config.recorded import quoted
-from recon.console import say, show_metrics
+from recon.console import say, show_gains, show_metrics
 from recon.dashboards import threaded
 from recon.errors import InputError, Interrupted
 from recon.measures import measure, with_own
 from recon.metrics.per_image import Images
 from recon.modules.base import Module
+from recon.report.gains import Gain, gains
 from recon.runs import files, machine
 from recon.runs.checkpoint import sweep_up
 from recon.runs.fingerprint import code_version, data_version, fingerprint
@@ -43,6 +44,19 @@ class Results(dict[str, float]):
     def describe(self, module: Module) -> None:
         """Note what the numbers are of: the module with its kind and measures, and the images that it was tested on."""
         self.module, self.images = module, module.images
+
+    def show(self) -> None:
+        """Print the table of all metrics, then what the test gained over the degraded images."""
+        found: list[Gain] = []
+        hidden: set[str] = set()
+        if self.module is not None:
+            rows = with_own(self.module.measures)
+            found = gains({name: column.numpy() for name, column in self.module.results.items()}, rows)
+            # Baselines are in the table of gains, or say nothing where nothing is damaged.
+            hidden = {name for name, row in rows.items() if row.role == "baseline"}
+        show_metrics({name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden})
+        if found:
+            show_gains(found)
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
@@ -98,7 +112,7 @@ def recorded(
                 raise Interrupted(signal.SIGINT) from error
             raise
     threaded.finish(logger, results, "ok")
-    show_metrics(results)
+    results.show()
     say(f"run: {folder}")
 
 

@@ -66,7 +66,7 @@ def _line(job: Job, jobs: Sequence[Job]) -> str:
 def table(jobs: Sequence[Job]) -> Table:
     """Make a row for each job: its progress, the time left and its metric; the best is bold."""
     records = {job.number: progress(job.folder) for job in jobs if job.status != "waiting"}
-    best = _best([record for record in records.values() if record])
+    best = best_value([record for record in records.values() if record])
     shown = Table("job", "status", "progress", "time left", "metric", "best")
     # Of many jobs, those that run and the latest others.
     chosen = sorted(jobs, key=lambda job: list(_COLOURS).index(job.status))[:_SHOWN]
@@ -82,12 +82,13 @@ def table(jobs: Sequence[Job]) -> Table:
     return shown
 
 
-def _best(records: Sequence[dict[str, Any]]) -> float | None:
+def best_value(records: Sequence[dict[str, Any]]) -> float | None:
+    """Return the best value of the monitored metric in records of progress; None where they do not monitor the same."""
     values: list[float] = [record["best"] for record in records if isinstance(record.get("best"), int | float)]
-    modes = {record.get("mode") for record in records}
-    if not values or len(modes) != 1:  # metrics of different directions have no best
+    monitored = {(record.get("monitor"), record.get("mode")) for record in records}
+    if not values or len(monitored) != 1:
         return None
-    return max(values) if modes == {"max"} else min(values)
+    return max(values) if next(iter(monitored))[1] == "max" else min(values)
 
 
 def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import ProgressBar as LightningBar
 from lightning.pytorch.loggers import Logger
 
 from recon.config.check import Config
@@ -43,6 +44,8 @@ def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | 
     _check_schedule(config, module)
     settings = {key: value for key, value in config["trainer"].items() if key != "callbacks"}
     callbacks = [*_callbacks(config, module, folder), *_own_callbacks(config["trainer"].get("callbacks"))]
+    # Lightning adds a bar of its own where it is asked for one and given none.
+    settings["enable_progress_bar"] = any(isinstance(callback, LightningBar) for callback in callbacks)
     if settings["gradient_clip_val"] is None:
         module.leave_gradients()
     if not module.automatic_optimization:

@@ -41,6 +41,10 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
     assert [job["status"] for job in first.jobs] == ["ok", "ok"]
     assert all(job["attempts"] == 1 for job in first.jobs)
     assert numbers(first.run(0)) != numbers(first.run(1))
+    reached = [json.loads((first.run(n) / "metrics.json").read_text())["val/accuracy"] for n in range(2)]
+    best = reached.index(max(reached))
+    assert f"best: job {best} (seed={best + 1}), val/accuracy {max(reached):.4g}" in first.output
+    assert f"again: python run.py seed={best + 1} model/net=cnn model=classifier" in first.output
     config = (first.run(1) / "config.yaml").read_text()
     assert f"group: {first.folder.name}" in config
     assert "name: seed-2" in config
@@ -62,6 +66,7 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
     assert more.folder != first.folder
     assert [path.name for path in more.folder.iterdir() if path.is_dir()] == ["2_seed-3"]
     assert Path(more.jobs[0]["folder"]) == first.run(0)
+    assert "best: job " in more.output, "those done before count too"
 
 
 def test_a_forked_job_computes_what_the_command_computes(
@@ -123,6 +128,7 @@ def test_three_of_twelve_jobs_fail_and_the_others_finish(sweep: Sweep) -> None:
         (row,) = [line for line in done.errors.splitlines() if f"degradation.job={number} " in line]
         assert reason[:12] in row
     assert "3 of 12 jobs failed" in done.errors
+    assert "best: job" not in done.output, "each job has a damage of its own"
     for job in done.jobs:
         record = json.loads((done.folder / job["folder"] / "environment.json").read_text())
         assert record["status"] == job["status"]
