@@ -117,6 +117,23 @@ def test_evaluation_reproduces_the_numbers_and_takes_other_damage(typed: Typed) 
     )
 
 
+def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
+    first, second = (
+        folder_of(typed("model=autoencoder", f"seed={seed}", "trainer.max_epochs=1", *QUICK)[1]) for seed in (1, 2)
+    )
+    limit = ("trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none")
+    for name, meant in (("last", second), (first.name, first), (f"{second.parent.name}/{second.name}", second)):
+        status, output, errors = typed("action=evaluate", f"run={name}", *limit)
+        assert status == 0, errors
+        assert f"run: {meant}\n" in (folder_of(output) / "config.yaml").read_text()
+    # The evaluations since hold no weights.
+    assert typed.refused("resume=last", *QUICK).startswith(f"error: resume: {second} has ended")
+    sentence = typed.refused("action=evaluate", "run=_autoencoder_digits", *limit)
+    assert "run: 2 run folders end in _autoencoder_digits" in sentence
+    assert first.name in sentence
+    assert "a unique ending of that, or run=last" in typed.refused("action=evaluate", "run=_gan", *limit)
+
+
 def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:
     _, output, _ = typed("model=classifier", *QUICK)
     _, output, _ = typed("model=gan", f"model.judge={folder_of(output)}", *QUICK)

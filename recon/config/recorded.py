@@ -93,6 +93,8 @@ def check_flags(arguments: Sequence[str]) -> None:
 def _run_folder(key: str, word: str) -> Path | None:
     """Read the folder that `key=…` names, as Hydra reads the value; None where it names several.
 
+    It is a path, or for runs with weights below outputs/ a unique ending of one, or "last" for the latest.
+
     Raises:
         InputError: it names none, or one that is not there.
     """
@@ -110,9 +112,26 @@ def _run_folder(key: str, word: str) -> Path | None:
     paths = [Path(text).expanduser() for text in dict.fromkeys([*texts, *forms])]
     paths = [path.parent.parent if path.suffix == ".ckpt" else path for path in paths]
     path = next((path for path in paths if path.is_dir()), None)
-    if path is None:
-        raise InputError(f"{key}: {paths[0]} is no run folder; give {key}=outputs/<day>/<run>")
-    return path.absolute()
+    return (path or _below_outputs(key, paths[0])).absolute()
+
+
+def _below_outputs(key: str, ending: Path) -> Path:
+    """Return the run folder below outputs/ with this ending, or for "last" the latest; InputError for none or more."""
+    records = [
+        record for record in Path("outputs").rglob("environment.json") if RunFolder(record.parent).has_checkpoint
+    ]
+    if str(ending) == "last" and records:
+        return max(records, key=lambda record: record.stat().st_mtime).parent
+    found = sorted(record.parent for record in records if str(record.parent).endswith(str(ending)))
+    if len(found) > 1:
+        raise InputError(
+            f"{key}: {len(found)} run folders end in {ending}, such as {found[0]} and {found[1]}; give more"
+        )
+    if not found:
+        raise InputError(
+            f"{key}: {ending} is no run folder; give {key}=outputs/<day>/<run>, a unique ending of that, or {key}=last"
+        )
+    return found[0]
 
 
 def quoted(value: str) -> str:
