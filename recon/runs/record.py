@@ -51,9 +51,9 @@ class Results(dict[str, float]):
         hidden: set[str] = set()
         if self.module is not None:
             rows = with_own(self.module.measures)
-            found = gains({name: column.numpy() for name, column in self.module.results.items()}, rows)
-            # Baselines are in the table of gains, or say nothing where nothing is damaged.
-            hidden = {name for name, row in rows.items() if row.role == "baseline"}
+            found = gains({name: column.cpu().numpy() for name, column in self.module.results.items()}, rows)
+            # What was before is in the table of gains, or says nothing where nothing is damaged.
+            hidden = {row.before for row in rows.values() if row.before}
         show_metrics({name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden})
         if found:
             show_gains(found)
