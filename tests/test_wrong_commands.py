@@ -85,6 +85,8 @@ OTHERS = [
     ("runs=x", "runs"),
     ("action=list list.filter=5", "list.filter"),
     ("action=list list.sort=null", "list.sort"),
+    ("action=list list.columns=5", "list.columns"),
+    ("action=list list.columns=[]", "list.columns"),
     ("action=list runs=/nowhere", "runs"),
     ("hydra.run.dir=/proc/x", "hydra.run.dir"),
     ("--nope", "--nope"),

@@ -16,7 +16,7 @@ class List(Action):
 
     Args:
         runs: run folders, folders above them, globs, joined by commas.
-        list: `sort` and `filter`, see `recon.report.listing.print_runs`.
+        list: `sort`, `filter` and `columns`, see `recon.report.listing.print_runs`.
     """
 
     leaves_a_record = False
@@ -24,7 +24,7 @@ class List(Action):
     takes = ()
 
     def __init__(self, runs: str | int | float | None, list: dict[str, Any]) -> None:
-        check_node(list, {"sort": str, "filter": Any}, "list")
+        check_node(list, {"sort": str, "filter": Any, "columns": Any}, "list")
         self.pattern, self.settings = pattern_of(runs), list
 
     def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recon import runs
 from recon.config.conf import choices, command, folders_of, read_choice
 from recon.errors import InputError
 from recon.runs import RunFolder, action_of
@@ -117,12 +118,10 @@ def _run_folder(key: str, word: str) -> Path | None:
 
 def _below_outputs(key: str, ending: Path) -> Path:
     """Return the run folder below outputs/ with this ending, or for "last" the latest; InputError for none or more."""
-    records = [
-        record for record in Path("outputs").rglob("environment.json") if RunFolder(record.parent).has_checkpoint
-    ]
-    if str(ending) == "last" and records:
-        return max(records, key=lambda record: record.stat().st_mtime).parent
-    found = sorted(record.parent for record in records if str(record.parent).endswith(str(ending)))
+    folders = runs.trained()
+    if str(ending) == "last" and folders:
+        return max(folders, key=lambda folder: (folder / "environment.json").stat().st_mtime)
+    found = [folder for folder in folders if str(folder).endswith(str(ending))]
     if len(found) > 1:
         raise InputError(
             f"{key}: {len(found)} run folders end in {ending}, such as {found[0]} and {found[1]}; give more"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from recon.errors import InputError
 from recon.measures import headline
 from recon.report.elements import cut
 from recon.report.faults import faults, sentences
+from recon.report.naming import levels
 from recon.runs import RunFolder
 from recon.streams import printable
 
 _CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
-_COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started")
+_COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started", "run", "damage", "result",
+            "age")  # fmt: skip
+_GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # in this order, on a narrow terminal
 _LONGEST = 300  # letters of a cell
 _BAD = ("failed", "lost", "killed")
 
 
-def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
+def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns: str | list[str]) -> None:
     """Print the runs that a pattern names.
 
     Args:
@@ -30,9 +34,12 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
             it reverses the order. Metrics begin with the highest.
         filter: one or more conditions that every shown run meets: "model:gan", "status:failed", "optimizer.lr:0.001";
             of the folder a part is enough.
+        columns: what to show of a run: its "run" (a short name that `run=` takes), "folder", "status", "model", "net",
+            "task", "degradation", "damage" (with its first level), "metric" and "value", or both as "result", "epochs",
+            "seconds", "started", "age", a metric or a key of the configuration.
 
     Raises:
-        InputError: no run folder there, or a condition without ":".
+        InputError: no run folder there, a condition without ":", or columns that are none.
     """
     from rich.console import Console
     from rich.table import Table
@@ -44,17 +51,24 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
         raise InputError("list.filter: give conditions as text, such as list.filter=model:gan")
     if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
         raise InputError(f"list.filter: {wrong[0]} is no condition; give one such as list.filter=model:gan")
+    names = [columns] if isinstance(columns, str) else columns
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(
+            "list.columns: give names of columns, such as list.columns=[run,status,test/psnr,optimizer.lr]"
+        )
     folders = runs.find(pattern)
-    rows = [row for folder in folders if _holds(row := Row(folder), conditions)]
+    others = {str(path) for path in runs.trained()} | {_below_here(folder.path) for folder in folders}
+    rows = [row for folder in folders if _holds(row := Row(folder, others), conditions)]
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
-    names = [*_COLUMNS, *([key] if key not in _COLUMNS else [])]
-    table = Table(*(_heading(name) for name in names), box=None, header_style="bold", pad_edge=False)
+    names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
+    # To a file or a pipe every row stays one line, whole.
+    terminal = Console()
+    console = Console(width=None if terminal.is_terminal else 400, markup=False, highlight=False)
+    table = Table(*_headings(names, rows, console.width), box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(_text(row[name]) for name in names), style="red" if row["status"] in _BAD else None)
-    # To a file or a pipe every row stays one line, whole.
-    console = Console()
-    Console(width=None if console.is_terminal else 400, markup=False, highlight=False).print(table)
+    console.print(table)
     for row in rows:
         for fault in sentences(faults(row.folder)):
             print(_text(f"{row['folder']}: {fault}"))
@@ -64,8 +78,9 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None) -> None:
 class Row:
     """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, others: Collection[str] = ()) -> None:
         self.folder = folder
+        self.others = others  # the paths that a short name must tell it from
 
     def __getitem__(self, name: str) -> str:
         """Return a column, a metric or a key of the configuration as text."""
@@ -79,6 +94,10 @@ class Row:
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
+            "run": lambda: _short_name(_below_here(self.folder.path), self.others),
+            "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
+            "result": self._result,
+            "age": lambda: _age(environment.get("started")),
         }
         if name in columns:
             return columns[name]()
@@ -102,6 +121,14 @@ class Row:
         of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
         name = next(of_use, next(iter(names), ""))
         return name, metrics.get(name)
+
+    def _result(self) -> str:
+        """The headline of a run that is done, or how it stands."""
+        status, (name, value) = self.folder.status, self._headline()
+        if status != "ok":
+            return f"{status} {self._epochs()}" if status == "running" else status
+        row = self.folder.measure(name.partition("/")[2]) if name else None
+        return f"{row.name} {row.text(value, unit=True)}" if row else status
 
     def _epochs(self) -> str:
         """How far it is: from the progress of a running job, else the rows of its table."""
@@ -141,11 +168,39 @@ def _below_here(path: Path) -> str:
         return str(path)
 
 
-def _heading(name: str) -> Any:
+def _short_name(path: str, others: Collection[str]) -> str:
+    """Return the shortest ending of a path, from what its folder is for on and cut between words, that no other has."""
+    name = path.rpartition("/")[2]
+    shortest = len(name.partition("_")[2] or name)
+    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
+    return next((path[start:] for start in starts if sum(other.endswith(path[start:]) for other in others) <= 1), path)
+
+
+def _age(started: Any) -> str:
+    """Write how long ago a time was, such as "5 min", "3 h" or "12 d"; "" for what is no time."""
+    try:
+        seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(started).astimezone()).total_seconds()
+    except (TypeError, ValueError):
+        return ""
+    minutes = max(0, int(seconds / 60))
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"
+
+
+def _headings(names: Sequence[str], rows: Sequence[Row], width: int) -> list[Any]:
+    """Make the columns of the table, in so many letters: names are there to be copied, numbers to be read whole."""
     from rich.table import Column
 
-    right = name in ("value", "epochs", "seconds") or "/" in name
-    return Column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in ("status", "value"))
+    widths = {name: max(len(name), *(len(_text(row[name])) for row in rows), 0) for name in names}
+    for name in _GIVE_WAY:
+        if name in widths:
+            excess = sum(widths.values()) + 2 * (len(names) - 1) - width
+            widths[name] = max(min(widths[name], 4), widths[name] - max(0, excess))
+    right = {name for name in names if name in ("value", "epochs", "seconds", "age") or "/" in name}
+    return [
+        Column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis",
+               min_width=widths[name], max_width=widths[name])
+        for name in names
+    ]  # fmt: skip
 
 
 def _text(value: str) -> Any:

@@ -39,12 +39,17 @@ def choice(folder: RunFolder, group: str) -> str:
 def degradation(folder: RunFolder) -> str:
     """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
     name = choice(folder, "degradation") or "an unknown damage"
-    levels = [
-        f"{key} {cut(as_text(level))}"
+    named = [f"{key} {level}" for key, level in levels(folder).items()]
+    return f"{name} ({', '.join(named)})" if named else name
+
+
+def levels(folder: RunFolder) -> dict[str, str]:
+    """Return the levels of a degradation by their keys: {"sigma": "0.05 to 0.5"}; the first says how strong it is."""
+    return {
+        key: cut(as_text(level))
         for key, level in part(folder.config, "degradation").items()
         if isinstance(level, int | float | list) and not isinstance(level, bool)
-    ]
-    return f"{name} ({', '.join(levels)})" if levels else name
+    }
 
 
 def as_text(value: Any) -> str:

@@ -176,6 +176,12 @@ def find(pattern: str) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(once.values())]
 
 
+def trained() -> list[Path]:
+    """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
+    folders = (record.parent for record in Path("outputs").rglob("environment.json"))
+    return sorted(folder for folder in folders if RunFolder(folder).has_checkpoint)
+
+
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
     """Split a pattern of `find` into its parts: of each the path that is there, and what follows it as a glob.
 

@@ -1,5 +1,6 @@
 """`action=list`: the runs on the terminal."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,15 @@ from report_runs import carry_out, change_json
 from recon.errors import InputError
 from recon.report.listing import print_runs
 
+COLUMNS = [
+    "folder", "status", "model", "net", "task", "degradation", "metric", "value", "epochs", "seconds", "started",
+]  # fmt: skip
+
 
 def listed(
     capsys: pytest.CaptureFixture[str], pattern: Path, sort: str = "folder", filter: str | list[str] | None = None
 ) -> list[list[str]]:
-    print_runs(str(pattern), sort, filter)
+    print_runs(str(pattern), sort, filter, COLUMNS)
     _, *rows, last = capsys.readouterr().out.splitlines()
     assert last.startswith(f"{len(rows)} of ")
     return [row.split() for row in rows]
@@ -56,7 +61,7 @@ def test_runs_are_filtered(
 
 def test_a_condition_that_is_none_is_told(made: Path) -> None:
     with pytest.raises(InputError, match=r"list\.filter: gan is no condition"):
-        print_runs(str(made), "folder", "gan")
+        print_runs(str(made), "folder", "gan", COLUMNS)
 
 
 def test_what_a_run_says_of_itself_cannot_command_the_terminal(some: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +69,7 @@ def test_what_a_run_says_of_itself_cannot_command_the_terminal(some: Path, capsy
     change_json(
         some / "unet-1" / "environment.json", lambda c: c.update(choices={"model": evil, "task": 3}, seconds="x")
     )
-    print_runs(str(some), "folder", None)
+    print_runs(str(some), "folder", None, COLUMNS)
     output = capsys.readouterr().out
     assert "\x1b" not in output
     assert "[bold]unet[/bold]" in output
@@ -83,3 +88,34 @@ def test_it_is_typed(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: P
     words = ("action=list", f"runs={made}", "list.sort=test/psnr", "list.filter=[model:restoration,status:ok]")
     assert carry_out(tmp_path / "x", *words) == 0
     assert "6 of 11 runs" in capsys.readouterr().out
+
+
+def test_a_line_fits_a_narrow_terminal_with_a_name_that_can_be_copied(
+    made: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for time in ("10-00-00-000001", "11-30-00-000002"):
+        shutil.copytree(made, tmp_path / "outputs" / "2026-01-01" / f"{time}_sweep")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"COLUMNS": "80", "TTY_COMPATIBLE": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    shown = ["run", "net", "damage", "task", "result", "age"]
+    print_runs("outputs/**", "started", None, shown)
+    heading, *lines, last = capsys.readouterr().out.splitlines()
+    assert heading.split() == shown
+    assert last == "22 of 22 runs"
+    assert len(lines) == 22, "nothing is wrapped"
+    assert max(map(len, lines)) <= 80
+    paths = [str(record.parent) for record in Path("outputs").rglob("environment.json")]
+    for line in lines:
+        assert sum(path.endswith(line.split()[0]) for path in paths) == 1, line
+    (failing, _) = [line for line in lines if "failing" in line.split()[0]]
+    assert "failed" in failing.split()
+
+
+def test_the_shortest_name_that_tells_a_run_from_the_others(
+    some: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(some.parent)
+    (some / "unet-1").rename(some / "10-00-00-000001_restoration_digits")
+    print_runs("sweep", "folder", "folder:restoration", ["run", "damage", "age"])
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["restoration_digits", "noise", "0.05"]
