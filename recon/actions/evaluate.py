@@ -74,8 +74,8 @@ def introduce(module: Module, data: DataModule, trainer: Trainer, folder: Path, 
     device = f"{trainer.num_devices} × {trainer.strategy.root_device.type} {trainer.precision}"
     say(f"model: {type(module).__name__} with {type(module.net).__name__}, {weights:,} weights")
     say(
-        f"data: {type(data.task).__name__} {shape}, {images} images; degradation {degradation(RunFolder(folder))}; "
-        f"batch {data.task.batch_size} on {device}"
+        f"data: {type(data.task).__name__} {shape}, {images} images; batch {data.task.batch_size} on {device}; "
+        f"degradation {degradation(RunFolder(folder))}"
     )
 
 
