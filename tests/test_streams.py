@@ -29,7 +29,7 @@ def test_a_training_goes_on_without_a_reader_and_without_utf8(tmp_path: Path) ->
 
     listed = type_in("action=list", f"runs={tmp_path}/*", **ASCII)
     assert listed.returncode == 0, listed.stderr
-    assert "test/psnr" in listed.stdout
+    assert "  psnr " in listed.stdout
     assert "\\xd7" in type_in("--help", **ASCII).stdout
 
 

@@ -206,7 +206,7 @@ def two(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shown(top: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """What the list and the page say of two runs of which one is damaged; the other is there in both."""
-    print_runs(str(top), "folder", None)
+    print_runs(str(top), "folder", None, ["folder", "status", "damage", "metric", "value", "result", "age"])
     listed = capsys.readouterr().out
     assert "2 of 2 runs" in listed
     parsed = Text(report.write(str(top), top.parent / "report.html").read_text())
