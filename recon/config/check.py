@@ -14,6 +14,10 @@ from recon.errors import InputError
 
 Config = dict[str, Any]
 
+_NODES = (
+    "data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment", "recipe",
+    "optimizer", "scheduler", "model",
+)  # fmt: skip
 # Keys and types of the nodes without a `_target_`; the others are checked against the class's signature.
 _TOP_LEVEL: dict[str, Any] = {
     "action": dict[str, Any],
@@ -21,24 +25,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
-    **dict.fromkeys(
-        (
-            "data",
-            "checkpoint",
-            "trainer",
-            "accelerator",
-            "logger",
-            "sweep",
-            "task",
-            "degradation",
-            "augment",
-            "recipe",
-            "optimizer",
-            "scheduler",
-            "model",
-        ),
-        dict[str, Any],
-    ),
+    **dict.fromkeys(_NODES, dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
 _ACCELERATOR: dict[str, Any] = {"channels_last": bool, "fused": bool, "compile": bool}

@@ -298,10 +298,10 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
         )
         raise InputError(f"resume: {folder} has ended; {longer}, or test it again with action=evaluate run={folder}")
     torch.set_num_threads(int(environment.get("threads") or torch.get_num_threads()))
-    return {str(key): value for key, value in taken.items()}, _went_on(environment, taken)
+    return {str(key): value for key, value in taken.items()}, _with_resumption(environment, taken)
 
 
-def _went_on(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _with_resumption(environment: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of `environment.json` that stay, with this resumption added."""
     from recon.console import say
 

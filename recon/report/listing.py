@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
             "list.columns: give names of columns, such as list.columns=[run,status,test/psnr,optimizer.lr]"
         )
     folders = runs.find(pattern)
-    others = {str(path) for path in runs.trained()} | {_below_here(folder.path) for folder in folders}
+    # Only where a short name is asked for, as to look for all runs takes another walk.
+    others = cache(lambda: {*map(str, runs.trained()), *(_below_here(each.path) for each in folders)})
     rows = [row for folder in folders if _holds(row := Row(folder, others), conditions)]
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
@@ -65,9 +67,10 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     # To a file or a pipe every row stays one line, whole.
     terminal = Console()
     console = Console(width=None if terminal.is_terminal else 400, markup=False, highlight=False)
-    table = Table(*_headings(names, rows, console.width), box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in names), style="red" if row["status"] in _BAD else None)
+    cells = [[_text(row[name]) for name in names] for row in rows]
+    table = Table(*_headings(names, cells, console.width), box=None, header_style="bold", pad_edge=False)
+    for row, line in zip(rows, cells, strict=True):
+        table.add_row(*line, style="red" if row.folder.status in _BAD else None)
     console.print(table)
     for row in rows:
         for fault in sentences(faults(row.folder)):
@@ -78,9 +81,9 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
 class Row:
     """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
-    def __init__(self, folder: RunFolder, others: Collection[str] = ()) -> None:
+    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]]) -> None:
         self.folder = folder
-        self.others = others  # the paths that a short name must tell it from
+        self.others = others  # returns the paths that a short name must tell it from
 
     def __getitem__(self, name: str) -> str:
         """Return a column, a metric or a key of the configuration as text."""
@@ -94,7 +97,7 @@ class Row:
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
-            "run": lambda: _short_name(_below_here(self.folder.path), self.others),
+            "run": lambda: _short_name(_below_here(self.folder.path), self.others()),
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
@@ -169,7 +172,7 @@ def _below_here(path: Path) -> str:
 
 
 def _short_name(path: str, others: Collection[str]) -> str:
-    """Return the shortest ending of a path, from what its folder is for on and cut between words, that no other has."""
+    """Return the shortest unique ending of a path that begins at a word and holds at least what follows the time."""
     name = path.rpartition("/")[2]
     shortest = len(name.partition("_")[2] or name)
     starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
@@ -186,11 +189,11 @@ def _age(started: Any) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"
 
 
-def _headings(names: Sequence[str], rows: Sequence[Row], width: int) -> list[Any]:
-    """Make the columns of the table, in so many letters: names are there to be copied, numbers to be read whole."""
+def _headings(names: Sequence[str], cells: Sequence[Sequence[Any]], width: int) -> list[Any]:
+    """Make columns that fit a width in letters: runs' names and numbers stay whole, the others are cut to fit."""
     from rich.table import Column
 
-    widths = {name: max(len(name), *(len(_text(row[name])) for row in rows), 0) for name in names}
+    widths = {name: max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(names)}
     for name in _GIVE_WAY:
         if name in widths:
             excess = sum(widths.values()) + 2 * (len(names) - 1) - width
