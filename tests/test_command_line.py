@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import recon
+from recon.runs import RunFolder
 
 
 def folder_of(output: str) -> Path:
@@ -122,7 +123,12 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
         folder_of(typed("model=autoencoder", f"seed={seed}", "trainer.max_epochs=1", *QUICK)[1]) for seed in (1, 2)
     )
     limit = ("trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none")
-    for name, meant in (("last", second), (first.name, first), (f"{second.parent.name}/{second.name}", second)):
+    better, worse = sorted((first, second), key=lambda folder: RunFolder(folder).metrics["test/psnr"], reverse=True)
+    names = {
+        "last": second, first.name: first, f"{second.parent.name}/{second.name}": second, "best": better,
+        f"best:seed:{1 if worse == first else 2}+task:digits": worse, "last:seed:1": first,
+    }  # fmt: skip
+    for name, meant in names.items():
         status, output, errors = typed("action=evaluate", f"run={name}", *limit)
         assert status == 0, errors
         assert f"run: {meant}\n" in (folder_of(output) / "config.yaml").read_text()
@@ -131,7 +137,17 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
     sentence = typed.refused("action=evaluate", "run=_autoencoder_digits", *limit)
     assert "run: 2 run folders end in _autoencoder_digits" in sentence
     assert first.name in sentence
-    assert "a unique ending of that, or run=last" in typed.refused("action=evaluate", "run=_gan", *limit)
+    assert "a unique ending of that, run=last or" in typed.refused("action=evaluate", "run=_gan", *limit)
+    assert "no run with seed:3 below outputs/ has weights" in typed.refused("action=evaluate", "run=best:seed:3")
+    assert "run: gan is no condition" in typed.refused("action=evaluate", "run=best:gan")
+    _, output, _ = typed("model=autoencoder", "init_from=last", "trainer.max_epochs=1", *QUICK)
+    assert f"init_from: {second}\n" in (folder_of(output) / "config.yaml").read_text()
+    typed("model=autoencoder", "degradation=noise", "trainer.max_epochs=1", *QUICK)
+    sentence = typed.refused("action=evaluate", "run=best", *limit)
+    assert "run: the best of which? " in sentence
+    assert "run=best:task:digits+degradation:" in sentence
+    _, output, _ = typed("action=list", f"runs={first.name}")
+    assert "1 of 1 runs" in output
 
 
 def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:

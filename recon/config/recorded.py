@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recon import runs
 from recon.config.conf import choices, command, folders_of, read_choice
 from recon.errors import InputError
 from recon.runs import RunFolder, action_of
@@ -53,6 +52,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
         InputError: `resume` or `run` names no run folder.
     """
     folders = folders_of(arguments)
+    arguments = [_with_whole_path(word) for word in arguments]
     given = {found[1]: word for word in arguments if (found := re.match(r"\+{0,2}([\w./]+)=", word))}
     index = next((n for n, word in enumerate(arguments) if re.match(r"\+{0,2}(run|resume|action)=", word)), 0)
     if "resume" in given:
@@ -71,6 +71,15 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
         return arguments
     # Beside the other overrides: Hydra takes none from the other side of a flag such as -m.
     return [*arguments[:index], *words, *arguments[index:]]
+
+
+def _with_whole_path(word: str) -> str:
+    """Write the run that `init_from=` or `model.judge=` names by its path, as a run's record must."""
+    key, _, value = word.partition("=")
+    if key not in ("init_from", "model.judge") or value in ("", "null", "''") or Path(value).exists():
+        return word
+    folder = _run_folder(key, word)
+    return word if folder is None else f"{key}={quoted(str(folder))}"
 
 
 def check_flags(arguments: Sequence[str]) -> None:
@@ -94,7 +103,7 @@ def check_flags(arguments: Sequence[str]) -> None:
 def _run_folder(key: str, word: str) -> Path | None:
     """Read the folder that `key=…` names, as Hydra reads the value; None where it names several.
 
-    It is a path, or for runs with weights below outputs/ a unique ending of one, or "last" for the latest.
+    It is a path, or what `choose` takes.
 
     Raises:
         InputError: it names none, or one that is not there.
@@ -113,24 +122,11 @@ def _run_folder(key: str, word: str) -> Path | None:
     paths = [Path(text).expanduser() for text in dict.fromkeys([*texts, *forms])]
     paths = [path.parent.parent if path.suffix == ".ckpt" else path for path in paths]
     path = next((path for path in paths if path.is_dir()), None)
-    return (path or _below_outputs(key, paths[0])).absolute()
+    if path is None:
+        from recon.report.choose import choose
 
-
-def _below_outputs(key: str, ending: Path) -> Path:
-    """Return the run folder below outputs/ with this ending, or for "last" the latest; InputError for none or more."""
-    folders = runs.trained()
-    if str(ending) == "last" and folders:
-        return max(folders, key=lambda folder: (folder / "environment.json").stat().st_mtime)
-    found = [folder for folder in folders if str(folder).endswith(str(ending))]
-    if len(found) > 1:
-        raise InputError(
-            f"{key}: {len(found)} run folders end in {ending}, such as {found[0]} and {found[1]}; give more"
-        )
-    if not found:
-        raise InputError(
-            f"{key}: {ending} is no run folder; give {key}=outputs/<day>/<run>, a unique ending of that, or {key}=last"
-        )
-    return found[0]
+        path = choose(key, str(value))
+    return path.absolute()
 
 
 def quoted(value: str) -> str:

@@ -60,7 +60,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     folders = runs.find(pattern)
     # Only where a short name is asked for, as to look for all runs takes another walk.
     others = cache(lambda: {*map(str, runs.trained()), *(_below_here(each.path) for each in folders)})
-    rows = [row for folder in folders if _holds(row := Row(folder, others), conditions)]
+    rows = [row for folder in folders if holds(row := Row(folder, others), conditions)]
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
     names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
@@ -81,7 +81,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
 class Row:
     """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
-    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]]) -> None:
+    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]] = tuple) -> None:
         self.folder = folder
         self.others = others  # returns the paths that a short name must tell it from
 
@@ -92,8 +92,8 @@ class Row:
         columns: dict[str, Callable[[], str]] = {
             "folder": lambda: _below_here(self.folder.path),
             "status": lambda: self.folder.status,
-            "metric": lambda: self._headline()[0],
-            "value": lambda: _number(self._headline()[1]),
+            "metric": lambda: self.headline()[0],
+            "value": lambda: _number(self.headline()[1]),
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
@@ -115,10 +115,10 @@ class Row:
         """Return the key to sort the row by: numbers before words before nothing."""
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
-        return _as_number(self._headline()[1] if name == "value" else self[name])
+        return _as_number(self.headline()[1] if name == "value" else self[name])
 
-    def _headline(self) -> tuple[str, Any]:
-        """The number that stands for the run; one that is not finite only where there is no other of use."""
+    def headline(self) -> tuple[str, Any]:
+        """Return the number that stands for the run, with its name; one not finite only where no other is of use."""
         metrics = self.folder.metrics
         names = [name for row in headline(self.folder.measures) if (name := f"test/{row.name}") in metrics]
         of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
@@ -127,7 +127,7 @@ class Row:
 
     def _result(self) -> str:
         """The headline of a run that is done, or how it stands."""
-        status, (name, value) = self.folder.status, self._headline()
+        status, (name, value) = self.folder.status, self.headline()
         if status != "ok":
             return f"{status} {self._epochs()}" if status == "running" else status
         row = self.folder.measure(name.partition("/")[2]) if name else None
@@ -141,7 +141,8 @@ class Row:
         return str(self.folder.epochs or "")
 
 
-def _holds(row: Row, conditions: Sequence[str]) -> bool:
+def holds(row: Row, conditions: Sequence[str]) -> bool:
+    """Return whether a run meets all conditions, such as "model:gan"."""
     for condition in conditions:
         name, _, wanted = condition.replace("=", ":", 1).partition(":")
         value = row[name]

@@ -154,8 +154,8 @@ def find(pattern: str) -> list[RunFolder]:
     """Find the run folders that a pattern names.
 
     Args:
-        pattern: a run folder, a folder above some, or a glob such as "outputs/**"; several joined by commas. What is
-            there by that very name comes before what a glob or a comma would mean.
+        pattern: a run folder, a folder above some, a glob such as "outputs/**", or the ending of run folders below
+            outputs/; several joined by commas. What is there by that very name comes before any other meaning.
 
     Returns:
         In order of their paths, each once, whatever links lead to it.
@@ -166,9 +166,13 @@ def find(pattern: str) -> list[RunFolder]:
     found: set[Path] = set()
     for base, rest in named(pattern):
         inside = {place for place, names in _walk(_globbed(base, rest)) if "environment.json" in names}
+        if not inside and not os.path.lexists(path := Path(base, *rest)):
+            everywhere = (place for place, names in _walk([Path("outputs")]) if "environment.json" in names)
+            inside = {place for place in everywhere if str(place).endswith(str(path))}
         if not inside:
             raise InputError(
-                f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, or a glob"
+                f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, a glob, or "
+                "the ending of a run folder below outputs/"
             )
         found |= inside
     # Different parts may lead to one folder by different links.
