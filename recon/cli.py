@@ -6,8 +6,10 @@ torch and lightning are imported only when work begins, so that help, `--cfg job
 import os
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -110,8 +112,16 @@ def _is_from_hydra(error: BaseException) -> bool:
     return any("hydra" in parts for parts in files) and not any(parts[-2] == "actions" for parts in files)
 
 
-def _run_name(action: str, model: str, task: str) -> str:
-    return f"{model}_{task}" if action == "train" else action
+def _run_name(choices: Mapping[str, Any], degradation: Mapping[str, Any] | None) -> str:
+    """Name a run by its model, net, damage with its first level, and images: "restoration_unet_noise0.1_mnist"."""
+    levels = (list(value) if isinstance(value, Sequence) else [value] for value in (degradation or {}).values())
+    numbers = [level for level in levels if level and all(type(number) in (int, float) for number in level)]
+    damage = choices["degradation"] + "-".join(f"{number:g}" for number in (numbers or [[]])[0][:2])
+    words = [
+        "" if choices["action"] == "train" else choices["action"], choices["model"], choices.get("model/net"),
+        "" if choices["degradation"] == "none" else damage, choices["task"],
+    ]  # fmt: skip
+    return "_".join(str(word) for word in words if word)
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,8 +135,8 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
         assert f"run: {meant}\n" in (folder_of(output) / "config.yaml").read_text()
     # The evaluations since hold no weights.
     assert typed.refused("resume=last", *QUICK).startswith(f"error: resume: {second} has ended")
-    sentence = typed.refused("action=evaluate", "run=_autoencoder_digits", *limit)
-    assert "run: 2 run folders end in _autoencoder_digits" in sentence
+    sentence = typed.refused("action=evaluate", "run=_digits", *limit)
+    assert "run: 2 run folders end in _digits" in sentence
     assert first.name in sentence
     assert "a unique ending of that, run=last or" in typed.refused("action=evaluate", "run=_gan", *limit)
     assert "no run with seed:3 below outputs/ has weights" in typed.refused("action=evaluate", "run=best:seed:3")
@@ -148,6 +149,24 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
     assert "run=best:task:digits+degradation:" in sentence
     _, output, _ = typed("action=list", f"runs={first.name}")
     assert "1 of 1 runs" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("model=restoration model/net=dncnn degradation=noise degradation.sigma=0.098 task=folder",
+         "restoration_dncnn_noise0.098_folder"),
+        ("model=restoration degradation=noise degradation.sigma=[0,0.5]", "restoration_unet_noise0-0.5_digits"),
+        ("model=classifier", "classifier_cnn_digits"),
+        ("model=inpainting degradation=mixed task=mnist", "inpainting_unet_mixed_mnist"),
+        ("degradation=jpeg action=evaluate", "evaluate_inpainting_unet_jpeg20_digits"),
+    ],
+)  # fmt: skip
+def test_the_folder_of_a_run_tells_what_it_is(words: str, name: str, typed: Typed) -> None:
+    status, output, _ = typed(*words.split(), "--cfg", "all", "--resolve")
+    assert status == 0
+    (folder,) = [line.strip() for line in output.splitlines() if line.strip().startswith("dir: outputs/20")][:1]
+    assert re.fullmatch(rf"dir: outputs/[\d-]+/[\d-]+_{name}", folder)
 
 
 def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:
