@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.actions.base import Action, check_overrides, kind_of
 from recon.config.check import check_node, hints_of
+from recon.config.conf import folders_of, read_choice
 from recon.config.recorded import of_resumed, of_run
 from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder
@@ -29,6 +31,10 @@ def act(config: DictConfig) -> None:
     overrides = [override for override in hydra.overrides.task if override in sys.argv]
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if several := _loggers(hydra.overrides.task):
+        found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
+        resolved["logger"]["_target_"] = [node.get("_target_") for node in found]
+        choices["logger"] = ",".join(several)
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
         kind = kind_of(resolved)
@@ -40,6 +46,15 @@ def act(config: DictConfig) -> None:
         if isinstance(error, Interrupted):
             error.saved = RunFolder(folder).has_checkpoint
         raise
+
+
+def _loggers(overrides: Sequence[str]) -> list[str]:
+    """Return the choices of `logger=[…]`, whose files Hydra would merge into one; none where it has one choice."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values = [override.value() for override in OverridesParser.create().parse_overrides([*overrides])
+              if override.key_or_group == "logger"]  # fmt: skip
+    return values[-1] if values and isinstance(values[-1], list) else []
 
 
 def make(kind: type[Action], config: dict[str, Any]) -> Action:

@@ -51,11 +51,11 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     Returns:
         The metrics of `metrics.json`.
     """
-    module, data, trainer, logger = build.run(config, folder)
+    module, data, trainer, loggers = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
     data.load()
     check_lengths(trainer, data, training=False)
-    with recorded(folder, config, about, logger) as results:
+    with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder, test_alone=True)
         results |= test(trainer, module, data, folder)
         results.describe(module)

@@ -49,13 +49,13 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     Returns:
         The metrics of `metrics.json`.
     """
-    module, data, trainer, logger = build.run(config, folder)
+    module, data, trainer, loggers = build.run(config, folder)
     if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     check_lengths(trainer, data, training=True)
-    with recorded(folder, config, about, logger) as results:
+    with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder)
         checkpoint = resumed_from(folder) if config["resume"] else None
         with interrupt.deferred(), told_by_lightning(config["trainer"]):

@@ -65,7 +65,7 @@ def hydra_sentence(error: BaseException, folders: Sequence[Path]) -> str | None:
         error = error.__cause__
         messages.append(str(error))
     for message in messages:
-        if match := re.search(r"Could not find '(?:\./)?([^']+?)/+(\w*)'", message):
+        if match := re.search(r"Could not (?:find|load) '(?:\./)?([^']+?)/+(\w*)'", message):
             group, choice = match.groups()
             known = "|".join(sorted(choices(group, folders)))
             return f"{group}={choice}: there is no such choice; choose one of {known}"

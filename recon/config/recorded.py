@@ -83,7 +83,7 @@ def _with_whole_path(word: str) -> str:
 
 
 def check_flags(arguments: Sequence[str]) -> None:
-    """Raise InputError for a flag that Hydra does not know, or a key that is taken away."""
+    """Raise InputError for a flag that Hydra does not know, a key that is taken away, or several choices at once."""
     from hydra._internal.utils import get_args_parser
 
     said = io.StringIO()
@@ -98,6 +98,9 @@ def check_flags(arguments: Sequence[str]) -> None:
     for word in words:
         if word.startswith("~") and "." not in word:
             raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
+        group, _, value = word.lstrip("+").partition("=")
+        if value.startswith("[") and group != "logger" and choices(group, folders_of(arguments)):
+            raise InputError(f"{group}: it takes one choice; -m {group}={value.strip('[]')} makes a run with each")
 
 
 def _run_folder(key: str, word: str) -> Path | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
@@ -20,6 +19,7 @@ from recon.config.conf import command
 from recon.config.recorded import quoted
 from recon.console import say, show_gains, show_metrics
 from recon.dashboards import threaded
+from recon.dashboards.threaded import ThreadedLogger
 from recon.errors import InputError, Interrupted
 from recon.measures import measure, with_own
 from recon.metrics.per_image import Images
@@ -74,7 +74,7 @@ class Results(dict[str, float]):
 
 @contextmanager
 def recorded(
-    folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], logger: Logger | None
+    folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], loggers: Sequence[ThreadedLogger]
 ) -> Iterator[Results]:
     """Keep the record of a run around its work.
 
@@ -82,7 +82,7 @@ def recorded(
         folder: the run folder.
         config: the resolved configuration, for `config.yaml`.
         about: what `environment.json` should say besides, such as the overrides.
-        logger: closed at the end, W&B with the exit code of the run.
+        loggers: closed at the end, W&B with the exit code of the run.
 
     Yields:
         The metrics, empty: the work fills them.
@@ -105,13 +105,13 @@ def recorded(
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
             status = "interrupted" if interrupted else "failed"
             record.end(status, error=f"{type(error).__name__}: {error}")
-            threaded.finish(logger, results, status)
+            threaded.finish(loggers, results, status)
             if interrupted:
                 say(f"resume with: {command()} {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
                 raise Interrupted(signal.SIGINT) from error
             raise
-    threaded.finish(logger, results, "ok")
+    threaded.finish(loggers, results, "ok")
     results.show()
     say(f"run: {folder}")
 
