@@ -26,7 +26,7 @@ from recon.runs.reading import Unreadable, read_bytes, read_text
 
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint",
-                 "recipe")  # fmt: skip
+                 "recipe", "expected")  # fmt: skip
 # A column that `_images` adds to those of `per_image.csv`.
 _DERIVED = "accuracy"
 _TABLE = 256 << 20  # bytes of a table: a million images

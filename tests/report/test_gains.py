@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Typed
+from conftest import Typed, choices
 from scipy import stats
 
-from recon.measures import ROWS
+from recon.config.conf import read_choice
+from recon.measures import ROWS, measure
 from recon.report.gains import gains
+from recon.runs.record import Results
 
 RUN = ("trainer.enable_progress_bar=false", "accelerator=cpu", "logger=none", "trainer.limit_val_batches=1")
 
@@ -72,3 +74,26 @@ def test_a_run_on_images_that_are_not_damaged_has_no_before(typed: Typed) -> Non
     assert "before" not in output
     assert "psnr" in output
     assert "psnr_degraded" not in output
+
+
+def test_an_experiment_shows_what_was_expected(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = Results({"test/accuracy": 0.9871, "val/accuracy": 0.9876})
+    expected = {"expected": {"test/accuracy": 0.9903, "test/psnr": 20.0, "under": "seed 0"}}
+    reached.show(expected, ["experiment=mnist_cnn", "logger=none", "trainer.max_epochs=1", "seed=3"])
+    *_, line = capsys.readouterr().out.splitlines()
+    differs = "this run differs by trainer.max_epochs=1 seed=3"
+    assert line == f"expected: accuracy 99.03 % (seed 0), reached 98.71 %; {differs}"
+    reached.show(expected, ["experiment=mnist_cnn"])
+    *table, line = capsys.readouterr().out.splitlines()
+    assert line.endswith("reached 98.71 %")
+    (heading,) = [row.split() for row in table if "metric" in row]
+    (row,) = [row.split() for row in table if "accuracy" in row]
+    assert dict(zip(heading, row, strict=True))["expected"] == "0.9903"
+
+
+@pytest.mark.parametrize("name", sorted(choices("experiment")))
+def test_every_experiment_says_what_to_expect(name: str) -> None:
+    expected = (read_choice("experiment", name) or {})["expected"]
+    (metric,) = expected.keys() - {"under"}
+    assert measure(metric).name in ROWS
+    assert expected["under"].startswith("seed 0")
