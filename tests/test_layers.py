@@ -14,7 +14,7 @@ LAYERS = [
     "config.optimiser", "config.construct", "config.help", "actions.base",
     "measures", "runs.reading", "runs.older", "runs.files", "runs.draw", "runs.folder", "runs",
     "runs.fingerprint", "runs.machine",
-    "report", "actions.report", "actions.list",
+    "report", "actions.report", "actions.list", "actions.prune",
     "pair", "keyed", "losses", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics", "nets",
     "data.pixels", "data.find", "degradations",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",

@@ -14,7 +14,7 @@ from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.runs import RunFolder
-from recon.runs.checkpoint import best_or_last, latest, load_weights
+from recon.runs.checkpoint import best_or_last, keep_best, latest, load_weights
 from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
@@ -66,6 +66,8 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         results |= test(trainer, module, data, folder)
         results.describe(module)
         results |= throughput(trainer, data)
+    if config["checkpoint"].get("keep") == "best":
+        keep_best(folder)
     return results
 
 

@@ -51,7 +51,7 @@ _SLURM: dict[str, Any] = {
     "cpus_per_task": int | None,
     "additional_parameters": dict[str, Any] | None,
 }
-_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
+_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None, "keep": Literal["all", "best"]}
 
 
 def hints_of(target: type[Any]) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def _run_folder(key: str, word: str) -> Path | None:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    from recon.report.choose import choose  # it imports numpy
+
     override = OverridesParser.create().parse_override(word)
     if override.is_sweep_override():
         return None
@@ -125,11 +127,7 @@ def _run_folder(key: str, word: str) -> Path | None:
     paths = [Path(text).expanduser() for text in dict.fromkeys([*texts, *forms])]
     paths = [path.parent.parent if path.suffix == ".ckpt" else path for path in paths]
     path = next((path for path in paths if path.is_dir()), None)
-    if path is None:
-        from recon.report.choose import choose
-
-        path = choose(key, str(value))
-    return path.absolute()
+    return (path or choose(key, str(value))).absolute()
 
 
 def quoted(value: str) -> str:
@@ -271,7 +269,11 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
     from omegaconf import OmegaConf
 
     folder = Path(config["resume"])
-    recorded = read_config(folder, "resume")
+    recorded, environment = read_config(folder, "resume"), RunFolder(folder).environment
+    if environment.get("status") == "ok" and not any((folder / "checkpoints").glob("[lp]*.ckpt")):
+        raise InputError(
+            f"resume: {folder} has ended and kept its best weights alone; start a new run with init_from={folder}"
+        )
     ask_about_network(recorded, overrides, config["allow_network"], "resume")
     merged: Any = OmegaConf.create({**config, **recorded, "resume": str(folder)})
     merged.trainer = {**config["trainer"], **recorded["trainer"]}
@@ -290,7 +292,6 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
             )
         OmegaConf.update(merged, key, said, force_add=True)
     taken: Any = OmegaConf.to_container(merged)
-    environment = RunFolder(folder).environment
     if environment.get("status") == "ok" and taken["trainer"]["max_epochs"] == recorded["trainer"]["max_epochs"]:
         longer = (
             f"start a new run with init_from={folder}" if _spans(recorded) else "raise trainer.max_epochs to train on"

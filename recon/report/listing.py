@@ -15,12 +15,13 @@ from recon.measures import headline
 from recon.report.elements import cut
 from recon.report.faults import faults, sentences
 from recon.report.naming import levels
-from recon.runs import RunFolder
+from recon.runs import RunFolder, size
+from recon.runs.files import in_words
 from recon.streams import printable
 
 _CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
 _COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started", "run", "damage", "result",
-            "age")  # fmt: skip
+            "age", "size")  # fmt: skip
 _GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # in this order, on a narrow terminal
 _LONGEST = 300  # letters of a cell
 _BAD = ("failed", "lost", "killed")
@@ -37,7 +38,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
             of the folder a part is enough.
         columns: what to show of a run: its "run" (a short name that `run=` takes), "folder", "status", "model", "net",
             "task", "degradation", "damage" (with its first level), "metric" and "value", or both as "result", "epochs",
-            "seconds", "started", "age", a metric or a key of the configuration.
+            "seconds", "started", "age", "size" on disk, a metric or a key of the configuration.
 
     Raises:
         InputError: no run folder there, a condition without ":", or columns that are none.
@@ -47,11 +48,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
 
     if not isinstance(sort, str) or not sort.strip("-"):
         raise InputError("list.sort: give a column, a metric or a key, such as list.sort=test/psnr")
-    conditions = [filter] if isinstance(filter, str) else filter or []
-    if not isinstance(conditions, list) or not all(isinstance(condition, str) for condition in conditions):
-        raise InputError("list.filter: give conditions as text, such as list.filter=model:gan")
-    if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
-        raise InputError(f"list.filter: {wrong[0]} is no condition; give one such as list.filter=model:gan")
+    conditions = conditions_of(filter, "list.filter")
     names = [columns] if isinstance(columns, str) else columns
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise InputError(
@@ -59,7 +56,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
         )
     folders = runs.find(pattern)
     # Only where a short name is asked for, as to look for all runs takes another walk.
-    others = cache(lambda: {*map(str, runs.trained()), *(_below_here(each.path) for each in folders)})
+    others = cache(lambda: {*map(str, runs.trained()), *(below_here(each.path) for each in folders)})
     rows = [row for folder in folders if holds(row := Row(folder, others), conditions)]
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
@@ -75,7 +72,18 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     for row in rows:
         for fault in sentences(faults(row.folder)):
             print(_text(f"{row['folder']}: {fault}"))
-    print(f"{len(rows)} of {len(folders)} runs", flush=True)
+    total = in_words(sum(size(row.folder.path) for row in rows))
+    print(f"{len(rows)} of {len(folders)} runs, {total}", flush=True)
+
+
+def conditions_of(filter: object, key: str) -> list[str]:
+    """Read a filter of runs; raises InputError, which names its key, for what is no condition."""
+    conditions = [filter] if isinstance(filter, str) else filter or []
+    if not isinstance(conditions, list) or not all(isinstance(condition, str) for condition in conditions):
+        raise InputError(f"{key}: give conditions as text, such as {key}=model:gan")
+    if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
+        raise InputError(f"{key}: {wrong[0]} is no condition; give one such as {key}=model:gan")
+    return conditions
 
 
 class Row:
@@ -90,17 +98,18 @@ class Row:
         environment, metrics = self.folder.environment, self.folder.metrics
         choices: dict[str, str] = environment.get("choices", {})
         columns: dict[str, Callable[[], str]] = {
-            "folder": lambda: _below_here(self.folder.path),
+            "folder": lambda: below_here(self.folder.path),
             "status": lambda: self.folder.status,
             "metric": lambda: self.headline()[0],
             "value": lambda: _number(self.headline()[1]),
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
-            "run": lambda: _short_name(_below_here(self.folder.path), self.others()),
+            "run": lambda: _short_name(below_here(self.folder.path), self.others()),
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
+            "size": lambda: in_words(size(self.folder.path)),
         }
         if name in columns:
             return columns[name]()
@@ -115,6 +124,8 @@ class Row:
         """Return the key to sort the row by: numbers before words before nothing."""
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
+        if name == "size":
+            return _as_number(size(self.folder.path))
         return _as_number(self.headline()[1] if name == "value" else self[name])
 
     def headline(self) -> tuple[str, Any]:
@@ -165,7 +176,8 @@ def _number(value: Any, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}" if decimals is not None else f"{value:.4g}"
 
 
-def _below_here(path: Path) -> str:
+def below_here(path: Path) -> str:
+    """Write a path without the current folder, where it lies below that."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
@@ -199,7 +211,7 @@ def _headings(names: Sequence[str], cells: Sequence[Sequence[Any]], width: int) 
         if name in widths:
             excess = sum(widths.values()) + 2 * (len(names) - 1) - width
             widths[name] = max(min(widths[name], 4), widths[name] - max(0, excess))
-    right = {name for name in names if name in ("value", "epochs", "seconds", "age") or "/" in name}
+    right = {name for name in names if name in ("value", "epochs", "seconds", "age", "size") or "/" in name}
     return [
         Column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis",
                min_width=widths[name], max_width=widths[name])

@@ -61,6 +61,12 @@ def _not_written(path: Path, size: int, error: OSError) -> InputError:
     )
 
 
+def in_words(size: int) -> str:
+    """Write a number of bytes, such as "1.5 MB"."""
+    thousands = max(0, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**thousands:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[min(thousands, 4)]}"
+
+
 def is_temporary(path: Path) -> bool:
     """Is this a file of a run folder that `write_bytes` has not finished?"""
     return re.fullmatch(r"(id|.+\.(yaml|json|csv|ckpt|png|npz|html|md|tex))\.tmp\.\d+", path.name) is not None

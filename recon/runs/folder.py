@@ -180,10 +180,22 @@ def find(pattern: str) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(once.values())]
 
 
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; links count as nothing."""
+    if path.is_symlink():
+        return 0
+    if path.is_dir():
+        return sum(size(path / entry.name) for entry in _entries(path))
+    try:
+        return path.stat().st_size
+    except OSError:  # it has gone since
+        return 0
+
+
 def trained() -> list[Path]:
     """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
     folders = (record.parent for record in Path("outputs").rglob("environment.json"))
-    return sorted(folder for folder in folders if RunFolder(folder).has_checkpoint)
+    return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:

@@ -1,5 +1,6 @@
 """`action=list`: the runs on the terminal."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_a_line_fits_a_narrow_terminal_with_a_name_that_can_be_copied(
     print_runs("outputs/**", "started", None, shown)
     heading, *lines, last = capsys.readouterr().out.splitlines()
     assert heading.split() == shown
-    assert last == "22 of 22 runs"
+    assert re.fullmatch(r"22 of 22 runs, [\d.]+ MB", last)
     assert len(lines) == 22, "nothing is wrapped"
     assert max(map(len, lines)) <= 80
     paths = [str(record.parent) for record in Path("outputs").rglob("environment.json")]
