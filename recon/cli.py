@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from recon import __version__
+from recon.config import completion
 from recon.config.conf import CONF, command, folders_of
 from recon.config.help import help_text, hydra_sentence
 from recon.config.recorded import check_flags, with_words_of_the_run
@@ -70,6 +71,11 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"recon {__version__}")
         return 0
+    if completion.is_asked(sys.argv[1:]):
+        if (names := completion.run_names()) is not None:
+            print(" ".join(names))
+            return 0
+        sys.argv[1:] = completion.with_own_folder(sys.argv[1:])
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", cache(lambda: folder_for(_typed[1:])), replace=True)

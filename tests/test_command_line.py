@@ -60,6 +60,36 @@ def test_tab_completion_knows_the_choices() -> None:
     assert {f"model={model}" for model in choices("model")} <= set(answer.stdout.split())
 
 
+def test_tab_completion_knows_the_runs_and_own_choices(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kept in {"1_gan_mnist": "best", "2_gan_mnist": "last", "3_vae": "", "4_$(touch x)": "last"}.items():
+        folder = Path("outputs/2026-01-01") / name
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "environment.json").write_text("{}")
+        if kept:
+            (folder / "checkpoints" / f"{kept}.ckpt").touch()
+    own = Path("own/degradation/rain.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("amount: 1\n")
+
+    def answers(line: str) -> set[str]:
+        monkeypatch.setenv("COMP_LINE", f"python run.py {line}")
+        status, output, errors = typed("-sc", "query=bash")
+        assert (status, errors) == (0, "")
+        return set(output.split())
+
+    day = "outputs/2026-01-01"
+    assert answers("action=evaluate run=") == {
+        "run=last", "run=best", "run=1_gan_mnist", "run=2_gan_mnist", f"run={day}/1_gan_mnist", f"run={day}/2_gan_mnist"
+    }  # fmt: skip
+    assert answers("resume=") == {"resume=last", "resume=best", "resume=gan_mnist", f"resume={day}/2_gan_mnist"}
+    assert answers("action=list runs=3") == set()
+    assert answers(f"action=list runs={day}/3") == {f"runs={day}/3_vae"}
+    assert answers("action=list runs=v") == {"runs=vae"}
+    assert "degradation=rain" in answers("--config-dir own model=gan degradation=")
+    assert answers("--config-dir=own degradation=ra") == {"degradation=rain"}
+    assert answers("action=pr") == {"action=prune"}
+
+
 def test_the_whole_configuration_is_shown(typed: Typed) -> None:
     status, output, _ = typed("model=gan", "task=mnist", "trainer.devices=2", "--cfg", "job")
     assert status == 0

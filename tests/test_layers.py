@@ -21,8 +21,9 @@ LAYERS = [
     "data.augment", "data.loader", "data.store", "data.download", "data.images", "data.cache", "data.image_files",
     "data.task", "data.tar", "data.samples", "data.shards", "data.tasks", "data.datamodule",
     "modules.facts", "modules.outcome", "modules.steps", "modules.base", "modules.classification", "modules",
-    "training.trial", "runs.checkpoint", "config.recorded", "training.checkpoints", "training.epochs",
-    "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer", "build", "loaded",
+    "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
+    "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
+    "build", "loaded",
     "actions.evaluate", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 

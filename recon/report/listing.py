@@ -15,7 +15,7 @@ from recon.measures import headline
 from recon.report.elements import cut
 from recon.report.faults import faults, sentences
 from recon.report.naming import levels
-from recon.runs import RunFolder, size
+from recon.runs import RunFolder, short_name, size
 from recon.runs.files import in_words
 from recon.streams import printable
 
@@ -105,7 +105,7 @@ class Row:
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
-            "run": lambda: _short_name(below_here(self.folder.path), self.others()),
+            "run": lambda: short_name(below_here(self.folder.path), self.others()),
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
@@ -182,14 +182,6 @@ def below_here(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _short_name(path: str, others: Collection[str]) -> str:
-    """Return the shortest unique ending of a path that begins at a word and holds at least what follows the time."""
-    name = path.rpartition("/")[2]
-    shortest = len(name.partition("_")[2] or name)
-    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
-    return next((path[start:] for start in starts if sum(other.endswith(path[start:]) for other in others) <= 1), path)
 
 
 def _age(started: Any) -> str:

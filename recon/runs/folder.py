@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +196,14 @@ def trained() -> list[Path]:
     """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
     folders = (record.parent for record in Path("outputs").rglob("environment.json"))
     return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
+
+
+def short_name(path: str, others: Collection[str]) -> str:
+    """Return the shortest unique ending of a path that begins at a word and holds at least what follows the time."""
+    name = path.rpartition("/")[2]
+    shortest = len(name.partition("_")[2] or name)
+    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
+    return next((path[start:] for start in starts if sum(other.endswith(path[start:]) for other in others) <= 1), path)
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
