@@ -166,7 +166,7 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
     # The evaluations since hold no weights.
     assert typed.refused("resume=last", *QUICK).startswith(f"error: resume: {second} has ended")
     sentence = typed.refused("action=evaluate", "run=_digits", *limit)
-    assert "run: 2 run folders end in _digits" in sentence
+    assert "run: _digits is part of 2 run folders" in sentence
     assert first.name in sentence
     assert "a unique ending of that, run=last or" in typed.refused("action=evaluate", "run=_gan", *limit)
     assert "no run with seed:3 below outputs/ has weights" in typed.refused("action=evaluate", "run=best:seed:3")

@@ -20,8 +20,8 @@ def choose(key: str, name: str) -> Path:
 
     Args:
         key: the key of the command line, for messages.
-        name: a unique ending of its path; or "last", or "best" by its main metric, of all such runs or of those that
-            meet conditions of `action=list`, as in "best:task:mnist+model:gan".
+        name: a unique ending or other part of its path; or "last", or "best" by its main metric, of all such runs or
+            of those that meet conditions of `action=list`, as in "best:task:mnist+model:gan".
 
     Raises:
         InputError: it stands for none or for several, or the runs to choose the best of were tested on different
@@ -29,7 +29,7 @@ def choose(key: str, name: str) -> Path:
     """
     folders = [RunFolder(path) for path in runs.trained()]
     if (word := _WORD.fullmatch(name)) is None:
-        return _ending(key, name, folders)
+        return _named(key, name, folders)
     rows = [Row(folder) for folder in folders]
     if word[2]:
         conditions = word[2].split("+")
@@ -44,15 +44,15 @@ def choose(key: str, name: str) -> Path:
     return _best(key, rows)
 
 
-def _ending(key: str, ending: str, folders: list[RunFolder]) -> Path:
-    found = [folder.path for folder in folders if str(folder.path).endswith(ending)]
+def _named(key: str, name: str, folders: list[RunFolder]) -> Path:
+    found = runs.called(name, (folder.path for folder in folders))
     if len(found) > 1:
         raise InputError(
-            f"{key}: {len(found)} run folders end in {ending}, such as {found[0]} and {found[1]}; give more"
+            f"{key}: {name} is part of {len(found)} run folders, such as {found[0]} and {found[1]}; give more of it"
         )
     if not found:
         raise InputError(
-            f"{key}: {ending} is no run folder; give {key}=outputs/<day>/<run>, a unique ending of that, {key}=last or "
+            f"{key}: {name} is no run folder; give {key}=outputs/<day>/<run>, a unique ending of that, {key}=last or "
             f"{key}=best:task:mnist"
         )
     return found[0]

@@ -22,7 +22,8 @@ from recon.streams import printable
 _CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
 _COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started", "run", "damage", "result",
             "age", "size")  # fmt: skip
-_GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # in this order, on a narrow terminal
+_GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # the widest first, on a narrow terminal
+_NARROW, _LONGEST_NAME = 100, 24  # letters: of a terminal, and of a run's name there
 _LONGEST = 300  # letters of a cell
 _BAD = ("failed", "lost", "killed")
 
@@ -64,6 +65,8 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     # To a file or a pipe every row stays one line, whole.
     terminal = Console()
     console = Console(width=None if terminal.is_terminal else 400, markup=False, highlight=False)
+    for row in rows:
+        row.longest_name = _LONGEST_NAME if console.width < _NARROW else 1000
     cells = [[_text(row[name]) for name in names] for row in rows]
     table = Table(*_headings(names, cells, console.width), box=None, header_style="bold", pad_edge=False)
     for row, line in zip(rows, cells, strict=True):
@@ -92,6 +95,7 @@ class Row:
     def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]] = tuple) -> None:
         self.folder = folder
         self.others = others  # returns the paths that a short name must tell it from
+        self.longest_name = 1000  # letters
 
     def __getitem__(self, name: str) -> str:
         """Return a column, a metric or a key of the configuration as text."""
@@ -105,7 +109,7 @@ class Row:
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
-            "run": lambda: short_name(below_here(self.folder.path), self.others()),
+            "run": lambda: short_name(below_here(self.folder.path), self.others(), self.longest_name),
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
@@ -199,10 +203,11 @@ def _headings(names: Sequence[str], cells: Sequence[Sequence[Any]], width: int) 
     from rich.table import Column
 
     widths = {name: max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(names)}
-    for name in _GIVE_WAY:
-        if name in widths:
-            excess = sum(widths.values()) + 2 * (len(names) - 1) - width
-            widths[name] = max(min(widths[name], 4), widths[name] - max(0, excess))
+    excess = sum(widths.values()) + 2 * (len(names) - 1) - width
+    shrinking = [name for name in _GIVE_WAY if name in widths]
+    while excess > 0 and (widest := max(shrinking, key=widths.__getitem__, default=None)) and widths[widest] > 4:
+        widths[widest] -= 1
+        excess -= 1
     right = {name for name in names if name in ("value", "epochs", "seconds", "age", "size") or "/" in name}
     return [
         Column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis",

@@ -154,7 +154,7 @@ def find(pattern: str) -> list[RunFolder]:
     """Find the run folders that a pattern names.
 
     Args:
-        pattern: a run folder, a folder above some, a glob such as "outputs/**", or the ending of run folders below
+        pattern: a run folder, a folder above some, a glob such as "outputs/**", or a short name of run folders below
             outputs/; several joined by commas. What is there by that very name comes before any other meaning.
 
     Returns:
@@ -168,16 +168,22 @@ def find(pattern: str) -> list[RunFolder]:
         inside = {place for place, names in _walk(_globbed(base, rest)) if "environment.json" in names}
         if not inside and not os.path.lexists(path := Path(base, *rest)):
             everywhere = (place for place, names in _walk([Path("outputs")]) if "environment.json" in names)
-            inside = {place for place in everywhere if str(place).endswith(str(path))}
+            inside = set(called(str(path), everywhere))
         if not inside:
             raise InputError(
                 f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, a glob, or "
-                "the ending of a run folder below outputs/"
+                "the ending of run folders below outputs/"
             )
         found |= inside
     # Different parts may lead to one folder by different links.
     once = {os.path.realpath(path): path for path in sorted(found, reverse=True)}
     return [RunFolder(path) for path in sorted(once.values())]
+
+
+def called(name: str, folders: Iterable[Path]) -> list[Path]:
+    """Return the folders that a short name may stand for: those whose paths end in it, or else those that hold it."""
+    paths = list(folders)
+    return [path for path in paths if str(path).endswith(name)] or [path for path in paths if name in str(path)]
 
 
 def size(path: Path) -> int:
@@ -198,12 +204,22 @@ def trained() -> list[Path]:
     return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
 
 
-def short_name(path: str, others: Collection[str]) -> str:
-    """Return the shortest unique ending of a path that begins at a word and holds at least what follows the time."""
+def short_name(path: str, others: Collection[str], longest: int = 1000) -> str:
+    """Return a name that stands for a run folder alone: the ending of its path, or where that is long another part.
+
+    Args:
+        path: of the run folder.
+        others: the paths that it is to be told from.
+        longest: letters of an ending; above them it is the last digits of its time, with the number of a sweep's job.
+    """
     name = path.rpartition("/")[2]
     shortest = len(name.partition("_")[2] or name)
     starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
-    return next((path[start:] for start in starts if sum(other.endswith(path[start:]) for other in others) <= 1), path)
+    ending = next((path[at:] for at in starts if sum(other.endswith(path[at:]) for other in others) <= 1), path)
+    part = re.search(r"-(\d{6}(?=_)(?:_sweep/\d+_)?)", path)
+    if len(ending) <= longest or not part or sum(part[1] in other for other in others) > 1:
+        return ending
+    return part[1]
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
