@@ -52,7 +52,7 @@ class Prune(Action):
         found = {run: self._paths(run) for run in runs.find(self.pattern) if holds(Row(run), self.conditions)}
         sizes = {run: sum(map(runs.size, paths)) for run, paths in found.items() if paths}
         for run, size in sizes.items():
-            print(f"{in_words(size):>9}  {printable(below_here(run.path))}  {run.status}")
+            print(f"{in_words(size):>9}  {run.status:<11}  {printable(below_here(run.path))}")
         total, what = in_words(sum(sizes.values())), "the whole folders" if self.what == "runs" else "checkpoints"
         print(f"{what} of {len(sizes)} of {len(found)} runs that the filter names, {total}", flush=True)
         if not sizes or not self._agrees("remove them for good? [y/N] "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from functools import cache
@@ -62,9 +63,9 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
     names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
-    # To a file or a pipe every row stays one line, whole.
-    terminal = Console()
-    console = Console(width=None if terminal.is_terminal else 400, markup=False, highlight=False)
+    # To a file or a pipe every row stays one line, whole, unless the width is given.
+    is_wide = not Console().is_terminal and "COLUMNS" not in os.environ
+    console = Console(width=400 if is_wide else None, markup=False, highlight=False)
     for row in rows:
         row.longest_name = _LONGEST_NAME if console.width < _NARROW else 1000
     cells = [[_text(row[name]) for name in names] for row in rows]
