@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recon.measures import DASH, Measure, in_order
 from recon.report import chart
 from recon.report.elements import Child, Html, note, scrolled, section, table, tag
+from recon.report.gains import BEFORE
 from recon.report.gather import Entry, Problem
 from recon.report.inference import Estimate, estimate
 
@@ -72,7 +73,9 @@ def leaderboard(problem: Problem) -> Html:
     rows = []
     for rank, (entry, row) in enumerate(zip(problem.entries, estimates, strict=True), 1):
         badge = chart.badge(rank) if main else DASH
-        cells: list[Child] = [tag("td", badge, data_value=rank), tag("th", entry.label, scope="row")]
+        gained = entry.gain(problem.main)
+        remark = tag("small", gained.remark(), class_="remark") if gained and gained.remark() else None
+        cells: list[Child] = [tag("td", badge, data_value=rank), tag("th", entry.label, remark, scope="row")]
         if main:
             first = row[0]
             finite = math.isfinite(first.mean)
@@ -124,7 +127,16 @@ def _before(problem: Problem, shown: Sequence[Column]) -> Html | None:
     cells = [tag("td", DASH if value is None else column.measure.text(value), class_="number")
              for column, value in zip(shown, values, strict=True)]  # fmt: skip
     empty = tag("td", class_="picture") if problem.main else None
-    return tag("tfoot", tag("tr", tag("td"), tag("th", "before: the degraded image", scope="row"), empty, cells))
+    return tag(
+        "tfoot",
+        tag(
+            "tr",
+            tag("td"),
+            tag("th", BEFORE, scope="row"),
+            empty,
+            cells,
+        ),
+    )
 
 
 def _seeds_sentence(problem: Problem) -> str:

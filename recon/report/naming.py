@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recon.report.elements import cut
@@ -36,6 +37,15 @@ def choice(folder: RunFolder, group: str) -> str:
     return cut(str(target).rsplit(".", 1)[-1]) if target else ""
 
 
+def data(folder: RunFolder) -> str:
+    """Name the test images: by their folder where they are files, else by the task; "" where neither is known."""
+    task = part(folder.config, "task")
+    source = task.get("test") or task.get("path")
+    words = re.split(r"[/\\]", source) if isinstance(source, str) else []
+    named = [word for word in words if re.search(r"\w", word) and not set("*?[{") & set(word)]
+    return cut(named[-1]) if named else choice(folder, "task")
+
+
 def degradation(folder: RunFolder) -> str:
     """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
     name = choice(folder, "degradation") or "an unknown damage"
@@ -65,12 +75,13 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def names(runs: Sequence[Run]) -> list[Name]:
-    """Name the entries of one problem, each given by one of its runs.
+def names(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]] | None = None) -> list[Name]:
+    """Name entries, each given by one of its runs and, if they are not the run's own, its keys.
 
-    A parameter that always varies together with those already named adds nothing and is left out.
+    A parameter that always varies together with those already named adds nothing to a label and is left out; if it was
+    typed it is among the values, as it may be what makes the difference.
     """
-    columns = _columns(runs)
+    columns, typed = _columns(runs, flats or [run.flat for run in runs])
     varied = {key: values for key, values in columns.items() if len(set(values)) > 1}
     chosen: list[str] = []
     for key, values in varied.items():
@@ -86,18 +97,18 @@ def names(runs: Sequence[Run]) -> list[Name]:
         label = " · ".join(filter(None, words)) or run.name
         seen[label] += 1
         numbered = f"{label} ({seen[label]})" if seen[label] > 1 else label
-        named.append(Name(numbered, {key: varied[key][index] for key in chosen}))
+        named.append(Name(numbered, {key: varied[key][index] for key in varied if key in chosen or key in typed}))
     return named
 
 
-def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The values of all choices, then of all keys, those of the command lines first."""
+def _columns(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], set[str]]:
+    """The values of all choices, then of all keys, those of the command lines first; and which these are."""
     columns = {group: values for group in _CHOICES if any(values := [choice(run.trained, group) for run in runs])}
     overrides = [word for run in runs for word in run.trained.environment.get("overrides", [])]
     typed = {str(word).split("=", 1)[0].lstrip("+") for word in overrides}
-    for key in sorted({key for run in runs for key in run.flat}, key=lambda key: (key not in typed, key)):
-        columns[key] = [as_text(run.flat[key]) if key in run.flat else "" for run in runs]
-    return columns
+    for key in sorted({key for flat in flats for key in flat}, key=lambda key: (key not in typed, key)):
+        columns[key] = [as_text(flat[key]) if key in flat else "" for flat in flats]
+    return columns, typed
 
 
 def _words(key: str, value: str, chosen: Sequence[str]) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recon.measures import Measure
 from recon.report import chart
 from recon.report.elements import Child, Html, join, note, scrolled, section, table, tag
-from recon.report.gather import Problem, paired_table
-from recon.report.inference import Comparison, compare, welch
+from recon.report.gather import Compared, Problem
+from recon.report.inference import Comparison, compare, estimate, welch
 
 _AMONG = 6  # entries of which every pair is compared; the best is compared with the others too
 _IN_WORDS = 8  # comparisons written as sentences
@@ -21,23 +24,90 @@ _METHODS = {
 }
 
 
-def comparisons(problem: Problem) -> list[Comparison]:
-    """Compare the first entries with each other and the best with all, on the same images; once."""
-    if problem.comparisons is None:
-        indices, values, problem.shares = paired_table(problem) if problem.main else ([], np.empty((0, 0)), False)
+def comparisons(problem: Problem, measure: Measure | None = None) -> list[Comparison]:
+    """Compare the first entries by a measure (the main one) with each other and the best with all; once."""
+    measure = measure or problem.main
+    return _compared(problem, measure).pairs if measure and len(problem.entries) > 1 else []
+
+
+def _compared(problem: Problem, measure: Measure) -> Compared:
+    if measure.name not in problem.compared:
+        indices, values, shares = _table_of(problem, measure)
         count = len(indices)
         pairs = [(a, b) for a in range(min(count, _AMONG)) for b in range(a + 1, min(count, _AMONG))]
         pairs += [(0, b) for b in range(_AMONG, count)]
-        problem.comparisons = [
+        found = [
             replace(comparison, first=indices[comparison.first], second=indices[comparison.second])
-            for comparison in compare(values, pairs, shares=problem.shares)
+            for comparison in compare(values, pairs, shares=shares)
         ]
-    return problem.comparisons
+        problem.compared[measure.name] = Compared(found, shares)
+    return problem.compared[measure.name]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How an entry stands by one measure, as the paired comparisons on the same images tell.
+
+    Attributes:
+        rank: 1 where it is the best, 2 where it is the second, in each case better than the next for certain; else 0.
+        p: that it is as good as the best, where it is worse for certain, else None.
+        remark: how it stands to its input where it is no better than that, else None.
+    """
+
+    rank: int = 0
+    p: float | None = None
+    remark: str | None = None
+
+
+def marks(problem: Problem, measure: Measure) -> list[Mark]:
+    """Mark each entry by a measure; none is best that is not useful, or on images not known to be the same."""
+    gains = [entry.gain(measure) for entry in problem.entries]
+    found = [Mark(remark=gained.remark()) if gained else Mark() for gained in gains]
+    if not measure.better or not problem.same_images:
+        return found
+    order = [index for index in _ranked(problem, measure) if problem.entries[index].of(f"test/{measure.name}")]
+    pairs = {(c.first, c.second): c for c in comparisons(problem, measure)}
+    useful = [index for index in order if not ((gained := gains[index]) and gained.useless)]
+    for rank, (index, following) in enumerate(pairwise(order[:3]), 1):
+        if index not in useful or (index, following) not in pairs or not pairs[index, following].certain:
+            break
+        found[index] = replace(found[index], rank=rank)
+    for index in order[1:] if useful else ():
+        if (order[0], index) in pairs and pairs[order[0], index].certain:
+            found[index] = replace(found[index], p=pairs[order[0], index].p)
+    return found
+
+
+def _table_of(problem: Problem, measure: Measure) -> tuple[list[int], NDArray[np.float64], bool]:
+    """Collect each image's value of a measure under each entry, averaged over its runs.
+
+    Returns:
+        The indices of the entries that have such values, the best first; (images, these entries), NaN where an image
+        has no value; and whether every value of a run is 0 or 1.
+    """
+    name, means = measure.name, dict[int, NDArray[np.float64]]()
+    columns = [[run.images[name] for run in entry.runs if name in run.images] for entry in problem.entries]
+    for index, values in enumerate(columns):
+        if values and len({len(column) for column in values}) == 1:
+            means[index] = np.mean(values, axis=0)
+    if not means or len({len(mean) for mean in means.values()}) > 1:
+        return [], np.empty((0, 0)), False
+    every = np.concatenate([column for values in columns for column in values])
+    ranks = {index: rank for rank, index in enumerate(_ranked(problem, measure))}
+    indices = sorted(means, key=lambda index: ranks[index])
+    shares = bool(np.isin(every[~np.isnan(every)], (0.0, 1.0)).all())
+    return indices, np.stack([means[index] for index in indices], axis=1), shares
+
+
+def _ranked(problem: Problem, measure: Measure) -> list[int]:
+    """Return the indices of the entries by a measure of the test, the best first."""
+    means = [estimate(entry.of(f"test/{measure.name}")).mean for entry in problem.entries]
+    return sorted(range(len(means)), key=lambda k: (math.isnan(means[k]), -(measure.better or 1) * means[k], k))
 
 
 def paired(problem: Problem) -> Html | None:
     """The section with all comparisons."""
-    main, compared = problem.main, comparisons(problem) if len(problem.entries) > 1 else []
+    main, compared = problem.main, comparisons(problem)
     if main is None or not compared:
         return None
     of_best = [comparison for comparison in compared if comparison.first == compared[0].first]
@@ -47,7 +117,7 @@ def paired(problem: Problem) -> Html | None:
     numbers = table(head, [_row(problem, main, comparison) for comparison in compared])
     several = len(compared) > 1
     method = note(
-        f"Each test image is compared with itself, averaged over seeds. {_METHODS[problem.shares]} "
+        f"Each test image is compared with itself, averaged over seeds. {_METHODS[_compared(problem, main).shares]} "
         f"p is corrected by Holm's method for {len(compared)} comparison{'s' if several else ''}. "
         "An interval over seeds is Welch's."
     )
