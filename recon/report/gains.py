@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from recon.measures import Measure, measure
+from recon.measures import Measure, headline, measure
 from recon.report.inference import Array, mean_interval
+from recon.runs import RunFolder
 
 BEFORE = "before the model"  # the row of the degraded images in a table
 USELESS = "not useful"  # how the remark ends on a model that is no better than its input
@@ -102,6 +104,19 @@ def gains(columns: Mapping[str, Array], rows: Mapping[str, Measure]) -> list[Gai
     pairs = [(row, columns[row.before], columns[name]) for name, row in rows.items()
              if row.before in columns and name in columns and row.before]  # fmt: skip
     return [found for row, before, after in pairs if (found := gain(row, before, after))]
+
+
+def verdict_of(run: RunFolder) -> str | None:
+    """Say that a run is no better than its input by the means of its test; None where it is, or has no such input."""
+    tested = run.metrics
+    if not damaged(tested.get("test/psnr_degraded", 0.0)):
+        return None
+    for row in headline(run.measures):
+        before, after = (tested.get(f"test/{name}", math.nan) for name in (row.before, row.name))
+        if math.isfinite(before) and math.isfinite(after):
+            found = Gain(row, before, after, None, 0)
+            return found.verdict() if found.useless else None
+    return None
 
 
 def _signed(row: Measure, value: float) -> str:

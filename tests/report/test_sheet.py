@@ -1,9 +1,11 @@
 """The table that papers print: levels as columns, what is best and for how certain, data sets, what is of no use."""
 
 import csv
+import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from recon.report.gather import Run, problems
 from recon.report.levels import Family, topics
 from recon.report.sheet import Sheet, sheet
 from recon.runs import RunFolder
+from recon.sweep.job import Job
+from recon.sweep.table import best_lines
 
 DRAWS = np.random.default_rng(0)
 INPUT = 16 + DRAWS.normal(0, 1, 40)  # dB of the degraded images
@@ -96,6 +100,23 @@ def test_where_nothing_is_useful_nothing_is_best(made: Path, tmp_path: Path) -> 
     )
     lone = text_of(runs[:1], tmp_path)
     assert re.search(r"bad with PSNR 1\d.\d\d dB \(one seed, .*?\) on 40 test images, \d.\d\d below the images", lone)
+
+
+def test_the_best_line_of_a_sweep_names_nothing_that_is_of_no_use(made: Path, tmp_path: Path) -> None:
+    gains = {"bad": -1.0, "fair": 1.0, "good": 2.0}
+    jobs = []
+    for number, run in enumerate(grid(made, tmp_path, gains, (0.1,))):
+        # By its validation the first is the best, which the test does not confirm.
+        (run / "progress.json").write_text(json.dumps({"monitor": "val/psnr", "mode": "max", "best": 30.0 - number}))
+        jobs.append(Job(number, [f"model/net={run.name}"], [f"model/net={run.name}"], {}, run, "ok"))
+    best, again = best_lines(jobs)
+    assert best == "best: job 1 (model/net=fair-0.1), val/psnr 29"
+    assert again.endswith("run.py model/net=fair-0.1")
+    (none, _) = best_lines([jobs[0], replace(jobs[0], number=1)])
+    assert re.fullmatch(
+        r"best: none; nearest comes job 0 \(model/net=bad-0.1\), val/psnr 30, but in its test PSNR 1\d\.\d\d dB, "
+        r"\d\.\d\d below the images as they were: not useful", none,
+    )  # fmt: skip
 
 
 def test_models_of_one_level_and_of_all_have_a_row_each(made: Path, tmp_path: Path) -> None:

@@ -60,9 +60,12 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) 
 
 
 def test_a_trial_cut_off_goes_on_with_its_parameters(sweep: Sweep, tmp_path: Path) -> None:
-    chosen = ("sweep=optuna", *SMALL, LR, f"hydra.sweep.dir={tmp_path}/search", "sweep.trials=1")
+    blank = (*SMALL[:2], "model/net=cvanet", *QUICK)  # hardly trained, it knows nothing of its input
+    chosen = ("sweep=optuna", *blank, LR, f"hydra.sweep.dir={tmp_path}/search", "sweep.trials=1")
     first = sweep(*chosen)
     assert first.status == 0, first.errors
+    assert "there is no best trial; of the nearest the test says: PSNR" in first.output
+    assert "below the images as they were: not useful" in " ".join(first.output.split())
     # As a SIGKILL of everything leaves it: the trial and the run are at work for ever.
     connection = sqlite3.connect(first.folder / "study.db")
     connection.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")
