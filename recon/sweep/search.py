@@ -120,33 +120,35 @@ class Search(Source):
         from rich.markup import escape
         from rich.table import Table
 
-        best, title = self._best()
+        best, title, verdict = self._best()
         if not best:
             return
-        table = Table("trial", *self.objectives, "overrides", title=escape(printable(title)), title_justify="left")
+        table = Table("trial", *self.objectives, "overrides", title=title, title_justify="left")
         for trial in best:
             values = (f"{value:.5g}" for value in trial.values)
             table.add_row(str(trial.number), *values, escape(" ".join(_overrides(trial))))
         Console(width=None if Console().is_terminal else 160).print(table)
+        if verdict:
+            print(printable(f"best: none, as in its test {verdict}"))
         for trial in best:
             print(f"again: {command()} {shlex.join([*self.base, *_overrides(trial)])}")
 
-    def _best(self) -> tuple[list[FrozenTrial], str]:
+    def _best(self) -> tuple[list[FrozenTrial], str, str | None]:
         """Return the best trial, or those that no other beats in all objectives, and what to call them.
 
-        None is best whose images are no better than before the model.
+        None is best whose images are no better than before the model: where that holds for all, also why.
         """
         if len(self.objectives) > 1:
             found = sorted(self.study.best_trials, key=lambda trial: trial.values)
-            return found, "no other trial is better in all objectives"
+            return found, "no other trial is better in all objectives", None
         sign = 1 if self.directions[0] == "max" else -1
         ranked = sorted(self._of_state(TrialState.COMPLETE), key=lambda trial: -sign * trial.values[0])
         folders = {row["number"]: self.state.folder / row["folder"] for row in read(self.state.folder)["jobs"]}
         verdicts = {number: verdict_of(runs.RunFolder(folder)) for number, folder in folders.items()}
         useful = [trial for trial in ranked if verdicts.get(trial.number) is None]
         if useful or not ranked:
-            return useful[:1], "the best trial"
-        return ranked[:1], f"there is no best trial; of the nearest the test says: {verdicts[ranked[0].number]}"
+            return useful[:1], "the best trial", None
+        return ranked[:1], "the nearest trial", verdicts[ranked[0].number]
 
 
 def _overrides(trial: FrozenTrial) -> list[str]:
