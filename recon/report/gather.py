@@ -105,6 +105,7 @@ class Problem:
         same_images: whether all its runs are known to be tested on the same images; older runs may not record it.
         elsewhere: how many runs of the same task and damage were tested on other images.
         compared: the comparisons by measure, once they are made.
+        searched: the parameters that a search varied, which its own section tells of.
         mark: added to its title where another problem has the same.
     """
 
@@ -115,6 +116,7 @@ class Problem:
     same_images: bool = True
     elsewhere: int = 0
     compared: dict[str, Compared] = field(default_factory=dict)
+    searched: frozenset[str] = frozenset()
     mark: str = ""
 
     @property

@@ -25,14 +25,14 @@ _MEANING = {
     "killed": "it was killed: out of memory, most often",
     "lost": "it was killed, or its machine went down: no process is running in its folder",
     "interrupted": "it was stopped; `python run.py resume=<folder>` continues it",
-    "pruned": "it was worse than the median of the trials before it",
+    "pruned": "the search ended it early, as it was worse than the median of the trials before it",
     "running": "it is still running",
     "waiting": "it has not begun",
     "missing": "its folder is gone",
     "not finite": "it ended, but its results are not finite",
     "none": "its record cannot be read, or holds no numbers of a test",
 }
-KINDS = {"failed": "Failed and missing", "pruned": "Given up early"}
+KINDS = {"failed": "Failed and missing", "pruned": "Pruned"}
 
 
 @dataclass(frozen=True)

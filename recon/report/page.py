@@ -23,6 +23,7 @@ from recon.report.leaderboard import leaderboard
 from recon.report.levels import Family, Topic, topics
 from recon.report.paired import comparisons, paired, sentence
 from recon.report.run import Run
+from recon.report.search import read, search_section, searched
 from recon.report.sheet import drawn, sheet
 from recon.runs import RunFolder, files, find
 
@@ -67,14 +68,18 @@ def build(runs: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, 
     problems = gather.problems(runs)
     found = topics(problems)
     losses = ledger.losses(runs, sweeps)
+    searches = [search for sweep in sweeps if (search := read(sweep, runs))]
+    for problem in problems:
+        problem.searched = searched(searches, problem.runs)
     album = pictures.Album()
     several = len(found) > 1
     sections = [_topic(topic, number, album, several) for number, topic in enumerate(found, 1)]
     body = [
         _header(runs, found, losses, stem),
-        _contents(found, losses) if several or losses else None,
+        _contents(found, losses, len(searches)) if several or losses or searches else None,
         # Damage is known only when everything else has been read.
-        tag("main", sections, [ledger.losses_section(losses, kind) for kind in ledger.KINDS],
+        tag("main", [search_section(search, number, len(searches) > 1) for number, search in enumerate(searches, 1)],
+            sections, [ledger.losses_section(losses, kind) for kind in ledger.KINDS],
             ledger.damage_section(runs, sweeps), ledger.runs_section(runs, problems)),
         _footer(runs, album),
     ]  # fmt: skip
@@ -177,7 +182,7 @@ def _header(runs: Sequence[Run], found: Sequence[Topic], losses: Sequence[ledger
     for count, outcome, anchor in (
         (len(losses) - wrong - pruned, "did not finish", "failed"),
         (wrong, "gave results that are not finite", "failed"),
-        (pruned, "given up early by the search", "pruned"),
+        (pruned, "pruned by the search", "pruned"),
     ):
         others += [" ", tag("a", f"{count} {outcome}", href=f"#{anchor}"), "."] if count else []
     leads = _leads(found[0]) if len(found) == 1 else []
@@ -211,8 +216,8 @@ def _title(found: Sequence[Topic]) -> str:
     return f"{len(found)} problems on {', '.join(sorted({problem.data for problem in firsts}))}"
 
 
-def _contents(found: Sequence[Topic], losses: Sequence[ledger.Loss]) -> Html:
-    items = []
+def _contents(found: Sequence[Topic], losses: Sequence[ledger.Loss], searches: int) -> Html:
+    items = [("The search", f"search-{number}", "") for number in range(1, searches + 1)]
     for number, topic in enumerate(found, 1):
         said = "" if isinstance(topic, Family) else best_sentence(topic)
         items.append((topic.title, f"problem-{number}", said))

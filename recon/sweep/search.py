@@ -42,6 +42,8 @@ class Search(Source):
     ) -> None:  # fmt: skip
         self.sweep, self.base, self.state, self.space, self.compose = sweep, list(base), state, space, compose
         self.objectives, self.directions = objectives(sweep, monitored)
+        goals = {"objectives": self.objectives, "directions": self.directions}
+        state.search = {"space": space.record(), **goals}
         self.study = _study(state.folder / "study.db", self.directions)
         self._trials: dict[int, optuna.Trial] = {}
         self._half_done = self._of_state(TrialState.RUNNING)

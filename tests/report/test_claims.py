@@ -316,6 +316,6 @@ def test_trials_that_a_search_gave_up_are_no_failures(rates: list[Path], tmp_pat
     (rates[3] / "metrics.json").unlink()
     change_json(rates[3] / "environment.json", lambda content: content.update(status="pruned"))
     text = text_of(str(tmp_path / "runs"), tmp_path)
-    assert "3 finished runs of 2 configurations. 1 given up early by the search." in text
+    assert "3 finished runs of 2 configurations. 1 pruned by the search." in text
     assert "Failed and missing" not in text
-    assert "Given up earlyrunstatusreasonasked forrate-1_seed-1pruned" in text
+    assert "Prunedrunstatusreasonasked forrate-1_seed-1pruned" in text

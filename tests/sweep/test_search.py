@@ -40,6 +40,11 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) 
     done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
+    record = json.loads((done.folder / "sweep.json").read_text())["search"]
+    assert record["objectives"] == ["val/psnr"]
+    assert record["directions"] == ["max"]
+    assert record["space"]["optimizer.lr"] == {"low": 0.0001, "high": 0.01, "log": True, "step": None}
+    assert record["space"]["model/net"] == ["edsr", "dncnn"]
     trials = study(done.folder).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     measured = [json.loads((done.run(number) / "metrics.json").read_text())["val/psnr"] for number in range(3)]
