@@ -227,7 +227,11 @@ def figure(title: str, picture: Html, table: Html, *more: Child, class_: str = "
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Child]]) -> Html:
     """Make a plain table; the first cell of a row heads it."""
-    body = [tag("tr", tag("th", row[0], scope="row"), [tag("td", cell) for cell in row[1:]]) for row in rows]
+    body = [
+        tag("tr", tag("th", row[0], scope="row"),
+            [tag("td", cell, data_label=name) for name, cell in zip(header[1:], row[1:], strict=True)])
+        for row in rows
+    ]  # fmt: skip
     return elements.table(header, body, class_="numbers")
 
 

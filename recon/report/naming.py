@@ -90,6 +90,7 @@ def names(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]] | None = None)
             groups.setdefault(tuple(varied[name][index] for name in chosen), set()).add(value)
         if any(len(group) > 1 for group in groups.values()):
             chosen.append(key)
+    shared = {key for key in typed & varied.keys() if all(varied[key])}  # what some lack comes with another choice
     nets = columns.get("model/net") or columns.get("model") or [""] * len(runs)
     named, seen = [], Counter[str]()
     for index, (run, net) in enumerate(zip(runs, nets, strict=True)):
@@ -97,7 +98,7 @@ def names(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]] | None = None)
         label = " · ".join(filter(None, words)) or run.name
         seen[label] += 1
         numbered = f"{label} ({seen[label]})" if seen[label] > 1 else label
-        named.append(Name(numbered, {key: varied[key][index] for key in varied if key in chosen or key in typed}))
+        named.append(Name(numbered, {key: varied[key][index] for key in varied if key in chosen or key in shared}))
     return named
 
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from recon.measures import Measure
 from recon.report import chart
-from recon.report.elements import Child, Html, join, note, scrolled, section, table, tag
+from recon.report.elements import Html, join, note, scrolled, section, table, tag
 from recon.report.gather import Compared, Problem
 from recon.report.inference import Comparison, compare, estimate, welch
 
 _AMONG = 6  # entries of which every pair is compared; the best is compared with the others too
 _IN_WORDS = 8  # comparisons written as sentences
+_COLUMNS = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
 _FLIPS = "test by flipping signs, exact where up to 20 images differ and Student's t-test above."
 _METHODS = {
     False: f"The interval is the wider of Student's and Hall's, which allows for skewness; p is of the {_FLIPS}",
@@ -112,8 +113,7 @@ def paired(problem: Problem) -> Html | None:
         return None
     of_best = [comparison for comparison in compared if comparison.first == compared[0].first]
     words = [tag("li", sentence(problem, main, comparison)) for comparison in of_best[:_IN_WORDS]]
-    names = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
-    head = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(names)]
+    head = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(_COLUMNS)]
     numbers = table(head, [_row(problem, main, comparison) for comparison in compared])
     several = len(compared) > 1
     method = note(
@@ -195,15 +195,19 @@ def _ordered(main: Measure, comparison: Comparison) -> tuple[int, int, float, fl
 def _row(problem: Problem, main: Measure, comparison: Comparison) -> Html:
     better, worse, size, low, high = _ordered(main, comparison)
     verdict = {False: "cannot be told apart", None: "undecided"}.get(comparison.certain)
-    cells: list[Child] = [
-        tag("td", f"{better + 1} {problem.entries[better].label}", data_value=better),
-        tag("td", f"{worse + 1} {problem.entries[worse].label}", data_value=worse),
-        tag("td", main.text(size, unit=True), class_="number", data_value=size),
-        tag("td", f"{main.text(low)} to {main.text(high)}", class_="number", data_value=low),
-        tag("td", _p(comparison.p), class_="number", data_value=comparison.p),
-        tag("td", verdict or _verdict(problem, main, better, worse)),
+    cells: list[tuple[str, float | None]] = [
+        (f"{better + 1} {problem.entries[better].label}", better),
+        (f"{worse + 1} {problem.entries[worse].label}", worse),
+        (main.text(size, unit=True), size),
+        (f"{main.text(low)} to {main.text(high)}", low),
+        (_p(comparison.p), comparison.p),
+        (verdict or _verdict(problem, main, better, worse), None),
     ]
-    return tag("tr", cells)
+    classes = [None, None, "number", "number", "number", None]
+    return tag("tr", [
+        tag("td", text, data_value=value, data_label=name, class_=class_)
+        for name, (text, value), class_ in zip(_COLUMNS, cells, classes, strict=True)
+    ])  # fmt: skip
 
 
 def _p(value: float) -> str:

@@ -190,11 +190,12 @@ def _chart(search: Search, key: str, objective: str, row: Measure, label: str, s
         said = f"trial {trial.number}: {row.text(value, unit=True)} at {cut(chosen)}"
         pruned = trial.status == "pruned"
         marks.append(chart.Mark(x, value * row.factor, said + ", pruned" * pruned, pruned, trial is best))
-        rows.append([trial.number, cut(chosen), row.text(value), "pruned" if pruned else "best" * (trial is best)])
+        rows.append([trial.number, cut(chosen), row.text(value),
+                     "pruned" if pruned else "best" if trial is best else "finished"])  # fmt: skip
     log = isinstance(entry, dict) and entry.get("log") is True and entry["low"] > 0
     title = f"{row.label} by {key}"
     drawn = chart.trials(title, marks, f"{key}{' (logarithmic)' * log}", label, log, list(map(cut, names)))
-    return chart.figure(title, drawn, chart.table(["trial", key, row.label, ""], rows))
+    return chart.figure(title, drawn, chart.table(["trial", key, row.label, "status"], rows))
 
 
 def _place(chosen: str | None, names: Sequence[str]) -> float | None:

@@ -166,14 +166,18 @@ def drawn(sheet: Sheet) -> Html:
     groups = [tag("th", group, colspan=len(names), scope="colgroup", class_="group") for group, names in sheet.groups]
     names = [tag("th", name, scope="col", class_="number") for _, names in sheet.groups for name in names]
     head = tag("thead", tag("tr", tag("th", "configuration", scope="col", rowspan=2), groups), tag("tr", names))
-    rows = [tag("tr", tag("th", name, scope="row"), [_drawn(cell) for cell in cells]) for name, cells in sheet.rows]
+    labels = [f"{group} {name}".strip() for group, names in sheet.groups for name in names]
+    rows = [
+        tag("tr", tag("th", name, scope="row"), [_drawn(*pair) for pair in zip(labels, cells, strict=True)])
+        for name, cells in sheet.rows
+    ]
     notes = [note(text.replace("{best}", "bold").replace("{second}", "underlined")) for text in sheet.notes]
-    region = scrolled(tag("table", head, tag("tbody", rows), class_="sheet"), f"Results: {sheet.title}")
+    region = scrolled(tag("table", head, tag("tbody", rows), class_="cards sheet"), f"Results: {sheet.title}")
     return join([region, notes])
 
 
-def _drawn(cell: Cell) -> Html:
+def _drawn(label: str, cell: Cell) -> Html:
     number, _, half = cell.text.partition(" ± ")
     strong = tag({1: "b", 2: "u"}.get(cell.mark.rank, "span"), number)
     more = [tag("small", f" ± {half}") if half else None, tag("sup", cell.signs) if cell.signs else None]
-    return tag("td", strong, more, class_="number")
+    return tag("td", tag("span", strong, more), class_="number", data_label=label)

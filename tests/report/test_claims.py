@@ -297,8 +297,11 @@ def test_seeds_without_spread_make_no_claim(rates: list[Path], tmp_path: Path) -
     [
         ({}, None),
         ({"threads": 2}, "The times were taken with 1 or 2 threads and compare only roughly."),
-        ({"cores": 64}, "The times were taken on 2 kinds of machine and compare only roughly."),
-        ({"gpus": ["A"], "threads": 8}, "on 2 kinds of machine and with 1 or 8 threads and compare only roughly."),
+        ({"cores": 64}, "taken on 2 kinds of machine (P, 2 cores, 8 GiB of memory; P, 64 cores, 8 GiB of memory) and"),
+        ({"processor": "Q"}, "on 2 kinds of machine (P, 2 cores, 8 GiB of memory; Q, 2 cores, 8 GiB of memory) and"),
+        ({"memory": 16}, "on 2 kinds of machine (P, 2 cores, 16 GiB of memory; P, 2 cores, 8 GiB of memory) and"),
+        ({"gpus": ["A"], "threads": 8}, "8 GiB of memory, A) and with 1 or 8 threads and compare only roughly."),
+        ({"memory": None, "processor": "x86_64"}, None),  # as older runs record it
     ],
 )
 def test_machines_differ_by_what_they_have_not_by_threads(
@@ -306,6 +309,7 @@ def test_machines_differ_by_what_they_have_not_by_threads(
 ) -> None:
     for rate, run in enumerate(rates):
         change_json(run / "metrics.json", lambda c, rate=rate: c.update({"train/seconds": 1.0 + rate}))
+        change_json(run / "environment.json", lambda c: c.update(processor="P", cores=2, memory=8, threads=1))
     change_json(rates[0] / "environment.json", lambda content: content.update(changes))
     text = text_of(str(tmp_path / "runs"), tmp_path)
     assert "What quality costs" in text
