@@ -158,7 +158,8 @@ def trials(
         aside = ((number * 0.618) % 1 - 0.5) * 0.4 if names else 0.0
         at = x.at(mark.x + aside), y.at(mark.y)
         ring = tag("circle", cx=f"{at[0]:.1f}", cy=f"{at[1]:.1f}", r=9, class_="ring") if mark.best else None
-        said = tag("text", "best", x=f"{at[0]:.1f}", y=f"{at[1] - 13:.1f}", class_="axis middle") if mark.best else None
+        side, anchor = (13, "axis") if at[0] < WIDTH / 2 else (-13, "axis end")
+        said = tag("text", "best", x=f"{at[0] + side:.1f}", y=f"{at[1] + 4:.1f}", class_=anchor) if mark.best else None
         parts.append(tag("g", tag("title", mark.label), _dot(*at, 1, 4.5, hollow=mark.hollow), ring, said))
     return _svg(title, parts)
 

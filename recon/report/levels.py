@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from recon.report import chart, naming
-from recon.report.elements import Html
+from recon.report.elements import Html, note
 from recon.report.gather import Entry, Problem
 from recon.report.inference import estimate
 from recon.report.run import part
@@ -119,13 +119,14 @@ class Family:
         ]
         inputs = [problem.input for problem in self.problems]
         if all(value is not None for value in inputs):
-            lines.append(chart.Line(0, "before", x, [(value or 0) * main.factor for value in inputs]))
+            lines.append(chart.Line(0, "before the model", x, [(value or 0) * main.factor for value in inputs]))
         title = f"{main.label} against {self.keys[0]}"
         drawn = chart.lines(title, lines, self.keys[0], main.heading)
         legend = chart.legend([(rank, method.label) for rank, method in enumerate(methods, 1)])
         rows = [[f"{line.rank or ''} {line.label}".strip(), *(main.text(v / main.factor) for v in line.y)]
                 for line in lines]  # fmt: skip
-        return chart.figure(title, drawn, chart.table(["configuration", *self.levels], rows), legend)
+        dashed = note("The dashed line is before the model.") if len(lines) > len(methods) else None
+        return chart.figure(title, drawn, chart.table(["configuration", *self.levels], rows), legend, dashed)
 
 
 Topic = Problem | Family  # what a part of the page is about

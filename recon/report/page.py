@@ -219,7 +219,7 @@ def _title(found: Sequence[Topic]) -> str:
 def _contents(found: Sequence[Topic], losses: Sequence[ledger.Loss], searches: int) -> Html:
     items = [("The search", f"search-{number}", "") for number in range(1, searches + 1)]
     for number, topic in enumerate(found, 1):
-        said = "" if isinstance(topic, Family) else best_sentence(topic)
+        said = f"{len(topic.levels)} levels" if isinstance(topic, Family) else best_sentence(topic)
         items.append((topic.title, f"problem-{number}", said))
     for kind, title in ledger.KINDS.items():
         if count := sum(loss.kind == kind for loss in losses):

@@ -181,21 +181,33 @@ def _chart(search: Search, key: str, objective: str, row: Measure, label: str, s
     """Draw an objective against one parameter: a number on its axis, choices side by side."""
     entry, best = search.space[key], search.best(objective)
     names = entry if isinstance(entry, list) else []
-    marks, rows = [], []
+    inside = _inside([trial.value(objective) for trial in shown])
+    marks, rows, beyond = [], [], 0
     for trial in shown:
         value, chosen = trial.value(objective), trial.chosen.get(key)
         x = _place(chosen, names)
         if chosen is None or x is None:
             continue
-        said = f"trial {trial.number}: {row.text(value, unit=True)} at {cut(chosen)}"
-        pruned = trial.status == "pruned"
-        marks.append(chart.Mark(x, value * row.factor, said + ", pruned" * pruned, pruned, trial is best))
-        rows.append([trial.number, cut(chosen), row.text(value),
-                     "pruned" if pruned else "best" if trial is best else "finished"])  # fmt: skip
+        drawn_at = min(max(value, inside[0]), inside[1])
+        beyond += drawn_at != value
+        status = "best" if trial is best else "pruned" if trial.status == "pruned" else "finished"
+        said = f"trial {trial.number}, {status}: {row.text(value, unit=True)} at {cut(chosen)}"
+        marks.append(chart.Mark(x, drawn_at * row.factor, said, status == "pruned", trial is best))
+        rows.append([trial.number, cut(chosen), row.text(value), status])
     log = isinstance(entry, dict) and entry.get("log") is True and entry["low"] > 0
     title = f"{row.label} by {key}"
     drawn = chart.trials(title, marks, f"{key}{' (logarithmic)' * log}", label, log, list(map(cut, names)))
-    return chart.figure(title, drawn, chart.table(["trial", key, row.label, "status"], rows))
+    far = f"{beyond} far from the others, drawn at the edge; the numbers tell." if beyond else None
+    return chart.figure(
+        title, drawn, chart.table(["trial", key, row.label, "status"], rows), note(far) if far else None
+    )
+
+
+def _inside(values: Sequence[float]) -> tuple[float, float]:
+    """Return the range of the values without those far out, by which a diverged trial would flatten all others."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    kept = [value for value in values if low - 3 * (high - low) <= value <= high + 3 * (high - low)]
+    return min(kept), max(kept)
 
 
 def _place(chosen: str | None, names: Sequence[str]) -> float | None:
