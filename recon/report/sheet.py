@@ -150,7 +150,8 @@ def _notes(problems: Sequence[Problem], remarks: Sequence[str], several: bool) -
     notes = ["One seed each, so without an interval over seeds."] if counts == [1] else []
     if counts and counts[-1] > 1:
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        notes.append(f"Mean over {seeds} seeds ± half of the 95 % confidence interval (Student's t).")
+        lone = " No interval where there is one." if counts[0] == 1 else ""
+        notes.append(f"Mean over {seeds} seeds ± half of the 95 % confidence interval (Student's t).{lone}")
     if several:
         same = all(problem.same_images for problem in problems)
         notes.append(_MARKS if same else "Not known to be tested on the same images, so that none is called the best.")
