@@ -11,9 +11,9 @@ from typing import Any
 
 from recon.report import chart, naming
 from recon.report.elements import Html, note
-from recon.report.gather import Entry, Problem
+from recon.report.gather import Problem
 from recon.report.inference import estimate
-from recon.report.run import part
+from recon.report.run import Run, part
 
 
 @dataclass(frozen=True)
@@ -66,26 +66,26 @@ class Family:
     @cached_property
     def methods(self) -> list[Method]:
         """Return the rows, those with the most levels first, then the best."""
-        rows: dict[str, tuple[Entry, Mapping[str, Any], dict[int, int]]] = {}
+        levels = {f"degradation.{key}" for key in self.keys}
+        # By whether a row was trained for each of its levels, and by its keys.
+        rows: dict[tuple[bool, str], tuple[Run, Mapping[str, Any], dict[int, int]]] = {}
         elsewhere: set[str] = set()  # what was tested at other levels than it was trained for
         for number, problem in enumerate(self.problems):
             for index, entry in enumerate(problem.entries):
                 flat, damage = entry.runs[0].flat, _damage(problem)
-                shared = {
-                    key: value for key, value in flat.items() if key.removeprefix("degradation.") not in self.keys
-                }
                 fits = all(flat.get(f"degradation.{key}") == damage[key] for key in self.keys)
-                for keys in (flat, shared) if fits else (flat,):
-                    row = rows.setdefault(_text([keys is shared, keys]), (entry, keys, {}))
-                    row[2][number] = index
-                elsewhere |= set() if fits else {_text([False, flat])}
-        kept = {name: row for name, row in rows.items() if name in elsewhere or name.startswith("[true")}
-        covered = [name for name in kept if any(_is_part(kept[name][2], kept[other][2]) for other in kept)]
-        kept = {name: row for name, row in kept.items() if name not in covered}
-        named = naming.names([entry.runs[0] for entry, _, _ in kept.values()], [keys for _, keys, _ in kept.values()])
+                shared = {key: value for key, value in flat.items() if key not in levels}
+                for own, keys in ((True, shared), (False, flat)) if fits else ((False, flat),):
+                    rows.setdefault((own, _text(keys)), (entry.runs[0], keys, {}))[2][number] = index
+                if not fits:
+                    elsewhere.add(_text(flat))
+        kept = {name: row for name, row in rows.items() if name[0] or name[1] in elsewhere}
+        whole = [entries for _, _, entries in kept.values()]
+        kept = {name: row for name, row in kept.items() if not any(_is_part(row[2], entries) for entries in whole)}
+        named = naming.names([run for run, _, _ in kept.values()], [keys for _, keys, _ in kept.values()])
         methods = [
-            Method(label if name.startswith("[true") else self._trained_on(label, keys), entries)
-            for (label, _), (name, (_, keys, entries)) in zip(named, kept.items(), strict=True)
+            Method(label if own else self._trained_on(label, keys), entries)
+            for (label, _), ((own, _), (_, keys, entries)) in zip(named, kept.items(), strict=True)
         ]
         return sorted(methods, key=lambda method: (-len(method.entries), -self._score(method), method.label))
 

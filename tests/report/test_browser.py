@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from report_runs import copies
+from test_sheet import grid
 
 from recon import report
 
@@ -29,9 +30,11 @@ def pages(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     """A page of all kinds of runs, and one of a dozen configurations."""
     folder = tmp_path_factory.mktemp("pages")
     list(copies(made / "sweep" / "unet-1", folder / "runs", seeds=2, rates=12, shift=lambda rate: 0.1 * rate))
+    grid(made, folder / "levels", {"good": 3.0, "fair": 2.0, "poor": -1.0}, (0.1, 0.2, 0.3))
     return {
         "all": report.write(str(made), folder / "all.html"),
         "many": report.write(str(folder / "runs"), folder / "many.html"),
+        "levels": report.write(str(folder / "levels"), folder / "levels.html"),
     }
 
 
@@ -151,7 +154,7 @@ def test_the_magnifier_by_touch(pages: dict[str, Path], show: Any) -> None:
     assert {transform for transform, *_ in zoomed(shown)} == {""}
 
 
-@pytest.mark.parametrize("name", ["all", "many"])
+@pytest.mark.parametrize("name", ["all", "many", "levels"])
 def test_a_telephone_needs_no_sideways_scrolling(name: str, pages: dict[str, Path], show: Any) -> None:
     shown = show(pages[name], viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     shown.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -183,9 +186,11 @@ def test_without_a_script_it_reads_the_same(pages: dict[str, Path], show: Any) -
     assert shown.page.locator("table.numbers").first.is_visible()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
-def test_axe_finds_nothing(scheme: str, width: int, pages: dict[str, Path], show: Any) -> None:
-    shown = show(pages["all"], color_scheme=scheme, viewport={"width": width, "height": 900})
+@pytest.mark.parametrize(
+    ("scheme", "width", "name"), [("light", 1200, "all"), ("dark", 360, "all"), ("light", 1200, "levels")]
+)
+def test_axe_finds_nothing(scheme: str, width: int, name: str, pages: dict[str, Path], show: Any) -> None:
+    shown = show(pages[name], color_scheme=scheme, viewport={"width": width, "height": 900})
     shown.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = axe.Axe().run(shown.page)
     assert found.response["passes"], "axe did not run"
