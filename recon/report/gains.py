@@ -54,7 +54,10 @@ class Gain:
         row, than = self.row, input_of(self.row)
         if self.useless:
             distance = row.text(abs(self.after - self.before), like=self.after)
-            return f"{distance} {'below' if row.better > 0 else 'above'} {than}: {USELESS}"
+            side = "below" if row.better > 0 else "above"
+            return (
+                f"{distance} {side} {than}: {USELESS}" if distance.strip("0.") else f"no better than {than}: {USELESS}"
+            )
         if self.interval is not None and self.interval[0] <= 0 <= self.interval[1]:
             return f"cannot be told apart from {than}: its gain is within chance"
         return None

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,8 @@ class Entry:
         runs = [run for run in self.runs if {row.name, row.before} <= run.tested.keys()]
         if not runs or not damaged(min(run.tested.get("psnr_degraded", 0.0) for run in runs)):
             return None
-        pairs = [
-            [run.images[row.before], run.images[row.name]] for run in runs if {row.name, row.before} <= set(run.images)
-        ]
+        tables = [run.images for run in runs if {row.name, row.before} <= set(run.images)]
+        pairs = [[table[row.before], table[row.name]] for table in tables]
         alike = len(pairs) == len(runs) and len({len(before) for before, _ in pairs}) == 1
         found = gain(row, *np.mean(pairs, axis=0)) if alike else None
         before, after = (float(np.mean([run.tested[name] for run in runs])) for name in (row.before, row.name))
@@ -289,10 +289,11 @@ def _keys(run: Run) -> tuple[str, str, str]:
     task = {key: value for key, value in part(config, "task").items() if key not in _OF_TRAINING}
     damage = part(config, "degradation") if run.kind != "generate" else {}
     measured = [(row.name, row.better, run.convention(row.name)) for row in _qualities(run)[:1]]
-    task_, damage_, measured_ = (
-        json.dumps(each, sort_keys=True, default=str) for each in (task, [run.kind, damage], measured)
-    )
-    return task_, damage_, measured_
+
+    def text(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, default=str)
+
+    return text(task), text([run.kind, damage]), text(measured)
 
 
 def _one_set(run: Run, other: Run, keys: Mapping[int, tuple[str, str, str]]) -> bool:

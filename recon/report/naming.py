@@ -15,6 +15,7 @@ from recon.runs import RunFolder
 _CHOICES = (
     "model/net", "model", "degradation", "task", "optimizer", "scheduler", "augment", "experiment", "accelerator",
 )  # fmt: skip
+_PARTS = ("test", "train", "val", "valid", "validation", "images", "clean", "data")  # folders of many data sets
 _AT_MOST = 5  # choices and keys in a label, beside the net
 
 
@@ -43,7 +44,8 @@ def data(folder: RunFolder) -> str:
     source = task.get("test") or task.get("path")
     words = re.split(r"[/\\]", source) if isinstance(source, str) else []
     named = [word for word in words if re.search(r"\w", word) and not set("*?[{") & set(word)]
-    return cut(named[-1]) if named else choice(folder, "task")
+    parts = named[-2:] if named and named[-1].lower() in _PARTS else named[-1:]
+    return cut("/".join(parts)) if parts else choice(folder, "task")
 
 
 def degradation(folder: RunFolder) -> str:

@@ -67,15 +67,15 @@ def marks(problem: Problem, measure: Measure) -> list[Mark]:
     if not measure.better or not problem.same_images:
         return found
     order = [index for index in _ranked(problem, measure) if problem.entries[index].of(f"test/{measure.name}")]
-    pairs = {(c.first, c.second): c for c in comparisons(problem, measure)}
+    compared = (c for c in comparisons(problem, measure) if c.certain and c.mean * measure.better > 0)
+    p = {(c.first, c.second): c.p for c in compared}  # of each that is better than the other for certain
     useful = [index for index in order if not ((gained := gains[index]) and gained.useless)]
     for rank, (index, following) in enumerate(pairwise(order[:3]), 1):
-        if index not in useful or (index, following) not in pairs or not pairs[index, following].certain:
+        if index not in useful or (index, following) not in p:
             break
         found[index] = replace(found[index], rank=rank)
     for index in order[1:] if useful else ():
-        if (order[0], index) in pairs and pairs[order[0], index].certain:
-            found[index] = replace(found[index], p=pairs[order[0], index].p)
+        found[index] = replace(found[index], p=p.get((order[0], index)))
     return found
 
 

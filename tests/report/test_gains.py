@@ -46,6 +46,8 @@ def test_a_model_that_is_no_better_than_its_input_is_called_so() -> None:
         {"own": Measure("own", "own", -1, before="own_degraded")},
     )
     assert less.remark() == "0.25 above the images as they were: not useful"
+    (same,) = gains(columns(0.0, 0.0), ROWS)
+    assert same.remark() == "no better than the images as they were: not useful"
     hole = gains({"psnr_hole": np.full(9, 10.0), "psnr_hole_mean": np.full(9, 11.0)}, ROWS)[0]
     assert hole.remark() == "1.00 below PSNR in the hole filled with the mean: not useful"
 

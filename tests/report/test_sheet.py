@@ -172,6 +172,7 @@ def test_the_tables_as_markdown_and_latex(made: Path, tmp_path: Path) -> None:
     [
         ("  path: /a/train\n  test: /b/set12/", "set12"), ("  path: 'photos/**/*.jpg'", "photos"),
         ("  path: C:\\pictures\\mine", "mine"), ("  path: '*.png'", "digits"), ("", "digits"),
+        ("  path: /sets/open/test", "open/test"), ("  path: test", "test"),
     ],
 )  # fmt: skip
 def test_data_sets_go_by_their_name_and_content(task: str, name: str, made: Path, tmp_path: Path) -> None:
