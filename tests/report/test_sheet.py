@@ -20,8 +20,7 @@ from recon.runs import RunFolder
 from recon.sweep.job import Job
 from recon.sweep.table import best_lines
 
-DRAWS = np.random.default_rng(0)
-INPUT = 16 + DRAWS.normal(0, 1, 40)  # dB of the degraded images
+INPUT = 16 + np.random.default_rng(0).normal(0, 1, 40)  # dB of the degraded images
 
 
 def make_run(
@@ -34,7 +33,8 @@ def make_run(
     if sigma is not None:
         text = re.sub(r"sigma:\n  - 0.05\n  - 0.5", f"sigma: {sigma}", text)
     (place / "config.yaml").write_text(text)
-    psnr = INPUT + gain + DRAWS.normal(0, 0.2, len(INPUT))
+    draws = np.random.default_rng(list(place.name.encode()))
+    psnr = INPUT + gain + draws.normal(0, 0.2, len(INPUT))
     with open(place / "per_image.csv", "w", newline="") as file:
         csv.writer(file).writerows(
             [("index", "psnr", "psnr_degraded"), *zip(range(len(INPUT)), psnr, INPUT, strict=True)]
