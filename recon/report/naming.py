@@ -16,6 +16,7 @@ _CHOICES = (
     "model/net", "model", "degradation", "task", "optimizer", "scheduler", "augment", "experiment", "accelerator",
 )  # fmt: skip
 _PARTS = ("test", "train", "val", "valid", "validation", "images", "clean", "data")  # folders of many data sets
+_RANGES = ("degradation.", "augment.")  # whose pairs of numbers are ranges; those of a net are its widths
 _AT_MOST = 5  # choices and keys in a label, beside the net
 
 
@@ -64,14 +65,14 @@ def levels(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def as_text(value: Any) -> str:
-    """Write a value of a configuration in words: a range of two numbers as "0.1 to 0.5"."""
-    if isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+def as_text(value: Any, ranges: bool = True) -> str:
+    """Write a value of a configuration in words: two numbers as "0.1 to 0.5" where they are a range, as of a damage."""
+    if ranges and isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
         return f"{as_text(value[0])} to {as_text(value[1])}"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(as_text, value)) + "]"
+        return "[" + ", ".join(as_text(entry, ranges) for entry in value) + "]"
     if value is None or isinstance(value, bool):
         return {True: "on", False: "off", None: "none"}[value]
     return str(value)
@@ -110,7 +111,8 @@ def _columns(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]]) -> tuple[d
     overrides = [word for run in runs for word in run.trained.environment.get("overrides", [])]
     typed = {str(word).split("=", 1)[0].lstrip("+") for word in overrides}
     for key in sorted({key for flat in flats for key in flat}, key=lambda key: (key not in typed, key)):
-        columns[key] = [as_text(flat[key]) if key in flat else "" for flat in flats]
+        ranges = key.startswith(_RANGES)
+        columns[key] = [as_text(flat[key], ranges) if key in flat else "" for flat in flats]
     return columns, typed
 
 

@@ -181,14 +181,14 @@ def _chart(search: Search, key: str, objective: str, row: Measure, label: str, s
     """Draw an objective against one parameter: a number on its axis, choices side by side."""
     entry, best = search.space[key], search.best(objective)
     names = entry if isinstance(entry, list) else []
-    inside = _inside([trial.value(objective) for trial in shown])
+    worst = _worst_drawn([trial.value(objective) for trial in shown], search.objectives[objective])
     marks, rows, beyond = [], [], 0
     for trial in shown:
         value, chosen = trial.value(objective), trial.chosen.get(key)
         x = _place(chosen, names)
         if chosen is None or x is None:
             continue
-        drawn_at = min(max(value, inside[0]), inside[1])
+        drawn_at = (max if search.objectives[objective] > 0 else min)(value, worst)
         beyond += drawn_at != value
         status = "best" if trial is best else "pruned" if trial.status == "pruned" else "finished"
         said = f"trial {trial.number}, {status}: {row.text(value, unit=True)} at {cut(chosen)}"
@@ -197,17 +197,17 @@ def _chart(search: Search, key: str, objective: str, row: Measure, label: str, s
     log = isinstance(entry, dict) and entry.get("log") is True and entry["low"] > 0
     title = f"{row.label} by {key}"
     drawn = chart.trials(title, marks, f"{key}{' (logarithmic)' * log}", label, log, list(map(cut, names)))
-    far = f"{beyond} far from the others, drawn at the edge; the numbers tell." if beyond else None
+    far = f"{beyond} far worse than the others, drawn at the edge; the numbers tell." if beyond else None
     return chart.figure(
         title, drawn, chart.table(["trial", key, row.label, "status"], rows), note(far) if far else None
     )
 
 
-def _inside(values: Sequence[float]) -> tuple[float, float]:
-    """Return the range of the values without those far out, by which a diverged trial would flatten all others."""
-    low, high = np.quantile(values, (0.25, 0.75))
-    kept = [value for value in values if low - 3 * (high - low) <= value <= high + 3 * (high - low)]
-    return min(kept), max(kept)
+def _worst_drawn(values: Sequence[float], way: int) -> float:
+    """Return the worst value that is not far out, as a trial that diverged would flatten all others."""
+    scores = way * np.array(values)
+    low, high = np.quantile(scores, (0.25, 0.75))
+    return way * float(scores[scores >= low - 3 * (high - low)].min())
 
 
 def _place(chosen: str | None, names: Sequence[str]) -> float | None:
@@ -221,7 +221,7 @@ def _place(chosen: str | None, names: Sequence[str]) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _importances(search: Search, objective: str, row: Measure, done: Sequence[Trial]) -> Html | None:
+def _importances(search: Search, objective: str, row: Measure, done: Sequence[Trial]) -> Html:
     found: dict[str, tuple[float, float]] = {}
     for key, entry in search.space.items():
         names = entry if isinstance(entry, list) else []
@@ -230,7 +230,7 @@ def _importances(search: Search, objective: str, row: Measure, done: Sequence[Tr
         if share := importance(values, [trial.chosen[key] for trial in having], bool(names)):
             found[key] = share
     if not found:
-        return None
+        return note(f"With {len(done)} finished trials nothing tells what explains the {row.label}.")
     ordered = sorted(found.items(), key=lambda item: -item[1][0])
     bars = [(key, share, f"{100 * share:.0f} %{' (may be chance)' * (p >= _CHANCE)}") for key, (share, p) in ordered]
     title = f"What explains the {row.label}"

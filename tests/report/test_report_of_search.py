@@ -10,7 +10,8 @@ import pytest
 from report_runs import Text, change_json, page_of, text_of
 from test_sheet import make_run
 
-from recon.report.search import importance
+from recon.report.naming import as_text
+from recon.report.search import _worst_drawn, importance
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True, "step": None},
@@ -95,6 +96,18 @@ def test_the_same_runs_without_the_search_claim_nothing_of_one_parameter(search:
     assert "No runs differ in net or lr or batch size alone, so the effect of each by itself is unknown." in text
 
 
+def test_two_numbers_are_a_range_only_where_they_are_one(made: Path, tmp_path: Path) -> None:
+    runs = [make_run(made / "sweep" / "unet-1", tmp_path / name, "unet", 1.0) for name in ("one", "two")]
+    config = (runs[1] / "config.yaml").read_text()
+    changed = re.sub(r"widths:\n(    - \d+\n)+", "widths: [4, 8]\n", config)
+    assert changed != config
+    (runs[1] / "config.yaml").write_text(changed)
+    text = text_of(runs, tmp_path)
+    assert "widths [4, 8]" in text
+    assert "4 to 8" not in text
+    assert as_text([0.1, 0.5]) == "0.1 to 0.5"
+
+
 def test_no_trial_is_best_where_none_is_useful(search: Path, tmp_path: Path) -> None:
     for path in search.glob("*/metrics.json"):
         change_json(path, lambda content: content.update({"test/psnr": 12.0}))
@@ -118,6 +131,12 @@ def test_a_damaged_record_is_no_search(damage: dict[str, object], search: Path, 
     parsed = Text(page_of(str(search), tmp_path, search))
     assert parsed.depth == 0
     assert [name for name, _ in parsed.tags].count("script") == 1
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_only_what_is_far_worse_is_drawn_at_the_edge(way: int) -> None:
+    assert _worst_drawn([way * value for value in (3.0, 19.0, 20.0, 20.0, 21.0, 90.0)], way) == way * 19.0
+    assert _worst_drawn([way * value for value in (1.0, 2.0, 3.0)], way) == way * 1.0
 
 
 def test_importance_is_that_of_the_ranks_and_of_nothing_where_there_is_nothing() -> None:
