@@ -71,7 +71,7 @@ class Gain:
 def input_of(row: Measure) -> str:
     """Name what a measure's baseline is of."""
     name = row.before or ""
-    return "the images as they were" if name.endswith("_degraded") else measure(name).label
+    return "the images as they were" if name.endswith("_degraded") else f"the {measure(name).label}"
 
 
 def damaged(psnr_degraded: float) -> bool:

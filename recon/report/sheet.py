@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from recon.measures import DASH, Measure
 from recon.report.elements import Html, join, note, scrolled, tag
-from recon.report.gains import BEFORE, USELESS
+from recon.report.gains import BEFORE, USELESS, input_of
 from recon.report.gather import Entry, Problem
 from recon.report.inference import estimate
 from recon.report.leaderboard import ARROWS, Column, columns
@@ -71,7 +71,7 @@ def _of_measures(problem: Problem) -> Sheet:
     if rows and (before := _before(problem, [column.measure for column in shown])):
         rows.insert(0, before)
     remarks = [remark for entry in problem.entries if (remark := _remark(problem, entry, entry.label))]
-    notes = _notes([problem], remarks, len(problem.entries) > 1)
+    notes = _notes([problem], remarks, [column.measure for column in shown])
     headings = [column.measure.heading + ARROWS[column.measure.better] for column in shown]
     return Sheet(problem.title, [("", headings)], rows, notes)
 
@@ -102,7 +102,9 @@ def _of_levels(family: Family) -> Sheet:
     ]  # fmt: skip
     if any(cell.text != DASH for cell in before):
         rows.insert(0, (BEFORE, before))
-    return Sheet(family.title, groups, rows, _notes(family.problems, remarks, len(methods) > 1))
+    return Sheet(
+        family.title, groups, rows, _notes(family.problems, remarks, [by_level[0][key].measure for key in keys])
+    )
 
 
 def _marks(problem: Problem, column: Column, shown: Sequence[Column]) -> list[Mark]:
@@ -145,14 +147,16 @@ def _named(entry: Entry, among: Sequence[Entry]) -> str:
     return entry.label if alike else f"{entry.label} ({len(entry.runs)} seed{'s' * (len(entry.runs) > 1)})"
 
 
-def _notes(problems: Sequence[Problem], remarks: Sequence[str], several: bool) -> list[str]:
+def _notes(problems: Sequence[Problem], remarks: Sequence[str], shown: Sequence[Measure]) -> list[str]:
     counts = sorted({len(entry.runs) for problem in problems for entry in problem.entries})
     notes = ["One seed each, so without an interval over seeds."] if counts == [1] else []
     if counts and counts[-1] > 1:
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         lone = " No interval where there is one." if counts[0] == 1 else ""
         notes.append(f"Mean over {seeds} seeds ± half of the 95 % confidence interval (Student's t).{lone}")
-    if several:
+    others = [input_of(row) for row in shown if row.before and not row.before.endswith("_degraded")]
+    notes += [f"Before the model: {' and '.join(others)}, else the images as they were."] if others else []
+    if any(len(problem.entries) > 1 for problem in problems):
         same = all(problem.same_images for problem in problems)
         notes.append(_MARKS if same else "Not known to be tested on the same images, so that none is called the best.")
     if remarks:

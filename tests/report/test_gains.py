@@ -49,7 +49,7 @@ def test_a_model_that_is_no_better_than_its_input_is_called_so() -> None:
     (same,) = gains(columns(0.0, 0.0), ROWS)
     assert same.remark() == "no better than the images as they were: not useful"
     hole = gains({"psnr_hole": np.full(9, 10.0), "psnr_hole_mean": np.full(9, 11.0)}, ROWS)[0]
-    assert hole.remark() == "1.00 below PSNR in the hole filled with the mean: not useful"
+    assert hole.remark() == "1.00 below the PSNR in the hole filled with the mean: not useful"
 
 
 def test_what_is_not_defined_or_not_damaged_does_not_count() -> None:
