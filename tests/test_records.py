@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import platform
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import torch
 from conftest import ROOT
 
 from recon.errors import InputError
-from recon.runs import draw, files, locked
+from recon.runs import draw, files, locked, machine
 from recon.runs.checkpoint import AtomicCheckpointIO, load, load_weights
 
 
@@ -22,6 +24,14 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     files.write_json(path, {"b": "é"})
     assert path.read_text() == '{\n  "b": "é"\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_record_tells_the_hardware() -> None:
+    found = machine.environment()
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    model = re.search(r"(?m)^model name\s*: (.+)$", told)
+    assert found["processor"] == (model[1] if model else platform.processor() or platform.machine())
+    assert found["memory"] == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, abs=0.5)
 
 
 def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path) -> None:

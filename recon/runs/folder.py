@@ -137,8 +137,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("overrides", "command", "resumed", "gpus"), list),
     **dict.fromkeys(("choices", "packages"), dict),
     "seconds": (int, float),
-    "cores": int,
-    "threads": int,
+    **dict.fromkeys(("cores", "threads", "memory"), int),
 }
 
 

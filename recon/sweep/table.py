@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Column, Table
 
-from recon.streams import duration
+from recon.config.conf import command
+from recon.report.gains import verdict_of
+from recon.runs import RunFolder
+from recon.streams import duration, printable
 from recon.sweep.job import Job
 from recon.sweep.pool import progress
 
@@ -109,6 +113,35 @@ def best_value(records: Sequence[dict[str, Any]]) -> float | None:
     if not values or len(monitored) != 1:
         return None
     return max(values) if next(iter(monitored))[1] == "max" else min(values)
+
+
+def best_lines(jobs: Sequence[Job]) -> list[str]:
+    """Say which job has the best validation, and its command line, where all had the same images and damage.
+
+    None is best whose images are no better than before the model.
+    """
+    done = {job.number: job for job in jobs if job.status == "ok"}
+    if len(done) < 2 or any(_problem(job) != _problem(jobs[0]) for job in jobs):
+        return []
+    verdicts = {number: verdict_of(RunFolder(job.folder)) for number, job in done.items()}
+    useful = [number for number in done if verdicts[number] is None]
+    records = {number: progress(done[number].folder) for number in useful or done}
+    best = best_value(list(records.values()))
+    if best is None:
+        return []
+    job = done[next(number for number, record in records.items() if record.get("best") == best)]
+    found = f"job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}"
+    verdict = verdicts[job.number]
+    return [
+        printable(f"best: none; nearest comes {found}, but in its test {verdict}" if verdict else f"best: {found}"),
+        f"again: {command()} {shlex.join(job.overrides)}",
+    ]
+
+
+def _problem(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a job restores: its images and their damage, without how they are batched."""
+    task = {key: value for key, value in job.config.get("task", {}).items() if key not in ("batch_size", "epochs")}
+    return task, job.config.get("degradation", {})
 
 
 def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:
