@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.data.augment import runs
-from recon.data.loader import Loader, corners, windows
+from recon.data.loader import Loader, View, corners, windows
 from recon.degradations.base import Degradation
 from recon.pair import Pair
 
@@ -25,7 +25,7 @@ class ImageStore:
         offset: (N,) int64, where each image starts in `buffer`.
         shape: (N,3) int64, rows (C,H,W); C is the same for the whole store.
         label: (N,) int64 class, -1 where there is none.
-        names: (N,) str, the name of each image in its set, or None.
+        names: (N,) str, the path of each image below its folder, or None where images are no files.
         check: of a mapped store: called with the offsets (n,) int64 of images in `buffer` before they are read.
         degraded: the degraded images of the same samples where they are files, or None.
     """
@@ -40,9 +40,14 @@ class ImageStore:
 
     @classmethod
     def from_arrays(
-        cls, images: np.ndarray | Sequence[np.ndarray], labels: np.ndarray | Sequence[int] | None = None
+        cls,
+        images: np.ndarray | Sequence[np.ndarray],
+        labels: np.ndarray | Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> "ImageStore":
         """Copy images, (N,C,H,W) or N arrays (C,H,W) of any sizes, uint8, and labels (N,), if any, into a new store.
+
+        Images that are files have names (N,).
 
         Raises:
             ValueError: there is no image, the type is not uint8, the channels differ or the labels do not fit.
@@ -59,7 +64,7 @@ class ImageStore:
         end = shape.prod(1).cumsum(0)
         # `concatenate` copies, so that the store owns its memory.
         buffer = torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays]))
-        return cls(buffer, end - shape.prod(1), shape, label)
+        return cls(buffer, end - shape.prod(1), shape, label, None if names is None else np.array(names, object))
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -210,16 +215,19 @@ class PairLoader(Loader[ImageStore]):
         pixels, degraded = self._pixels(index, keys)
         return self._pair(pixels, self.source.label[index], index, keys, degraded)
 
-    def preview(self, count: int, largest: int = 128) -> Pair:
-        """Make the pair of the first images, see `Loader`."""
+    def preview(self, count: int, largest: int = 128) -> View:
+        """Look at the first images, see `Loader`."""
         return self.look_at(torch.arange(min(count, len(self.source))), largest)
 
-    def look_at(self, index: Tensor, largest: int = 128) -> Pair:
-        """Make the pair of samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
-        if self.crop is not None or (self.source.uniform and max(self.source.sizes[0]) <= largest):
-            return self.pair(index)
-        whole = [self.pair(one) for one in index.split(1)]
-        return windows(whole, self.draws.keys(index), largest, self.degradation.scale)
+    def look_at(self, index: Tensor, largest: int = 128) -> View:
+        """Look at samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
+        source, names = self.source, self.source.names
+        shown = None if names is None else names[index.numpy()].tolist()
+        if self.crop is not None or (source.uniform and max(source.sizes[0]) <= largest):
+            return View(self.pair(index), shown)
+        keys, scale = self.draws.keys(index), self.degradation.scale
+        sizes = (source.sizes[index] // scale).cpu()
+        return windows(map(self.pair, index.split(1)), sizes, keys, largest, scale)._replace(names=shown)
 
     def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read whole images or keyed crops (B,C,H,W) uint8, and the same parts of the degraded images, if any."""
