@@ -159,7 +159,8 @@ def _group(
             lenses.append(tag("div", whole, class_="whole"))
         before = first.value("psnr_degraded", index) if name == "degraded" else math.nan
         number = ROWS["psnr_degraded"].text(before, unit=True).replace(" ", "\N{NO-BREAK SPACE}")
-        found.append(_tile(lenses, name, f" {number}" if before < _UNDAMAGED else ""))
+        called = "image" if problem.kind == "recognise" else name
+        found.append(_tile(lenses, called, f" {number}" if before < _UNDAMAGED else ""))
     if problem.kind == "recognise":
         found.append(tag("ul", [_prediction(shown, index) for shown in chosen], class_="seen"))
     else:

@@ -185,18 +185,21 @@ def heatmap(table: Tensor, names: Sequence[str] = ()) -> Image:
     pen = ImageDraw.Draw(sheet)
     _write(pen, margin, 3, "prediction", _GREY)
     _upright(sheet, "truth", 3, margin, _GREY, from_top=True)
-    share = table.double() / table.sum(1, keepdim=True).clamp(min=1)
-    for row, counts in enumerate(table.tolist()):
+    share = (table.double() / table.sum(1, keepdim=True).clamp(min=1)).sqrt()
+    light = share.mul(-255).add(255).round().byte().numpy()
+    squares = np.stack([light, light, np.full_like(light, 255)], -1).repeat(cell, 0).repeat(cell, 1)
+    if written:
+        squares[cell - 2 :: cell] = squares[cell - 1 :: cell] = 255
+        squares[:, cell - 2 :: cell] = squares[:, cell - 1 :: cell] = 255
+    sheet.paste(Image.fromarray(squares), (margin, margin))
+    for row, counts in enumerate(table.tolist() if written else ()):
         top = margin + cell * row
-        if written:
-            pen.text((margin - 6, top + cell / 2), labels[row], fill=_BLACK, font=_font(), anchor="rm")
-            _upright(sheet, labels[row], top + (cell - _LINE) // 2, margin - 4, _BLACK)
+        pen.text((margin - 6, top + cell / 2), labels[row], fill=_BLACK, font=_font(), anchor="rm")
+        _upright(sheet, labels[row], top + (cell - _LINE) // 2, margin - 4, _BLACK)
         for column, count in enumerate(counts):
-            left, light = margin + cell * column, round(255 * (1 - float(share[row, column]) ** 0.5))
-            pen.rectangle((left, top, left + cell - 2, top + cell - 2), fill=(light, light, 255))
-            if count and written:
-                colour = _BLACK if light > 110 else (255, 255, 255)
-                pen.text((left + cell / 2 - 1, top + cell / 2), str(count), fill=colour, font=_font(), anchor="mm")
+            colour = _BLACK if light[row, column] > 110 else (255, 255, 255)
+            place = margin + cell * column + cell / 2 - 1, top + cell / 2
+            pen.text(place, str(count or ""), fill=colour, font=_font(), anchor="mm")
     return sheet
 
 

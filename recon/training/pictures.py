@@ -94,9 +94,9 @@ def _arrays(module: Module, view: View, split: str) -> tiles.Arrays:
     if bool((view.pair.mask == 0).any()):
         arrays["mask"] = pixels(view.pair.mask)
     if view.whole is not None and view.known is not None and view.window is not None:
-        known = view.known.permute(0, 2, 3, 1).cpu().numpy()
-        whole = pixels(view.whole)
-        arrays["whole"] = np.stack([tiles.checkered(*each) for each in zip(whole, known, strict=True)])
+        whole, known = pixels(view.whole), view.known.permute(0, 2, 3, 1).cpu().numpy()
+        holes = "mask" in arrays
+        arrays["whole"] = np.stack(list(map(tiles.checkered, whole, known))) if holes else whole
         arrays["window"] = view.window.numpy()
     return arrays
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from test_modules import QUIET, built
 
 from recon.training.cost import Cost, median_seconds
-from recon.training.pictures import Pictures
+from recon.training.pictures import Pictures, _words
 
 
 def after_a_test(config: dict[str, Any], *callbacks: Any) -> Any:
@@ -67,10 +67,23 @@ def test_the_worst_images_are_kept_as_numbers(model: str, name: str, compose: Co
         assert arrays["restored"].dtype == np.uint8
         assert arrays["restored"].shape == (8, 8, 8, 1)
     assert (tmp_path / "images" / "worst.png").is_file()
+    captions = _words(module, arrays).captions
+    places = arrays["index"].tolist()
+    restored = [f"{module.results['psnr'][place]:.2f} dB" for place in places]
+    if model == "inpainting":
+        restored = [f"{r}\nhole {module.results['psnr_hole'][p]:.2f} dB" for r, p in zip(restored, places, strict=True)]
+    assert captions["restored"] == restored
+    damaged = [f"{module.results['psnr_degraded'][place]:.2f} dB" for place in places]
+    assert captions["degraded"] == ([""] * 8 if model == "vae" else damaged), (
+        "100 dB where nothing is damaged is no news"
+    )
+    assert ("degraded" in arrays) == (model != "vae")
+    assert ("mask" in arrays) == (model == "inpainting")
 
 
 def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Path) -> None:
     module, _ = after_a_test(compose("model=classifier", "task=digits"), Pictures(tmp_path))
+    module.class_names = tuple(f"class of {number}" for number in range(10))
     wrong = [
         (float(loss), int(index))
         for index, loss, seen, label in zip(
@@ -78,8 +91,17 @@ def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Pa
         )
         if seen != label
     ]
-    worst = np.load(tmp_path / "images" / "worst.npz")["index"].tolist()
+    arrays = np.load(tmp_path / "images" / "worst.npz")
+    worst = arrays["index"].tolist()
     assert worst == [index for _, index in sorted(wrong, key=lambda row: -row[0])[:8]]
+    words = _words(module, arrays)
+    seen = module.results["prediction"][worst].long().tolist()
+    assert words.cells["prediction"] == [f"class of {label}" for label in seen]
+    assert words.cells["truth"] == [title.replace("digit ", "class of ").split(",")[0] for title in arrays["title"]]
+    assert words.cells["confidence"][0] == f"{100 * module.results['confidence'][worst[0]]:.1f} %"
+    assert all(words.wrong)
+    table: Any = module.artifacts(module.results)["confusion"]
+    assert [row["truth"] for row in table] == list(table[0])[1:] == list(module.class_names)
 
 
 def test_a_generator_has_samples_but_no_worst(compose: Compose, tmp_path: Path) -> None:
