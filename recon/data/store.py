@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import runs
-from recon.data.loader import Loader, View, corners, windows
+from recon.data.augment import as_float, runs
+from recon.data.loader import Loader, View, corners, filled, small, windows
 from recon.degradations.base import Degradation
 from recon.pair import Pair
 
@@ -223,25 +223,47 @@ class PairLoader(Loader[ImageStore]):
         """Look at samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
         source, names = self.source, self.source.names
         shown = None if names is None else names[index.numpy()].tolist()
-        if self.crop is not None or (source.uniform and max(source.sizes[0]) <= largest):
+        if self.crop is not None:
+            return self._crops(index)._replace(names=shown)
+        if source.uniform and max(source.sizes[0]) <= largest:
             return View(self.pair(index), shown)
         keys, scale = self.draws.keys(index), self.degradation.scale
         sizes = (source.sizes[index] // scale).cpu()
         return windows(map(self.pair, index.split(1)), sizes, keys, largest, scale)._replace(names=shown)
+
+    def _crops(self, index: Tensor) -> View:
+        """Look at the crops that a net of one size is evaluated on, and at the clean images that they are cut from."""
+        index = index.to(self.source.device)
+        sizes, pair = self.source.sizes[index], self.pair(index)
+        if bool(sizes.eq(self.crop).all()):
+            return View(pair)
+        top, left, side = self._corners(index, self.draws.keys(index))
+        whole, known = zip(*(small(Pair.of(as_float(self.source.gather(one)))) for one in index.split(1)), strict=True)
+        place = torch.stack([top, left, *[torch.full_like(top, side)] * 2, *sizes.unbind(1)], 1).cpu()
+        return View(pair, None, filled(whole), filled(known), place)
 
     def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read whole images or keyed crops (B,C,H,W) uint8, and the same parts of the degraded images, if any."""
         clean, degraded = self.source, self.source.degraded
         if self.crop is None:
             return clean.gather(index), None if degraded is None else degraded.gather(index)
+        top, left, side = self._corners(index, keys)
+        pixels = clean.crop(index, top, left, (side, side))
         if degraded is None:
-            return clean.crop(index, *corners(keys, clean.sizes[index], self.crop), (self.crop, self.crop)), None
+            return pixels, None
+        scale = self.degradation.scale
+        return pixels, degraded.crop(index, top // scale, left // scale, (side // scale, side // scale))
+
+    def _corners(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Draw the top rows (B,) and left columns (B,) of crops, and return their side."""
+        assert self.crop is not None
+        if self.source.degraded is None:
+            return *corners(keys, self.source.sizes[index], self.crop), self.crop
         # Drawn on the smaller grid, so that both windows begin and end at the same pixels.
         scale = self.degradation.scale
         side = self.crop // scale
-        top, left = corners(keys, degraded.sizes[index], side)
-        pixels = clean.crop(index, top * scale, left * scale, (side * scale, side * scale))
-        return pixels, degraded.crop(index, top, left, (side, side))
+        top, left = corners(keys, self.source.degraded.sizes[index], side)
+        return top * scale, left * scale, side * scale
 
     def _evaluation_groups(self) -> Iterator[Tensor]:
         """Cut this rank's images into batches of equal size, small enough for large images."""

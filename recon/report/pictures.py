@@ -17,6 +17,7 @@ from recon.report.elements import Child, Html, cut, note, section, tag
 from recon.report.gather import Problem
 from recon.report.run import Run
 from recon.runs import tiles
+from recon.runs.draw import UNDAMAGED, class_name
 
 _SAMPLES = 6  # images shown through each model
 _MODELS = 8  # models that they are shown through
@@ -24,7 +25,6 @@ _WORST_OF, _WORST = 4, 6  # models of which the worst are shown, and how many of
 _LARGEST = 256  # longer sides are shrunk
 _SMALL, _CHECKERED = 64, 96  # images up to the first are shown in squares; those with holes enlarged to the second
 _FEW = 5  # so many tiles a row may be larger
-_UNDAMAGED = 100.0  # dB, the PSNR of a degraded image that equals the clean one
 _NOTES = {
     "restore": "The same test images through the best seed of each model",
     "recognise": "The same test images, with what the best seed of each model takes them for.",
@@ -133,8 +133,7 @@ class _Shown:
 
     def class_name(self, number: float) -> str:
         """Name a class."""
-        names = self.run.folder.classes
-        return cut(names[int(number)], 40) if 0 <= number < len(names) else f"{number:g}"
+        return cut(class_name(number, self.run.folder.classes), 40)
 
     def value(self, name: str, index: int) -> float:
         """Return a value of an image in the table of the test; NaN where there is none."""
@@ -160,7 +159,7 @@ def _group(
         before = first.value("psnr_degraded", index) if name == "degraded" else math.nan
         number = ROWS["psnr_degraded"].text(before, unit=True).replace(" ", "\N{NO-BREAK SPACE}")
         called = "image" if problem.kind == "recognise" else name
-        found.append(_tile(lenses, called, f" {number}" if before < _UNDAMAGED else ""))
+        found.append(_tile(lenses, called, f" {number}" if before < UNDAMAGED else ""))
     if problem.kind == "recognise":
         found.append(tag("ul", [_prediction(shown, index) for shown in chosen], class_="seen"))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recon.measures import DASH, Measure
 from recon.runs.tiles import Arrays, Pixels, colour_bar, columns, error_limit
+from recon.streams import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from torch import Tensor
 
+TITLE = 60  # letters of a title at most
+UNDAMAGED = 100.0  # dB, the PSNR of a degraded image that equals the clean one
 _SIZE, _LINE, _GAP = 13, 17, 8  # of the letters, of a line and between cells, in pixels
 _SMALL, _SEEN = 64, 112  # tiles up to the first are enlarged to the second at least; those up to twice that twice
 _WINDOWS = 4  # rows of windows of larger images, which bounds a picture to some 1400 × 1300 pixels
@@ -43,6 +49,52 @@ class Words:
     cells: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wrong: Sequence[bool] = ()
     note: str = ""
+
+
+def words(
+    arrays: Arrays, table: Mapping[str, NDArray[Any]], rows: Mapping[str, Measure], classes: Sequence[str]
+) -> Words:
+    """Write what an evaluation measured of the images of a picture.
+
+    Args:
+        arrays: the picture, see `recon.runs.tiles`.
+        table: its columns (N,), of which "index" tells the images; others than all images may be in it.
+        rows: the table of measures.
+        classes: the names of the classes, or none.
+    """
+    places = {index: place for place, index in enumerate(table["index"].tolist())}
+
+    def values(name: str) -> list[float]:
+        found = [places.get(index) for index in arrays["index"].tolist()]
+        return [float(table[name][place]) if name in table and place is not None else math.nan for place in found]
+
+    def texts(name: str, prefix: str = "", below: float = math.inf) -> list[str]:
+        written = (rows[name].text(value, unit=True) if value < below else "" for value in values(name))
+        return [prefix + text if text else "" for text in written]
+
+    if "prediction" in table:
+        label, seen = values("label"), values("prediction")
+        cells = {
+            "truth": [shortened(class_name(value, classes), TITLE // 2) for value in label],
+            "prediction": [shortened(class_name(value, classes), TITLE // 2) for value in seen],
+            "confidence": texts("confidence"),
+        }
+        wrong = [truth >= 0 and truth != guess == guess for truth, guess in zip(label, seen, strict=True)]
+        return Words(cells=cells, wrong=wrong)
+    restored = zip(texts("psnr"), texts("psnr_hole", "hole "), strict=True)
+    captions = {
+        "degraded": texts("psnr_degraded", below=UNDAMAGED),
+        "restored": ["\n".join(filter(None, each)) for each in restored],
+    }
+    notes = {"window": "PSNR of the whole images.", "mask": "Holes are drawn as a checkerboard."}
+    return Words(captions, note=" ".join(text for name, text in notes.items() if name in arrays))
+
+
+def class_name(label: float, names: Sequence[str]) -> str:
+    """Return the name of a class, else its number; a dash where there is none."""
+    if not label >= 0:
+        return DASH
+    return printable(names[int(label)]) if label < len(names) else f"{label:.0f}"
 
 
 def grid(arrays: Arrays, words: Words | None = None) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,10 @@ from recon.data.loader import Loader, View
 from recon.measures import with_own
 from recon.modules.base import Module
 from recon.runs import tiles
-from recon.runs.draw import Words, grid, pixels, shortened
+from recon.runs.draw import TITLE, class_name, grid, pixels, shortened, words
 from recon.runs.files import write_arrays, write_image
 from recon.streams import printable
 from recon.training.lightning import FastCallback
-
-_TITLE = 60  # letters of a title at most
-_UNDAMAGED = 100.0  # dB, the PSNR of a degraded image that equals the clean one
 
 
 class Pictures(FastCallback):
@@ -74,7 +70,8 @@ class Pictures(FastCallback):
         """Draw `<name>.png`, and write the same images as numbers in `<file>.npz`, for the report."""
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             arrays = _arrays(module, view, loader.split)
-        picture = grid(arrays, _words(module, arrays))
+        table = {name: column.cpu().numpy() for name, column in module.results.items()}
+        picture = grid(arrays, words(arrays, table, with_own(module.measures), module.class_names))
         write_image(self.folder / "images" / f"{name}.png", picture)
         if file:
             write_arrays(self.folder / "images" / f"{file}.npz", arrays)
@@ -89,7 +86,7 @@ def _arrays(module: Module, view: View, split: str) -> tiles.Arrays:
     labels = view.pair.label.tolist()
     titles = [_title(*each, split, module.class_names) for each in zip(view.pair.index.tolist(), labels, strict=True)]
     if view.names is not None:
-        titles = [shortened(printable(name), _TITLE) for name in view.names]
+        titles = [shortened(printable(name), TITLE) for name in view.names]
     arrays = {"index": view.pair.index.cpu().numpy(), "title": np.array(titles), **columns}
     if bool((view.pair.mask == 0).any()):
         arrays["mask"] = pixels(view.pair.mask)
@@ -106,44 +103,4 @@ def _title(index: int, label: int, split: str, names: Sequence[str]) -> str:
     if label < 0:
         return f"{split} image {index}"
     kind = "" if label < len(names) and not names[label].isdecimal() else "digit " if len(names) == 10 else "class "
-    return f"{shortened(kind + _named(label, names), _TITLE // 2)}, {split} image {index}"
-
-
-def _named(label: float, names: Sequence[str]) -> str:
-    """Return the name of a class, else its number; a dash where there is none."""
-    if not label >= 0:
-        return "–"
-    return printable(names[int(label)]) if label < len(names) else f"{label:.0f}"
-
-
-def _words(module: Module, arrays: tiles.Arrays) -> Words:
-    """Write what the latest evaluation measured of the images of a picture."""
-    results, rows = module.results, with_own(module.measures)
-    # All images were not evaluated where batches are limited.
-    places = {index: place for place, index in enumerate(results["index"].tolist())}
-
-    def values(name: str) -> list[float]:
-        column = results.get(name)
-        found = [places.get(index) for index in arrays["index"].tolist()]
-        return [math.nan if column is None or place is None else float(column[place]) for place in found]
-
-    def texts(name: str, prefix: str = "", below: float = math.inf) -> list[str]:
-        written = (rows[name].text(value, unit=True) if value < below else "" for value in values(name))
-        return [prefix + text if text else "" for text in written]
-
-    if "prediction" in results:
-        names, label, seen = module.class_names, values("label"), values("prediction")
-        cells = {
-            "truth": [shortened(_named(value, names), _TITLE // 2) for value in label],
-            "prediction": [shortened(_named(value, names), _TITLE // 2) for value in seen],
-            "confidence": texts("confidence"),
-        }
-        wrong = [truth >= 0 and truth != guess == guess for truth, guess in zip(label, seen, strict=True)]
-        return Words(cells=cells, wrong=wrong)
-    restored = zip(texts("psnr"), texts("psnr_hole", "hole "), strict=True)
-    captions = {
-        "degraded": texts("psnr_degraded", below=_UNDAMAGED),
-        "restored": ["\n".join(filter(None, each)) for each in restored],
-    }
-    notes = {"window": "PSNR of the whole images.", "mask": "Holes are drawn as a checkerboard."}
-    return Words(captions, note=" ".join(text for name, text in notes.items() if name in arrays))
+    return f"{shortened(kind + class_name(label, names), TITLE // 2)}, {split} image {index}"

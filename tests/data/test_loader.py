@@ -174,6 +174,20 @@ def test_windows_show_the_damage_of_the_whole_image() -> None:
                 assert torch.equal(image, getattr(shown, field)[place])
 
 
+def test_crops_of_an_evaluation_are_shown_on_their_wholes() -> None:
+    generator = np.random.default_rng(0)
+    store = ImageStore.from_arrays([generator.integers(0, 256, (1, 40 + n, 50 - n), np.uint8) for n in range(3)])
+    view = PairLoader(store, "test", 4, DAMAGE, crop=16).look_at(torch.tensor([2, 0]))
+    assert view.window is not None
+    for place, index in enumerate((2, 0)):
+        top, left, height, width, *_ = view.window[place].tolist()
+        whole = store.gather(torch.tensor([index]))[0]
+        cut = whole[:, top : top + height, left : left + width]
+        assert torch.equal(cut, (view.pair.clean[place] * 255).round().to(torch.uint8))
+        assert view.whole is not None
+        assert (view.whole[place, :, : whole.shape[1], : whole.shape[2]] * 255).round().equal(whole.float())
+
+
 def test_windows_have_holes_in_view_and_their_images_are_in_memory_one_by_one() -> None:
     store = ImageStore.from_arrays([np.full((1, 90, 90 + n), 200, np.uint8) for n in range(4)])
     loader = PairLoader(store, "test", 4, MissingBox(0.25))

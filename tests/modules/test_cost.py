@@ -11,8 +11,10 @@ from conftest import Compose
 from lightning.pytorch import Trainer
 from test_modules import QUIET, built
 
+from recon.measures import ROWS
+from recon.runs.draw import Words, words
 from recon.training.cost import Cost, median_seconds
-from recon.training.pictures import Pictures, _words
+from recon.training.pictures import Pictures
 
 
 def after_a_test(config: dict[str, Any], *callbacks: Any) -> Any:
@@ -44,6 +46,11 @@ def test_the_cost_is_measured_and_changes_nothing_else(model: str, compose: Comp
     assert module.training, "the module is as it was before the test"
 
 
+def words_of(module: Any, arrays: Any) -> Words:
+    table = {name: column.numpy() for name, column in module.results.items()}
+    return words(arrays, table, ROWS, module.class_names)
+
+
 def test_the_median_does_not_see_a_slow_start_nor_one_slow_repetition() -> None:
     waits = iter([0.05, 0.001, 0.03])
 
@@ -67,7 +74,7 @@ def test_the_worst_images_are_kept_as_numbers(model: str, name: str, compose: Co
         assert arrays["restored"].dtype == np.uint8
         assert arrays["restored"].shape == (8, 8, 8, 1)
     assert (tmp_path / "images" / "worst.png").is_file()
-    captions = _words(module, arrays).captions
+    captions = words_of(module, arrays).captions
     places = arrays["index"].tolist()
     restored = [f"{module.results['psnr'][place]:.2f} dB" for place in places]
     if model == "inpainting":
@@ -94,12 +101,12 @@ def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Pa
     arrays = np.load(tmp_path / "images" / "worst.npz")
     worst = arrays["index"].tolist()
     assert worst == [index for _, index in sorted(wrong, key=lambda row: -row[0])[:8]]
-    words = _words(module, arrays)
+    written = words_of(module, arrays)
     seen = module.results["prediction"][worst].long().tolist()
-    assert words.cells["prediction"] == [f"class of {label}" for label in seen]
-    assert words.cells["truth"] == [title.replace("digit ", "class of ").split(",")[0] for title in arrays["title"]]
-    assert words.cells["confidence"][0] == f"{100 * module.results['confidence'][worst[0]]:.1f} %"
-    assert all(words.wrong)
+    assert written.cells["prediction"] == [f"class of {label}" for label in seen]
+    assert written.cells["truth"] == [title.replace("digit ", "class of ").split(",")[0] for title in arrays["title"]]
+    assert written.cells["confidence"][0] == f"{100 * module.results['confidence'][worst[0]]:.1f} %"
+    assert all(written.wrong)
     table: Any = module.artifacts(module.results)["confusion"]
     assert [row["truth"] for row in table] == list(table[0])[1:] == list(module.class_names)
 
