@@ -224,18 +224,18 @@ class PairLoader(Loader[ImageStore]):
         source, names = self.source, self.source.names
         shown = None if names is None else names[index.numpy()].tolist()
         if self.crop is not None:
-            return self._crops(index)._replace(names=shown)
+            return self._crops(index, self.crop)._replace(names=shown)
         if source.uniform and max(source.sizes[0]) <= largest:
             return View(self.pair(index), shown)
         keys, scale = self.draws.keys(index), self.degradation.scale
         sizes = (source.sizes[index] // scale).cpu()
         return windows(map(self.pair, index.split(1)), sizes, keys, largest, scale)._replace(names=shown)
 
-    def _crops(self, index: Tensor) -> View:
+    def _crops(self, index: Tensor, crop: int) -> View:
         """Look at the crops that a net of one size is evaluated on, and at the clean images that they are cut from."""
         index = index.to(self.source.device)
         sizes, pair = self.source.sizes[index], self.pair(index)
-        if bool(sizes.eq(self.crop).all()):
+        if bool(sizes.eq(crop).all()):
             return View(pair)
         top, left, side = self._corners(index, self.draws.keys(index))
         whole, known = zip(*(small(Pair.of(as_float(self.source.gather(one)))) for one in index.split(1)), strict=True)

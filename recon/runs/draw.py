@@ -142,7 +142,7 @@ class _Layout:
         longest = max(map(_length, self.titles), default=0)
         self.block = max(sum(self.widths.values()) + _GAP * len(self.widths), longest + _GAP) + 2 * _GAP
         count = len(self.titles)
-        self.per_block = -(-count // 2) if count >= 6 and 2 * self.block <= _WIDEST else count
+        self.per_block = -(-count // 2) if count >= 4 and 2 * self.block <= _WIDEST else count
         self.width = self.block * -(-count // self.per_block)
         self.height = self.head + self.row * self.per_block + _GAP
 
