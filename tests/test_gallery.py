@@ -84,5 +84,5 @@ def test_a_picture_of_the_pages_is_made_of_run_folders(made: Path) -> None:
         with np.load(run / "images" / "samples.npz") as arrays:
             tiles = columns({name: arrays[name] for name in arrays}, 14, limit=1.0)["degraded"]
         assert [found_in(sheet, tile) for tile in tiles] == [row in (2, 5) for row in range(8)]
-    with pytest.raises(SystemExit, match="no images/samples.npz"):
+    with pytest.raises(SystemExit, match=r"no images/samples\.npz"):
         pictures.drawn(str(ROOT))

@@ -135,6 +135,11 @@ class _Shown:
         """Name a class."""
         return cut(class_name(number, self.run.folder.classes), 40)
 
+    def psnr(self, name: str, index: int, problem: Problem) -> str:
+        """Write a PSNR of an image, called so where another measure is the main one; "" where there is none."""
+        value, called = self.value(name, index), "" if problem.main and problem.main.name == "psnr" else "PSNR "
+        return f" {called}{ROWS[name].text(value, unit=True)}" if value < UNDAMAGED else ""
+
     def value(self, name: str, index: int) -> float:
         """Return a value of an image in the table of the test; NaN where there is none."""
         indices = self.run.images.get("index")
@@ -156,10 +161,8 @@ def _group(
         if not found and "whole" in images:
             whole = album.image(images["whole"], f"whole image with the window framed, {title}")
             lenses.append(tag("div", whole, class_="whole"))
-        before = first.value("psnr_degraded", index) if name == "degraded" else math.nan
-        number = ROWS["psnr_degraded"].text(before, unit=True).replace(" ", "\N{NO-BREAK SPACE}")
-        called = "image" if problem.kind == "recognise" else name
-        found.append(_tile(lenses, called, f" {number}" if before < UNDAMAGED else ""))
+        before = first.psnr("psnr_degraded", index, problem) if name == "degraded" else ""
+        found.append(_tile(lenses, "image" if problem.kind == "recognise" else name, before))
     if problem.kind == "recognise":
         found.append(tag("ul", [_prediction(shown, index) for shown in chosen], class_="seen"))
     else:
@@ -181,7 +184,8 @@ def _results(problem: Problem, shown: _Shown, index: int, album: Album, limit: f
         names = [name, "error"] if restores and "error" in images else [name]
         by = f"by {shown.rank} {shown.label}, {shown.title(index)}"
         lenses = [_lens(album.image(images[each], f"{each} {by}", smooth)) for each in names]
-        yield _tile(lenses, chart.badge(shown.rank), f" {number}")
+        more = shown.psnr("psnr", index, problem) if problem.main and problem.main.name != "psnr" else ""
+        yield _tile(lenses, chart.badge(shown.rank), f" {number}", more and f";{more}")
 
 
 def _prediction(shown: _Shown, index: int) -> Html:
