@@ -85,6 +85,18 @@ def test_every_row_is_whole_and_every_word_has_room() -> None:
             assert all(found_in(sheet, tile) == 1 for tile in images)
 
 
+def test_what_nobody_damaged_is_not_called_clean() -> None:
+    given = arrays(1)
+    sheets = {}
+    for name in ("degraded", "mask"):
+        sheets[name] = np.asarray(grid(given))
+        del given[name]
+    assert list(tiles.columns(given)) == ["clean", "restored", "error"]
+    heading = sheets["degraded"][:17, 8 + 2 * 120 : 8 + 3 * 120]
+    assert found_in(sheets["degraded"], heading) == 1
+    assert found_in(np.asarray(grid(given)), heading) == 0
+
+
 def test_a_wrong_row_is_marked() -> None:
     given = {name: arrays(2)[name] for name in ("index", "degraded")}
     words = {wrong: Words(cells={"prediction": ["1", "2"]}, wrong=[wrong, False]) for wrong in (True, False)}

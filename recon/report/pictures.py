@@ -162,7 +162,8 @@ def _group(
             whole = album.image(images["whole"], f"whole image with the window framed, {title}")
             lenses.append(tag("div", whole, class_="whole"))
         before = first.psnr("psnr_degraded", index, problem) if name == "degraded" else ""
-        found.append(_tile(lenses, "image" if problem.kind == "recognise" else name, before))
+        undamaged = problem.kind == "recognise" or (problem.kind == "restore" and "degraded" not in images)
+        found.append(_tile(lenses, "image" if undamaged else name, before))
     if problem.kind == "recognise":
         found.append(tag("ul", [_prediction(shown, index) for shown in chosen], class_="seen"))
     else:
@@ -214,8 +215,8 @@ def _scale(chosen: Sequence[_Shown], limit: float, album: Album) -> Html | None:
     if not any({"restored", "clean"} <= shown.arrays.keys() for shown in chosen):
         return None
     bar = album.image(tiles.colour_bar(120, 10), "blue, white, red")
-    return tag("p", f"Below each its error, restored − clean of values from 0 to 1: −{limit:g} ", bar, f" +{limit:g}",
-               class_="note scale")  # fmt: skip
+    text = "Below each its error, the restored minus the clean image, of values from 0 to 1"
+    return tag("p", f"{text}: −{limit:g} ", bar, f" +{limit:g}", class_="note scale")
 
 
 def _hint() -> Html:

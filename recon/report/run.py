@@ -237,17 +237,20 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         if name != "index" and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
         and len(pixels) == len(index) and min(pixels.shape[1:3]) > 0 and max(pixels.shape[1:3]) <= 4096
     }  # fmt: skip
-    if not good:
+    about = _about_images(arrays, good, len(index))
+    if good.keys() <= {"whole", "mask"}:
         raise Unreadable("it holds no images")
-    return {"index": index, **good, **_about_images(arrays, good, len(index))}
+    return {"index": index, **good, **about}
 
 
 def _about_images(
     arrays: dict[str, NDArray[Any]], good: dict[str, NDArray[Any]], count: int
 ) -> dict[str, NDArray[Any]]:
-    """Return what fits of the arrays that are no images, and leave a mask out of `good` that fits no image."""
-    if "mask" in good and good["mask"].shape[:3] != good.get("degraded", good["mask"][:0]).shape[:3]:
-        del good["mask"]
+    """Return what fits of the arrays that are no images, and leave images of other sizes out of `good`."""
+    sizes = {name: pixels.shape[:3] for name, pixels in good.items() if name != "whole"}
+    size = sizes.get("clean", next(iter(sizes.values()), None))
+    for name in [name for name, found in sizes.items() if found != size]:
+        del good[name]
     found = {}
     title, window = arrays.get("title"), arrays.get("window")
     if title is not None and title.shape == (count,) and title.dtype.kind == "U":

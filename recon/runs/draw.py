@@ -32,6 +32,8 @@ Colour: TypeAlias = tuple[int, int, int]
 _BLACK, _GREY, _RED = (0, 0, 0), (90, 90, 90), (190, 20, 20)
 _ALIKE = str.maketrans("−–×", "--x")  # letters that the font lacks
 _HEADINGS = {"whole": "whole image", "error": "restored - clean"}
+# Where nothing is damaged by recon, nobody knows whether an image is clean.
+_UNDAMAGED_HEADINGS = {**_HEADINGS, "clean": "image", "error": "restored - image"}
 
 
 @dataclass
@@ -112,11 +114,8 @@ def grid(arrays: Arrays, words: Words | None = None) -> Image:
     rows = min(_WINDOWS, len(arrays["index"])) if "window" in arrays else len(arrays["index"])
     limit = error_limit({name: pixels[:rows] for name, pixels in arrays.items()})
     tiles = columns({name: pixels[:rows] for name, pixels in arrays.items()}, zoom, limit)
-    if list(tiles) == ["degraded"]:
-        tiles = {"image": tiles["degraded"]}
     layout = _Layout(tiles, arrays.get("title", np.array([""] * rows))[:rows].tolist(), words)
-    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    foot = _Foot(limit if "error" in tiles else None, words.note, layout.width)
+    foot = _Foot(layout.called.get("error", ""), limit, words.note, layout.width)
     sheet = Image.new("RGB", (layout.width, layout.height + foot.height), "white")
     pen = ImageDraw.Draw(sheet)
     layout.draw(sheet, pen)
@@ -132,8 +131,11 @@ class _Layout:
         self.titles = list(map(legible, titles))
         self.captions = {name: [legible(text).split("\n") for text in words.captions.get(name, ())] for name in tiles}
         self.cells = {name: list(map(legible, texts)) for name, texts in words.cells.items()}
-        self.widths = {name: self._width(name) for name in (*tiles, *self.cells)}
-        self.headings = {name: _wrapped(_HEADINGS.get(name, name), width) for name, width in self.widths.items()}
+        known = _UNDAMAGED_HEADINGS if "restored" in tiles and "degraded" not in tiles else _HEADINGS
+        known = {"degraded": "image"} if list(tiles) == ["degraded"] else known
+        self.called = {name: known.get(name, name) for name in (*tiles, *self.cells)}
+        self.widths = {name: self._width(name) for name in self.called}
+        self.headings = {name: _wrapped(self.called[name], width) for name, width in self.widths.items()}
         self.head = _LINE * max(map(len, self.headings.values())) + _GAP // 2
         self.tile = max(tile.shape[0] for each in tiles.values() for tile in each)
         lines = max((len(text) for texts in self.captions.values() for text in texts), default=0)
@@ -149,7 +151,7 @@ class _Layout:
     def _width(self, name: str) -> int:
         tiles = max((tile.shape[1] for tile in self.tiles.get(name, ())), default=0)
         texts = [*self.cells.get(name, ()), *(line for text in self.captions.get(name, ()) for line in text)]
-        return max(tiles, *map(_length, [*_HEADINGS.get(name, name).split(), *texts]))
+        return max(tiles, *map(_length, [*self.called[name].split(), *texts]))
 
     def draw(self, sheet: Image, pen: ImageDraw) -> None:
         for number, title in enumerate(self.titles):
@@ -189,17 +191,17 @@ class _Foot:
 
     BAR = 160, 12
 
-    def __init__(self, limit: float | None, note: str, width: int) -> None:
-        self.limit = limit
+    def __init__(self, error: str, limit: float, note: str, width: int) -> None:
+        self.error, self.limit = error, limit
         self.lines = _wrapped(legible(note), width - 2 * _GAP) if note else []
-        self.scale = 0 if limit is None else self.BAR[1] + 2 * _LINE
+        self.scale = self.BAR[1] + 2 * _LINE if error else 0
         self.height = self.scale + _LINE * len(self.lines) + (_GAP if self.scale or self.lines else 0)
 
     def draw(self, sheet: Image, pen: ImageDraw, top: int) -> None:
         from PIL import Image
 
-        if self.limit is not None:
-            _write(pen, _GAP, top, "restored - clean, of image values from 0 to 1", _GREY)
+        if self.error:
+            _write(pen, _GAP, top, f"{self.error}, of image values from 0 to 1", _GREY)
             width, height = self.BAR
             sheet.paste(Image.fromarray(colour_bar(width, height)), (_GAP, top + _LINE))
             pen.rectangle((_GAP, top + _LINE, _GAP + width - 1, top + _LINE + height - 1), outline=_GREY)

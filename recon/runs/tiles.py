@@ -21,6 +21,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 WHOLE = 256  # the longest side of a whole image that is shown small
 _ORDER = ("whole", "degraded", "restored", "clean", "error")  # of columns; others follow
+_UNDAMAGED = ("whole", "clean", "restored", "error")
 # Of a checkerboard: bluish, so that grey images, white ones too, stand out from it.
 _LIGHT, _DARK = np.array([205, 214, 228]), np.array([160, 172, 192])
 _FRAME = (255, 200, 0)  # around the window, with black beside it
@@ -49,7 +50,8 @@ def columns(arrays: Arrays, zoom: int = 1, limit: float | None = None) -> dict[s
         shown["error"] = [enlarged(coloured(error(*pair) / limit), zoom) for pair in pairs]
     if "whole" in arrays and "window" in arrays:
         shown["whole"] = [marked(*each) for each in zip(arrays["whole"], arrays["window"], strict=True)]
-    return {name: shown[name] for name in (*_ORDER, *shown) if name in shown}
+    order = _ORDER if "degraded" in shown else _UNDAMAGED
+    return {name: shown[name] for name in (*order, *shown) if name in shown}
 
 
 def enlarged(tile: NDArray[Any], zoom: int) -> NDArray[Any]:
