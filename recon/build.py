@@ -121,6 +121,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     facts = facts_of(kind, task, degradation)
     made = _module(config, kind, facts)
     made.holes = degradation.makes_holes
+    made.class_names = task.class_names
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)

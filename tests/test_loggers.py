@@ -141,7 +141,7 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
     media = next((folder / "wandb").glob("offline-run-*")) / "files" / "media"
     (path,) = media.rglob("per_image*.table.json")
     shown = json.loads(path.read_text())
-    assert shown["columns"] == ["index", "loss", "severity", "prediction", "label", "degraded"]
+    assert shown["columns"] == ["index", "loss", "severity", "prediction", "confidence", "label", "degraded"]
     with open(folder / "per_image.csv", newline="") as file:
         assert [row[1] for row in shown["data"]] == [float(row["loss"]) for row in csv.DictReader(file)]
     assert [row[-1] for row in shown["data"][:9]] == ["Image"] * 8 + [None]

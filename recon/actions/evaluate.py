@@ -18,6 +18,7 @@ from recon.report.naming import degradation
 from recon.runs import RunFolder, files
 from recon.runs.checkpoint import best_or_last, load_weights
 from recon.runs.record import recorded
+from recon.streams import printable
 from recon.training.trainer import check_lengths
 
 
@@ -82,13 +83,15 @@ def introduce(module: Module, data: DataModule, trainer: Trainer, folder: Path, 
 def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> dict[str, float]:
     """Test a module and write what each image gave: `per_image.csv` and, for classes, the confusion matrix."""
     trainer.test(module, datamodule=data, verbose=False)
-    _write_results(module, folder)
+    _write_results(module, data, folder)
     return module.summary
 
 
 @rank_zero_only
-def _write_results(module: Module, folder: Path) -> None:
-    files.write_columns(folder / "per_image.csv", module.results)
+def _write_results(module: Module, data: DataModule, folder: Path) -> None:
+    names = data.load().test.names
+    texts = {} if names is None else {"file": list(map(printable, names[module.results["index"].numpy()]))}
+    files.write_columns(folder / "per_image.csv", module.results, **texts)
     for name, artifact in module.artifacts(module.results).items():
         if isinstance(artifact, list):
             files.write_csv(folder / f"{name}.csv", artifact)

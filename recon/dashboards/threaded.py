@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,7 @@ from recon.config.construct import find_class
 from recon.console import say
 from recon.dashboards.base import About, Dashboard
 from recon.errors import InputError
-from recon.runs import draw
+from recon.runs import tiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -192,18 +192,20 @@ def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
         logger.send("image", name, image, logger._at(step))
 
 
-def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[str, Tensor], step: int) -> None:
+def log_results(
+    logger: Logger, columns: Mapping[str, Tensor], samples: tiles.Arrays, classes: Sequence[str], step: int
+) -> None:
     """Show the table of a test.
 
     Args:
         logger: of the run.
         columns: (N,) each, a value for each test image.
-        samples: (B,C,H,W) each in [0,1], pictures of the first B of them.
+        samples: pictures of the first B of them.
+        classes: the names of the classes, or none.
         step: the training step.
     """
     if isinstance(logger, ThreadedLogger):
-        pictures = {name: draw.pixels(images).numpy() for name, images in samples.items()}
-        logger.send("results", dict(columns), pictures, logger._at(step))
+        logger.send("results", dict(columns), tiles.columns(samples), list(classes), logger._at(step))
 
 
 @rank_zero_only

@@ -91,6 +91,12 @@ class RunFolder:
         return kind if kind in KINDS else None
 
     @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes in the order of their numbers; none where they are not recorded."""
+        read = self._results.get("classes")
+        return read if isinstance(read, list) and all(isinstance(name, str) for name in read) else []
+
+    @cached_property
     def progress(self) -> dict[str, Any]:
         """What `progress.json` says of a job of a sweep; empty where there is none."""
         return read_json(self.path / "progress.json")

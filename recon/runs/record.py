@@ -176,6 +176,8 @@ class _Record:
             about["images"] = asdict(results.images)
         if results.module is not None:
             about["kind"] = results.module.kind
+            if results.module.class_names:
+                about["classes"] = list(results.module.class_names)
         self._write_json("metrics.json", {**results, **about})
 
     def end(self, status: str, **more: str) -> None:

@@ -118,7 +118,7 @@ def test_the_magnifier_shows_the_same_place_in_all_of_a_row(pages: dict[str, Pat
     box = image.bounding_box()
     shown.page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.75)
     found = zoomed(shown)
-    assert len(found) == 10  # degraded, clean, and through eight models
+    assert len(found) == 18  # degraded, clean, and through eight models with the error of each
     assert all(found[0] == other for other in found)
     assert found[0][0] == "scale(4)"
     assert [float(part.rstrip("%")) for part in found[0][1].split()[:2]] == pytest.approx([25, 75], abs=1.5)
