@@ -12,7 +12,8 @@ from conftest import ROOT
 LAYERS = [
     "errors", "streams", "trust", "training.allocator", "ranges", "config.conf", "config.training", "config.check",
     "config.optimiser", "config.construct", "config.help", "actions.base",
-    "measures", "runs.reading", "runs.older", "runs.files", "runs.tiles", "runs.draw", "runs.folder", "runs",
+    "measures", "runs.reading", "runs.older", "runs.files", "runs.tiles", "runs.names", "runs.draw",
+    "runs.folder", "runs",
     "runs.fingerprint", "runs.machine",
     "report", "actions.report", "actions.list", "actions.prune",
     "pair", "keyed", "losses", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics", "nets",
