@@ -133,7 +133,7 @@ def best_lines(jobs: Sequence[Job]) -> list[str]:
     found = f"job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}"
     verdict = verdicts[job.number]
     return [
-        printable(f"best: none; nearest comes {found}, but in its test {verdict}" if verdict else f"best: {found}"),
+        printable(f"best: none; the closest is {found}, but in its test {verdict}" if verdict else f"best: {found}"),
         f"again: {command()} {shlex.join(job.overrides)}",
     ]
 
