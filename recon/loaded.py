@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.build import trained
+from recon.config.recorded import below_outputs
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.pair import Pair
@@ -126,4 +127,5 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 def load(folder: str | Path) -> Model:
     """Load a trained model; see `recon.load`."""
-    return Model(trained(Path(folder).expanduser(), "folder"))
+    path = Path(folder).expanduser()
+    return Model(trained(path if path.is_dir() else below_outputs("folder", path), "folder"))
