@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-slow lint format bench examples gallery clean
+.PHONY: setup run test test-slow lint format bench examples gallery recording clean
 setup: .venv/done
 
 # Done once; again only when the dependencies change.
@@ -41,6 +41,10 @@ bench: setup
 # The README's picture of every degradation.
 gallery: setup
 	$(BIN)/python docs/gallery.py .github/degradations.png
+
+# The README's picture of a training in the terminal.
+recording: setup
+	$(BIN)/python docs/recording.py .github/terminal.svg logger=none
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

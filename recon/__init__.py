@@ -24,7 +24,7 @@ def load(folder: str | Path) -> "Model":
     ((8, 8), dtype('uint8'))
 
     Args:
-        folder: the run folder of a training.
+        folder: the run folder of a training, a unique ending of it below outputs/, or "last".
 
     Returns:
         A model to call with Pillow images, arrays and tensors; generators have `generate` instead.

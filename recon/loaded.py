@@ -15,6 +15,7 @@ from recon.build import trained
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.pair import Pair
+from recon.report.choose import choose
 
 Picture: TypeAlias = "np.ndarray | Image.Image | Tensor"
 
@@ -126,4 +127,5 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 def load(folder: str | Path) -> Model:
     """Load a trained model; see `recon.load`."""
-    return Model(trained(Path(folder).expanduser(), "folder"))
+    path = Path(folder).expanduser()
+    return Model(trained(path if path.is_dir() else choose("folder", str(path)), "folder"))

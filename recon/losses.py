@@ -69,7 +69,7 @@ class Charbonnier(PixelLoss):
         epsilon: above 0; 1e-3 in Lai et al. (2017).
     """
 
-    def __init__(self, epsilon: float) -> None:
+    def __init__(self, epsilon: float = 1e-3) -> None:
         require_number("epsilon", epsilon, least=1e-12)
         self.epsilon = epsilon
 

@@ -1,5 +1,6 @@
 """What the numbers may be that a person sets: each check names the argument and says what to give instead."""
 
+import re
 from collections.abc import Sequence
 
 from recon.errors import InputError
@@ -8,6 +9,18 @@ from recon.errors import InputError
 WIDEST = 1 << 20
 # Each layer is a Python object: a million of them would take minutes before anything could be refused.
 DEEPEST = 1000
+
+
+def fraction(text: str) -> float | None:
+    """Read a text such as "25/255" as a number; None where it is no fraction.
+
+    >>> fraction("1/8")
+    0.125
+    """
+    if not re.fullmatch(r"\d+(\.\d+)?/\d*[1-9]\d*(\.\d+)?", text):
+        return None
+    above, below = text.split("/")
+    return float(above) / float(below)
 
 
 def require_whole(name: str, value: int, least: int = 1, most: int = WIDEST) -> None:

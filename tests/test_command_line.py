@@ -187,6 +187,7 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
         ("model=restoration model/net=dncnn degradation=noise degradation.sigma=0.098 task=folder",
          "restoration_dncnn_noise0.098_folder"),
         ("model=restoration degradation=noise degradation.sigma=[0,0.5]", "restoration_unet_noise0-0.5_digits"),
+        ("model=restoration degradation=noise degradation.sigma=25/255", "restoration_unet_noise0.098_digits"),
         ("model=classifier", "classifier_cnn_digits"),
         ("model=inpainting degradation=mixed task=mnist", "inpainting_unet_mixed_mnist"),
         ("degradation=jpeg action=evaluate", "evaluate_inpainting_unet_jpeg20_digits"),

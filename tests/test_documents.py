@@ -1,53 +1,136 @@
 """README, docs and recipes say what is there: commands compose, choices exist, recipes touch few files."""
 
+import json
+import os
 import re
-import shlex
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Typed, choices
+from conftest import QUICK, ROOT, Typed, choices, data_root
+from documents import PAGES, blocks, bring, commands, filled, first_shown, in_block, shown_files
 
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "outputs" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
+from recon import build
+from recon.actions.evaluate import Evaluate
+from recon.actions.train import Train
+from recon.sweep.pool import Pool
+
 # The most files that each addition may touch.
 MOST = {
     "a degradation": 3, "a net": 3, "a loss": 2, "a task": 2, "a module with its own measure and picture": 5,
     "a measure": 2, "an action": 2, "a dashboard": 2, "a training option": 2,
 }  # fmt: skip
+# Commands that are not carried out here, by a part of each, and why.
+ELSEWHERE = {
+    "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
+    "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",
+}
+DOWNLOADED = ("mnist", "cifar10")  # carried out where they are there already
+TABLES = [ROOT / "docs" / "figures.md", ROOT / "docs" / "recipes.md"]
+OWN_CODE = ROOT / "docs" / "own-code.md"  # its commands need the files that it shows
+ALL = first_shown(page for page in PAGES if page != OWN_CODE)
+SHORT = [word for word in QUICK if not word.startswith("accelerator")]
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """Every command of the pages: in blocks of code, and in tables of commands and figures."""
-    found = []
-    for page in PAGES:
-        text = re.sub(r"(outputs/)?<[^>]*>(/<run>)?", "RUN", page.read_text())
-        for block in re.findall(r"```bash\n(.*?)```", text, re.S):
-            for line in block.splitlines():
-                words = shlex.split(line, comments=True)
-                if "run.py" in words:
-                    found.append((page.name, words[words.index("run.py") + 1 :]))
-        if page.name not in ("README.md", "figures.md", "recipes.md"):
-            continue
-        for row in re.findall(r"^\|.*\|$", text, re.M):
-            for cell in row.split("|"):
-                if match := re.match(r" `((?:-m )?\w+=[^`]*)` ", cell):
-                    found.append((page.name, shlex.split(match[1])))
-    return found
+@pytest.fixture(scope="session")
+def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a reader is supposed to have."""
+    place = tmp_path_factory.mktemp("reader")
+    bring(place)
+    return place
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command[0]} {' '.join(command[1])}"[:90])
-def test_a_command_composes(command: tuple[str, list[str]], made: Path, typed: Typed) -> None:
-    words = [word.replace("=RUN", f"={made}/classifiers/1") for word in command[1]]
-    if {"--help", "-sc", "--config-dir"} & set(words):  # other tests run these
-        return
-    words = [word.split(",")[0] if "," in word and not set("[{'") & set(word) else word for word in words]
-    status, output, errors = typed(*(word for word in words if word != "-m"), "--cfg", "job")
-    assert status == 0, errors
-    assert "action:" in output
+@pytest.fixture
+def reader(brought: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Type commands in a copy of that folder, with its home."""
+    shutil.copytree(brought, typed.tmp_path, dirs_exist_ok=True)
+    os.utime(typed.tmp_path / "outputs" / "one" / "environment.json")  # the last run
+    monkeypatch.setenv("HOME", str(typed.tmp_path / "home"))
+    return typed
+
+
+def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands end where images would be read: all is composed and checked, nets are built and tried."""
+    for action in (Train, Evaluate):
+        monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
+    monkeypatch.setattr(Pool, "run", lambda self, source: None)
+
+
+def test_every_command_passes_its_checks(reader: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of long tables are composed alone, as their nets are built in tests/test_every_combination.py."""
+    check_alone(monkeypatch)
+    assert len(ALL) > 50
+    failed = []
+    for command in ALL:
+        if "submitit" not in str(command):
+            status, _, errors = reader(*command.words, *(["--cfg", "job"] if command.page in TABLES else []))
+            failed += [f"{command}\n  {errors[-400:]}"] if status == 2 or errors.strip() else []
+            # A later command may take the run that this one would have trained.
+            made = [word.partition("=")[2] for word in command.words if word.startswith("hydra.run.dir=")]
+            for folder in made:
+                shutil.copytree("outputs/one", folder, dirs_exist_ok=True)
+    assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "python.md"], ids=lambda page: page.stem)
+def test_what_is_read_first_runs_as_typed(page: Path, reader: Typed) -> None:
+    """Blocks of commands and of Python, one after another, in a folder of a reader."""
+    names: dict[str, object] = {}
+    for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.S):
+        if language == "python":
+            exec(compile(filled(block), page.name, "exec"), names)
+        for command in in_block(page, block) if language == "bash" else []:
+            status, _, errors = reader(*command.words, *SHORT)
+            assert status == 0, (command, errors)
+    assert Path("restored.png").is_file()
+
+
+def test_own_code_runs_as_it_is_shown(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = shown_files(OWN_CODE)
+    assert blocks(OWN_CODE, "")[0].split() == list(files)
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    (trusted,) = re.findall(r"^export RECON_TRUST=(\w+)$", OWN_CODE.read_text(), re.M)
+    monkeypatch.setenv("RECON_TRUST", trusted)
+    for command in commands(OWN_CODE):
+        with monkeypatch.context() as patch:
+            if "-m" in command.words:
+                patch.setattr(Pool, "run", lambda self, source: None)
+            status, output, errors = typed(*command.words, *SHORT)
+        assert not errors.strip(), command
+        assert status == 0 or "2 jobs, 0 of them done before" in output
+    # The last command took the choices of the run without their files.
+    (record,) = Path("outputs").glob("*/*_evaluate/environment.json")
+    assert json.loads(record.read_text())["choices"]["degradation"] == "fade"
+    # What is missing later is told.
+    monkeypatch.delenv("RECON_TRUST")
+    later = ("action=evaluate", "run=last", *SHORT)
+    assert "set the environment variable RECON_TRUST=mine" in typed.refused(*later)
+    monkeypatch.setenv("RECON_TRUST", trusted)
+    monkeypatch.delitem(sys.modules, trusted)
+    Path("mine.py").rename("moved.py")
+    assert "run the command in the folder of mine, or add that to PYTHONPATH" in typed.refused(*later)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", dict.fromkeys(command.page for command in ALL), ids=lambda page: page.stem)
+def test_every_command_runs(page: Path, reader: Typed) -> None:
+    """Each trains two steps, where this machine has what it needs."""
+    short = [word for word in SHORT if "logger" not in word]
+    for command in (command for command in ALL if command.page == page):
+        text = str(command)
+        is_here = (data_root() / "mnist").is_dir() or not any(name in text for name in DOWNLOADED)
+        if is_here and not any(part in text for part in ELSEWHERE):
+            words = [] if "--" in text or re.search(r"action=(list|report|cost)|resume=", text) else short
+            fewer = ["sweep.trials=2"] if "sweep=optuna" in text else []
+            if "resume=last" in command.words:
+                os.utime("outputs/one/environment.json")  # the one that was interrupted
+            status, output, errors = reader(*command.words, *words, *fewer)
+            logs = [path.read_text()[-400:] for path in Path("outputs").rglob("output.log")] if status else []
+            assert status == 0, "\n".join([str(command), output, errors, *logs])
 
 
 def test_the_front_of_the_readme_is_short() -> None:
@@ -61,6 +144,26 @@ def test_the_table_of_choices_is_that_of_the_configuration() -> None:
     table = {group: sorted(re.findall(r"`(\w+)`", cell)) for group, cell in rows}
     groups = {path.parent.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").glob("*/**/*.yaml")}
     assert table == {group: choices(group) for group in groups}
+
+
+def test_the_tree_is_that_of_the_repository() -> None:
+    (tree,) = (block for block in blocks(ROOT / "CONTRIBUTING.md", "") if "run.py" in block)
+    shown = re.findall(r"^( *)([\w./]+)  ", tree + "recon/  ", re.M)
+    assert {name for indent, name in shown if indent} == names_in(ROOT / "recon")
+    # Beside them are the files that every project has.
+    assert {name for indent, name in shown if not indent} == {*(n for n in names_in(ROOT) if n.endswith("/")), "run.py"}
+
+
+def names_in(folder: Path) -> set[str]:
+    """What of a folder is in the repository, folders with a slash at the end."""
+    paths = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    return {f"{path.name}/" if path.is_dir() else path.name for path in paths if not is_left_behind(path)}
+
+
+def is_left_behind(path: Path) -> bool:
+    """Return whether a file or folder is one that .gitignore names, or no code."""
+    ignored = (ROOT / ".gitignore").read_text().split()
+    return path.name == "py.typed" or (path.parent == ROOT and f"{path.name}/" in ignored)
 
 
 def recipes() -> dict[str, list[str]]:

@@ -11,7 +11,8 @@ from conftest import ROOT
 # From what everything may import to what nothing may import.
 LAYERS = [
     "errors", "streams", "trust", "training.allocator", "ranges", "config.conf", "config.training", "config.check",
-    "config.optimiser", "config.construct", "config.help", "actions.base",
+    "config.optimiser", "config.construct", "config.words", "config.help", "config.mistyped", "config.resolved",
+    "actions.base",
     "measures", "runs.reading", "runs.older", "runs.files", "runs.tiles", "runs.names", "runs.draw",
     "runs.folder", "runs",
     "runs.fingerprint", "runs.machine",

@@ -300,7 +300,7 @@ def test_what_would_change_the_result_is_refused(typed: Typed) -> None:
         "task.batch_size=32": ["task.batch_size", "there it is 16"],
         "seed=4": ["seed", "there it is 0"],
         "trainer.max_steps=99": ["trainer.max_steps", "there it is -1"],
-        "trainer.max_epochs=0": ["trainer.max_epochs: 0 is less than the 1"],
+        "trainer.max_epochs=0": ["trainer.max_epochs: nothing would be trained with 0"],
     }
     for word, parts in refused.items():
         sentence = typed.refused("resume=run", word)
@@ -327,8 +327,9 @@ def test_a_schedule_that_spans_the_training_has_one_length(typed: Typed) -> None
 def test_more_epochs_of_a_run_that_stopped_early_are_refused(typed: Typed) -> None:
     words = ["model=classifier", "early_stopping=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=constant"]
     assert typed(*QUICK, *words, "trainer.max_epochs=9", "hydra.run.dir=run")[0] == 0
+    assert "has ended; start a new run with init_from=" in typed.refused("resume=run")
     assert "ended after 2 of 9 epochs" in typed.refused("resume=run", "trainer.max_epochs=10")
-    assert "trainer.max_epochs: ten is less" in typed.refused("resume=run", "trainer.max_epochs=ten")
+    assert "trainer.max_epochs: 'ten' is not allowed" in typed.refused("resume=run", "trainer.max_epochs=ten")
 
 
 def test_a_new_run_starts_from_the_weights_of_another(typed: Typed) -> None:

@@ -1,10 +1,12 @@
 """Wrong commands: one sentence that names the key and a remedy, exit status 2, nothing left behind."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, Typed
+from conftest import QUICK, ROOT, Typed
 
 TYPES = ("abc", "[]", "{a: 1}", "[x]")  # of a number
 NUMBERS = ("-1", "nan", "-0.5")
@@ -122,6 +124,50 @@ OTHERS = [
     ("augment._target_=5", "augment._target_"),
     ("data.store=mmap task=mnist", "data.store"),
 ]
+# What a newcomer types, and what the one sentence says to type instead.
+NEWCOMERS = {
+    "lr=0.001": "did you mean optimizer.lr?",
+    "batch_size=32": "did you mean task.batch_size?",
+    "epochs=3": "did you mean trainer.max_epochs?",
+    "gpus=1": "did you mean trainer.devices?",
+    "device=cuda": "did you mean accelerator=gpu?",
+    "sigma=25": "did you mean degradation.sigma?",
+    "net=unet": "did you mean model/net=unet?",
+    "loss=l1": "did you mean model/loss=l1?",
+    "dataset=mnist": "did you mean task=mnist?",
+    "wandb=true": "did you mean logger=wandb?",
+    "model.width=32": "did you mean model.net.width?",
+    "model=resnet18": "did you mean model/net=resnet18?",
+    "model=UNet": "did you mean model/net=unet?",
+    "task=MNIST": "did you mean task=mnist?",
+    "task=cifar": "did you mean task=cifar10?",
+    "task=/my/images": "write task=folder task.path=/my/images",
+    "task=~/images": "write task=folder task.path=",
+    "task.path=photo.jpg": "choose task=folder|webdataset",
+    "data=mnist": "set its keys one by one, as data.<key>=<value>",
+    "optimizer=AdamW": "did you mean optimizer=adamw?",
+    "degradation=gaussian": "did you mean degradation=blur|noise?",
+    "degradation=noise,blur": "add -m",
+    "action=train,evaluate": "add -m",
+    "trainer.devices=0,1": "'trainer.devices=[0,1]'",
+    "resume=a,b": "give one run folder",
+    "action=test": "did you mean action=evaluate?",
+    "action=restore": "recon.load(<run>)(image)",
+    "augment=true": "choose one of crop_flip|flip|none|rotate|turns",
+    "model={a:1}": "choose one of autoencoder|classifier",
+    "train": "write action=train",
+    "photo.jpg": "write task=folder task.path=photo.jpg",
+    "help": "write --help",
+    "seed = 3": "write seed=3",
+    "seed =3": "write seed=3",
+    "model= gan": "write model=gan",
+    "--model gan": "write model=gan",
+    "--lr=0.1": "write optimizer.lr=0.1",
+    "--nope": "`python run.py --help` shows what can be typed",
+    "--config-dir nowhere": "there is no folder",
+    "seed=abc": "give a whole number",
+    "model.loss=ssim": "choose one of bce|charbonnier",
+}
 JARGON = re.compile(r"Union\[|Optional\[|Literal\[|NoneType|Sequence\[|Traceback|\w+Error\b|\w+Exception\b")
 
 
@@ -149,6 +195,31 @@ def test_a_wrong_value_is_one_sentence(key: str, typed: Typed) -> None:
 @pytest.mark.parametrize(("command", "key"), OTHERS, ids=[command for command, _ in OTHERS])
 def test_a_wrong_command_is_one_sentence(command: str, key: str, typed: Typed) -> None:
     refused(typed, command.split(" "), key)
+
+
+@pytest.mark.parametrize("command", NEWCOMERS)
+def test_a_newcomer_is_told_what_to_type(command: str, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(typed.tmp_path))
+    refused(typed, command.split(" "), NEWCOMERS[command])
+
+
+def test_what_needs_no_torch_is_told_without() -> None:
+    """Torch and Lightning take seconds to import, on a busy machine half a minute."""
+    commands = ["lr=0.001", "task=MNIST", "seed=abc", "trainer.max_epochs=0", "model.loss=ssim", "data=mnist"]
+    code = (
+        "import sys; import run\n"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = ['run.py', command]\n"
+        "    try: status = run.main()\n"
+        "    except SystemExit as exit_: status = exit_.code\n"
+        "    assert status == 2, command\n"
+        "    assert not {'torch', 'lightning'} & set(sys.modules), command\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(commands)
 
 
 def test_there_are_many() -> None:

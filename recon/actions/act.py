@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from recon.actions.base import Action, check_overrides, kind_of
 from recon.config.check import check_node, hints_of
 from recon.config.conf import folders_of, read_choice
-from recon.config.recorded import of_resumed, of_run
+from recon.config.recorded import choices_of_run, of_resumed, of_run
+from recon.config.resolved import resolved
+from recon.config.words import as_typed
 from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder
 from recon.training import interrupt
@@ -24,23 +26,22 @@ if TYPE_CHECKING:
 def act(config: DictConfig) -> None:
     """Carry out the action of a composed configuration."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides = [override for override in hydra.overrides.task if override in sys.argv]
+    overrides = as_typed(hydra.overrides.task, sys.argv)
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group}
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    if several := _loggers(hydra.overrides.task):
-        found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
-        resolved["logger"]["_target_"] = [node.get("_target_") for node in found]
-        choices["logger"] = ",".join(several)
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
-        kind = kind_of(resolved)
-        if not resolved["resume"]:
+        values = resolved(config)
+        if several := _loggers(hydra.overrides.task):
+            found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
+            values["logger"]["_target_"] = [node.get("_target_") for node in found]
+            choices["logger"] = ",".join(several)
+        kind = kind_of(values)
+        if not values["resume"]:
             check_overrides(kind, list(hints_of(kind)), overrides, choices["action"])
-        _carry_out(kind, resolved, folder, about)
+        _carry_out(kind, values, folder, about)
     except BaseException as error:
         remove_empty(folder)  # nothing was begun where nothing was written
         if isinstance(error, Interrupted):
@@ -82,6 +83,7 @@ def _carry_out(kind: type[Action], config: dict[str, Any], folder: Path, about: 
             if not kind.leaves_a_record:
                 raise InputError(f"resume: {folder} holds nothing that can be resumed; choose another folder")
         elif kind.needs_run:
+            about["choices"] = choices_of_run(Path(config["run"] or ""), about)
             config = of_run(config, about["overrides"])
         make(kind, config)(config, folder, about)
 

@@ -156,6 +156,16 @@ def check_config(config: Config, own: Mapping[str, Any]) -> None:
     from lightning.pytorch import Trainer
 
     check_node(config, {**_TOP_LEVEL, **own}, "")
+    check_plain(config)
+    check_node(config["trainer"], hints_of(Trainer), "trainer")
+
+
+def check_plain(config: Config) -> None:
+    """Reject what needs neither torch nor the class of an action to be told wrong."""
+    for name in _NODES:
+        if not isinstance(value := config.get(name, {}), Mapping):
+            raise InputError(f"{name}: {_shown(value)} does not fit; set its keys one by one, as {name}.<key>=<value>")
+    check_node({name: config[name] for name in _TOP_LEVEL if name in config}, _TOP_LEVEL, "")
     lacking = [key for key in (*_REQUIRED, *(f"trainer.{name}" for name in _TRAINER)) if not _has(config, key)]
     if lacking:
         raise InputError(f"{lacking[0]}: it is missing, and recon needs it; set {lacking[0]}=<value>")
@@ -165,7 +175,6 @@ def check_config(config: Config, own: Mapping[str, Any]) -> None:
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise InputError(f"task.epochs: {_shown(epochs)} is not possible; give a whole number of at least 1")
     check_training(config)
-    check_node(config["trainer"], hints_of(Trainer), "trainer")
     check_node(config["data"], _DATA, "data")
     check_node(config["checkpoint"], _CHECKPOINT, "checkpoint")
     check_node(config["sweep"], _SWEEP, "sweep")

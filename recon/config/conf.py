@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,12 @@ def choices(group: str, folders: Sequence[Path] = (CONF,)) -> dict[str, Path]:
     return {path.stem: path for path in reversed(files)}
 
 
+def groups(folders: Sequence[Path] = (CONF,)) -> list[str]:
+    """Return the groups of choices, such as "model/net", in alphabetical order."""
+    files = ((folder, path) for folder in folders for path in folder.glob("*/**/*.yaml"))
+    return sorted({path.parent.relative_to(folder).as_posix() for folder, path in files})
+
+
 def read_choice(group: str, name: str, folders: Sequence[Path] = (CONF,)) -> dict[str, Any] | None:
     """Read the file of a choice; None where there is no such choice."""
     import yaml
@@ -27,11 +34,18 @@ def read_choice(group: str, name: str, folders: Sequence[Path] = (CONF,)) -> dic
     return None if path is None else yaml.safe_load(path.read_text("utf-8")) or {}
 
 
-def command() -> str:
+def program() -> str:
     """Return what starts recon, as this process or the sweep that it is a job of was started: "python run.py"."""
-    program = Path(sys.argv[0]).name
-    typed = {"recon": "recon", "__main__.py": "python -m recon"}.get(program, "python run.py")
+    name = Path(sys.argv[0]).name
+    typed = {"recon": "recon", "__main__.py": "python -m recon"}.get(name, "python run.py")
     return os.environ.get("RECON_COMMAND", typed)
+
+
+def command() -> str:
+    """Return how a command of this user begins: the program, with what makes it find code and choices of their own."""
+    trust = os.environ.get("RECON_TRUST")
+    flags = [word for folder in folders_of(sys.argv[1:])[:-1] for word in ("--config-dir", str(folder))]
+    return " ".join([*([f"RECON_TRUST={shlex.quote(trust)}"] if trust else []), program(), *map(shlex.quote, flags)])
 
 
 def folders_of(arguments: Sequence[str]) -> list[Path]:

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, get_args
 from recon.config.check import check_node, hints_of
 from recon.config.conf import choices, read_choice
 from recon.errors import InputError
+from recon.ranges import fraction
 from recon.trust import trusted
 
 
@@ -175,10 +177,8 @@ def _as_numbers(value: Any, hint: Any) -> Any:
     if isinstance(value, list):
         return [_as_numbers(item, hint) for item in value]
     takes_numbers = "float" in str(hint) and "str" not in str(hint)
-    if takes_numbers and isinstance(value, str) and re.fullmatch(r"[\d.]+/[\d.]*[1-9][\d.]*", value):
-        above, below = value.split("/")
-        return float(above) / float(below)
-    return value
+    number = fraction(value) if takes_numbers and isinstance(value, str) else None
+    return value if number is None else number
 
 
 def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
@@ -201,15 +201,23 @@ def find_class(path: Any, key: str, kind: Kind | None = None) -> type:
             f"{key}._target_: {str(path)[:80]!r} is no dotted name of a class; {_remedy(key, kind, packages)}"
         )
     if any(part.startswith("_") for part in path.split(".")) or not _is_within(path, packages):
+        module = path.split(".")[0]
+        # Nobody should be told to trust all of Python.
+        named = "<module>" if module in {*sys.stdlib_module_names, "torch", "recon"} else module[:80]
         raise InputError(
-            f"{key}._target_: {path} is refused, as only classes of {', '.join(packages)} may be named here; "
-            f"{_remedy(key, kind, packages)}, "
-            "or set the environment variable RECON_TRUST=<module> for one of your own that you trust"
+            f"{key}._target_: {path[:80]} is refused, as only classes of {', '.join(packages)} may be named here; "
+            f"{_remedy(key, kind, packages)}, or set the environment variable RECON_TRUST={named} for a module that "
+            "you wrote or trust"
         )
     try:
         found = _imported(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{key}._target_: there is no {path} ({error}); correct the name") from error
+        module = path.split(".")[0]
+        is_absent = isinstance(error, ModuleNotFoundError) and error.name == module
+        remedy = (
+            f"run the command in the folder of {module}, or add that to PYTHONPATH" if is_absent else "correct the name"
+        )
+        raise InputError(f"{key}._target_: there is no {path} ({error}); {remedy}") from error
     # What a module merely imported, such as torch.nn.modules.module.torch.load, is not its own.
     if not isinstance(found, type) or not _is_within(f"{found.__module__}.{found.__name__}", packages):
         raise InputError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import sys
 import time
@@ -12,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recon.config.conf import choices, command, folders_of, read_choice
+from recon.config.conf import choices, folders_of, read_choice
+from recon.config.words import key_of, quoted
 from recon.errors import InputError
 from recon.runs import RunFolder, action_of
 from recon.runs.fingerprint import code_version, data_version
@@ -56,8 +55,8 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
     given = {found[1]: word for word in arguments if (found := re.match(r"\+{0,2}([\w./]+)=", word))}
     index = next((n for n, word in enumerate(arguments) if re.match(r"\+{0,2}(run|resume|action)=", word)), 0)
     if "resume" in given:
-        if "hydra.run.dir" in given:
-            raise InputError("hydra.run.dir: a run is resumed in its own folder; leave out hydra.run.dir")
+        for key in {"hydra.run.dir", "debug"} & given.keys():
+            raise InputError(f"{key}: a run is resumed in its own folder and as it began; leave out {given[key]}")
         if (folder := _run_folder("resume", given["resume"])) is None:
             return arguments
         arguments = [word if word != given["resume"] else f"resume={quoted(str(folder))}" for word in arguments]
@@ -65,6 +64,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
     elif "run" in given and "run" in (read_choice("action", _value(given.get("action", "")) or "train", folders) or {}):
         if (folder := _run_folder("run", given["run"])) is None:
             return arguments
+        arguments = [_existing(word, folder, given, folders) for word in arguments]
         arguments = [word if word != given["run"] else f"run={quoted(str(folder))}" for word in arguments]
         words = _choices(folder, given, folders)
     else:
@@ -80,27 +80,6 @@ def _with_whole_path(word: str) -> str:
         return word
     folder = _run_folder(key, word)
     return word if folder is None else f"{key}={quoted(str(folder))}"
-
-
-def check_flags(arguments: Sequence[str]) -> None:
-    """Raise InputError for a flag that Hydra does not know, a key that is taken away, or several choices at once."""
-    from hydra._internal.utils import get_args_parser
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            words = get_args_parser().parse_args(list(arguments)).overrides
-    except SystemExit as error:
-        if not error.code:
-            raise
-        reason = (said.getvalue().splitlines() or ["?"])[-1].rpartition("error: ")[2]
-        raise InputError(f"{reason}; `{command()} --help` shows what can be typed") from error
-    for word in words:
-        if word.startswith("~") and "." not in word:
-            raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
-        group, _, value = word.lstrip("+").partition("=")
-        if value.startswith("[") and group != "logger" and choices(group, folders_of(arguments)):
-            raise InputError(f"{group}: it takes one choice; -m {group}={value.strip('[]')} makes a run with each")
 
 
 def _run_folder(key: str, word: str) -> Path | None:
@@ -130,13 +109,29 @@ def _run_folder(key: str, word: str) -> Path | None:
     return (path or choose(key, str(value))).absolute()
 
 
-def quoted(value: str) -> str:
-    """Write a value so that Hydra reads it as it is."""
-    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
-        return value
-    # Hydra reads a backslash as itself, but before a quote or at the end.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-    return f"'{escaped}'"
+def _existing(word: str, folder: Path, given: Mapping[str, str], folders: Sequence[Path]) -> str:
+    """Let Hydra take a key of a choice of the run that is in none of these folders, such as a user's own net."""
+    node = word.partition("=")[0].rpartition(".")[0]
+    choice = RunFolder(folder).environment.get("choices", {}).get(group := node.replace(".", "/"))
+    return f"++{word}" if choice and group not in given and choice not in choices(group, folders) else word
+
+
+def choices_of_run(folder: Path, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the choices of groups with which a run is evaluated: its own, but for those of the command line.
+
+    Args:
+        folder: the run folder.
+        about: the "overrides" of the command line, and the "choices" that Hydra composed.
+    """
+    typed = {key_of(word) for word in about["overrides"]}
+    recorded = RunFolder(folder).environment.get("choices", {})
+    # They come from an untrusted folder, and are printed.
+    own = {group: choice for group, choice in recorded.items() if _is_plain(choice) and group not in typed}
+    return {group: own.get(group, choice) for group, choice in about["choices"].items()}
+
+
+def _is_plain(choice: str) -> bool:
+    return bool(re.fullmatch(r"\w+", choice, re.ASCII))
 
 
 def _choices(folder: Path, given: Mapping[str, str], folders: Sequence[Path]) -> list[str]:
@@ -149,7 +144,7 @@ def _choices(folder: Path, given: Mapping[str, str], folders: Sequence[Path]) ->
         for group in groups
         if group not in given
         and (choice := recorded.get(group))
-        and re.fullmatch(r"\w+", choice, re.ASCII)
+        and _is_plain(choice)
         and choice in choices(group, folders)
     ]
 
@@ -293,9 +288,9 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
         OmegaConf.update(merged, key, said, force_add=True)
     taken: Any = OmegaConf.to_container(merged)
     if environment.get("status") == "ok" and taken["trainer"]["max_epochs"] == recorded["trainer"]["max_epochs"]:
-        longer = (
-            f"start a new run with init_from={folder}" if _spans(recorded) else "raise trainer.max_epochs to train on"
-        )
+        # One that its steps or its time ended has epochs left, and more of them would change nothing.
+        is_whole = RunFolder(folder).epochs >= recorded["trainer"]["max_epochs"] and not _spans(recorded)
+        longer = "raise trainer.max_epochs to train on" if is_whole else f"start a new run with init_from={folder}"
         raise InputError(f"resume: {folder} has ended; {longer}, or test it again with action=evaluate run={folder}")
     torch.set_num_threads(int(environment.get("threads") or torch.get_num_threads()))
     return {str(key): value for key, value in taken.items()}, _with_resumption(environment, taken)

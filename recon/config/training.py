@@ -149,11 +149,6 @@ _CHECKS: dict[str, Check] = {
 
 def check_training(config: Mapping[str, Any]) -> None:
     """Check how long, on what and with which limits is trained; raises InputError for what cannot be right."""
-    for group in ("trainer", "checkpoint"):
-        if not isinstance(config.get(group), Mapping):
-            raise InputError(
-                f"{group}: {config.get(group)!r} is not allowed; set its keys one by one, as {group}.<key>=<value>"
-            )
     settings = config["trainer"]
     for key, instead in _SET_BY_RECON.items():
         if key in settings:

@@ -44,6 +44,8 @@ class Degradation(ABC):
     ...         return Degraded(clean / 2, all_known(clean), torch.full((len(keys),), 0.5))
     >>> Darker()(clean, keys).image.amax()
     tensor(0.5000)
+    >>> Darker()(clean[0], keys[:1]).image.equal(Darker()(clean, keys).image[0])
+    True
 
     Attributes:
         makes_holes: whether the mask may hold zeros.
@@ -62,16 +64,19 @@ class Degradation(ABC):
         """Degrade images by their keys.
 
         Args:
-            clean: (B,C,H,W) float in [0,1]; half precision is computed in float32 and rounded at the end.
+            clean: (B,C,H,W) float in [0,1]; half precision is computed in float32 and rounded at the end. A single
+                image (C,H,W) with its key gives the fields of a single one.
             keys: (B,) int64, see `recon.keyed.keys`.
 
         Raises:
             InputError: the images or the keys are of another shape or type.
         """
+        if clean.ndim == 3 and keys.numel() == 1:
+            return Degraded(*(field[0] for field in self(clean[None], keys.reshape(1))))
         if clean.ndim != 4 or not clean.is_floating_point():
             raise InputError(
                 f"clean must be (B,C,H,W) floats in [0,1], not {clean.dtype} of shape {tuple(clean.shape)}: "
-                "unsqueeze a single image, divide bytes by 255."
+                "give a single image one key, divide bytes by 255."
             )
         if keys.shape != clean.shape[:1] or keys.dtype != torch.int64:
             raise InputError(

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from recon import runs
 from recon.config.conf import command
-from recon.config.recorded import quoted
+from recon.config.words import quoted
 from recon.console import say, show_gains, show_metrics
 from recon.dashboards import threaded
 from recon.dashboards.threaded import ThreadedLogger

@@ -19,7 +19,7 @@ from recon.sweep.job import Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
 from recon.sweep.pool import Pool, Source, fresh_arguments
 from recon.sweep.process import Launcher, LocalLauncher, check_jobs
-from recon.sweep.state import State, read
+from recon.sweep.state import State, read, tidy
 from recon.sweep.table import Display, best_lines, show_failed
 
 
@@ -42,7 +42,7 @@ def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> i
         with state.held():
             return _run(collected, program, state)
     except InputError:
-        state.tidy()
+        tidy(state.folder)
         raise
 
 

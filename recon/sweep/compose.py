@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recon.config.conf import CONF
+from recon.config.conf import CONF, folders_of
+from recon.config.resolved import resolved
 
 
 def config_flags(arguments: Sequence[str]) -> list[str]:
@@ -33,6 +34,7 @@ class Composer:
         from hydra.core.utils import setup_globals
 
         typed = get_args_parser().parse_args(list(flags))
+        self._folders = folders_of(flags)
         version.setbase("1.3")
         setup_globals()
         # Hydra takes a relative --config-path from the folder of run.py.
@@ -45,13 +47,12 @@ class Composer:
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return the resolved configuration under overrides, without Hydra's own node."""
         from hydra.types import RunMode
-        from omegaconf import OmegaConf, open_dict
+        from omegaconf import open_dict
 
         config = self._loader.load_configuration(self._name, list(overrides), RunMode.RUN, from_shell=False)
         with open_dict(config):
             del config["hydra"]
-        resolved: Any = OmegaConf.to_container(config, resolve=True)
-        return {str(key): value for key, value in resolved.items()}
+        return resolved(config, self._folders)
 
     def has_group(self, key: str, overrides: Sequence[str] = ()) -> bool:
         """Return whether a key such as `model/net` chooses a configuration group."""

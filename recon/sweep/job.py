@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.actions.base import kind_of
-from recon.config.recorded import with_words_of_the_run
+from recon.config.resolved import resolved
+from recon.config.words import LAUNCHERS, as_typed
 from recon.errors import InputError
 from recon.runs import action_of
 from recon.runs.fingerprint import fingerprint
@@ -19,9 +20,6 @@ from recon.sweep.compose import Composer, config_flags
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
-
-# The choices of hydra/launcher= that run each job in a process of its own.
-LAUNCHERS = ("parallel", "submitit")
 
 
 @dataclass
@@ -59,12 +57,16 @@ class Job:
     @property
     def name(self) -> str:
         """The varied overrides as a file name, such as "model-gan_seed-1"."""
-        return re.sub(r"[^\w.-]+", "-", "_".join(self.varied)).strip("-")[:120] or "job"
+        return re.sub(r"[^\w.-]+", "-", "_".join(self._shown)).strip("-")[:120] or "job"
 
     @property
     def label(self) -> str:
-        """The varied overrides as typed."""
-        return " ".join(self.varied) or "job"
+        """The varied overrides as typed; an evaluated run by the name of its folder."""
+        return " ".join(self._shown) or "job"
+
+    @property
+    def _shown(self) -> list[str]:
+        return [re.sub(r"^run='?/.*/([^/']+)'?$", r"run=\1", word) for word in self.varied]
 
     @property
     def log(self) -> Path:
@@ -102,25 +104,33 @@ class Collected:
         return list(jobs.values())
 
 
-def collect(collected: Collected | None, config: DictConfig, hydra: HydraConf) -> Collected | None:
+def collect(
+    collected: Collected | None, config: DictConfig, hydra: HydraConf, words: Sequence[str]
+) -> Collected | None:
     """Add a job that Hydra composed; returns None when it must run in this process, at once.
+
+    Args:
+        collected: the jobs so far, or None.
+        config: the configuration of the job.
+        hydra: Hydra's own node of it.
+        words: the command line that Hydra composed: as typed, with the group choices of an evaluated run.
 
     Raises:
         InputError: a multirun cannot run it, or its launcher cannot.
     """
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    launcher, is_search = str(hydra.runtime.choices["hydra/launcher"]), "sampler" in resolved["sweep"]
+    launcher = str(hydra.runtime.choices["hydra/launcher"])
+    is_search = "sampler" in config.sweep
     if hydra.mode != RunMode.MULTIRUN:
         if is_search:
             raise InputError(f"sweep={hydra.runtime.choices['sweep']}: a search runs many jobs; add -m")
         return None
-    if resolved["resume"]:
+    values = resolved(config)
+    if values["resume"]:
         raise InputError("resume: it continues one run; leave out -m (a sweep continues when it is typed again)")
-    if not kind_of(resolved).leaves_a_record:
-        raise InputError(f"action={action_of(resolved)}: it leaves no run to sweep over; leave out -m")
+    if not kind_of(values).leaves_a_record:
+        raise InputError(f"action={action_of(values)}: it leaves no run to sweep over; leave out -m")
     if launcher not in LAUNCHERS:
         if is_search:
             raise InputError(
@@ -128,21 +138,20 @@ def collect(collected: Collected | None, config: DictConfig, hydra: HydraConf) -
                 f"hydra/launcher={'|'.join(LAUNCHERS)}"
             )
         if hydra.job.num == 0:
-            _check_in_process(hydra, launcher)
+            _check_in_process(hydra, launcher, words)
         return None
     if collected is None:
         folder = Path(hydra.sweep.dir).absolute()
-        collected = Collected(launcher, folder, resolved["sweep"], config_flags(sys.argv[1:]))
-    # Drop the overrides that `with_words_of_the_run` added; the job's own command adds them again.
-    added = set(with_words_of_the_run(sys.argv[1:])) - set(sys.argv[1:])
-    words = [word for word in hydra.overrides.task if word not in added and not re.match(r"[+~]*sweep[.=@]", word)]
-    words += [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
-    collected.overrides.append(words)
-    collected.configs.append(resolved)
+        collected = Collected(launcher, folder, values["sweep"], config_flags(sys.argv[1:]))
+    # Drop the choices of the evaluated run; the job's own command adds them again.
+    kept = [word for word in as_typed(hydra.overrides.task, sys.argv) if not re.match(r"[+~]*sweep[.=@]", word)]
+    kept += [word for word in hydra.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
+    collected.overrides.append(kept)
+    collected.configs.append(values)
     return collected
 
 
-def _check_in_process(hydra: HydraConf, launcher: str) -> None:
+def _check_in_process(hydra: HydraConf, launcher: str, words: Sequence[str]) -> None:
     """Check all jobs of a launcher that runs them in this process, before the first; raises InputError."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra._internal.utils import get_args_parser
@@ -150,7 +159,7 @@ def _check_in_process(hydra: HydraConf, launcher: str) -> None:
 
     from recon.sweep.child import check_configs
 
-    typed = get_args_parser().parse_args(with_words_of_the_run(sys.argv[1:])).overrides
+    typed = get_args_parser().parse_args(list(words)).overrides
     given = [*(f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()), *typed]
     (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
     compose = Composer(config_flags(sys.argv[1:]))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recon import runs
-from recon.config.recorded import quoted
+from recon.config.words import quoted
 from recon.runs.reading import read_json
 from recon.sweep.job import Job
 from recon.sweep.process import Launcher, Process

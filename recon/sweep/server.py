@@ -21,7 +21,7 @@ import wandb
 import recon.actions.evaluate
 import recon.actions.train
 import recon.build
-import recon.config.help
+import recon.config.mistyped
 import recon.config.recorded
 from recon.sweep.compose import Composer
 

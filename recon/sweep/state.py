@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recon import runs
+from recon.actions.act import remove_empty
 from recon.config.recorded import of_run
 from recon.errors import InputError
 from recon.runs.files import write_json
@@ -59,6 +60,15 @@ def _has_types(content: Any, types: dict[str, Any]) -> bool:
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
 
 
+def tidy(folder: Path) -> None:
+    """Remove what Hydra wrote about a sweep that was not begun, and the folders that are empty then."""
+    if folder.is_dir() and all(path.is_dir() or path.name == "multirun.yaml" for path in folder.rglob("*")):
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        for job in folder.glob("[0-9]*"):
+            remove_empty(job)
+        remove_empty(folder.absolute())
+
+
 class State:
     """Keeps `sweep.json` up to date.
 
@@ -85,15 +95,6 @@ class State:
             raise InputError(f"hydra.sweep.dir: the sweep in {self.folder} is running; wait for it or end it")
         with runs.locked(self.folder, "hydra.sweep.dir"):
             yield
-
-    def tidy(self) -> None:
-        """Remove what Hydra wrote about a sweep that was not begun, and the folders that are empty then."""
-        if (self.folder / "sweep.json").exists():
-            return
-        (self.folder / "multirun.yaml").unlink(missing_ok=True)
-        for folder in (self.folder, self.folder.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
     def greeting(self) -> str | None:
         """Return a line that says that a sweep is continued, or why one that was begun is not."""

@@ -345,7 +345,7 @@ def test_sometimes_applies_with_its_probability() -> None:
         (lambda: degradations.OneOf({"a": degradations.Identity()}, {"a": -1}), "weights.a"),
         (lambda: degradations.Sometimes(degradations.Identity(), 1.5), "probability"),
         (lambda: degradations.Sometimes(degradations.Identity(), -0.1), "probability"),
-        (lambda: degradations.Identity()(torch.zeros(1, 8, 8), keys(1)), "clean"),
+        (lambda: degradations.Identity()(torch.zeros(8, 8), keys(1)), "clean"),
         (lambda: degradations.Identity()(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), keys(1)), "clean"),
         (lambda: degradations.Identity()(torch.zeros(2, 1, 8, 8), keys(1)), "keys"),
         (lambda: degradations.Identity()(torch.zeros(1, 1, 8, 8), keys(1).float()), "keys"),
