@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.loggers import Logger
 from torch import channels_last
 
 from recon.actions.base import kind_of
@@ -18,6 +17,7 @@ from recon.config.construct import Trained, called, construct, find_class
 from recon.config.optimiser import require_optimiser
 from recon.config.recorded import read_config
 from recon.dashboards import threaded
+from recon.dashboards.threaded import ThreadedLogger
 from recon.data.datamodule import DataModule
 from recon.data.task import Task
 from recon.degradations.base import Degradation, within
@@ -38,7 +38,7 @@ class Run(NamedTuple):
     module: Module
     data: DataModule
     trainer: Trainer
-    logger: Logger | None
+    loggers: list[ThreadedLogger]
 
 
 def run(config: Config, folder: Path) -> Run:
@@ -57,12 +57,12 @@ def run(config: Config, folder: Path) -> Run:
     made_degradation = degradation(config, made_task)
     made_module = module(config, made_task, made_degradation)
     made_data = data(config, made_task, made_degradation, made_module)
-    logger = threaded.make(config["logger"], folder, config)
-    made_trainer = make_trainer(config, made_module, folder, logger)
+    loggers = threaded.make(config["logger"], folder, config)
+    made_trainer = make_trainer(config, made_module, folder, loggers)
     if action_of(config) == "train":
         require_precision(made_module, made_trainer)
         require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
-    return Run(made_module, made_data, made_trainer, logger)
+    return Run(made_module, made_data, made_trainer, loggers)
 
 
 def check(config: Config) -> tuple[str, str] | None:
@@ -121,6 +121,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     facts = facts_of(kind, task, degradation)
     made = _module(config, kind, facts)
     made.holes = degradation.makes_holes
+    made.class_names = task.class_names
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)

@@ -6,8 +6,10 @@ torch and lightning are imported only when work begins, so that help, `--cfg job
 import os
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recon import __version__
 from recon.actions.act import act, remove_empty
+from recon.config import completion
 from recon.config.conf import CONF, folders_of, program
 from recon.config.help import help_text
 from recon.config.mistyped import check_flags, hydra_sentence
@@ -72,6 +75,11 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"recon {__version__}")
         return 0
+    if completion.is_asked(sys.argv[1:]):
+        if (names := completion.run_names()) is not None:
+            print(" ".join(names))
+            return 0
+        sys.argv[1:] = completion.with_own_folder(sys.argv[1:])
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     sweep_folder = cache(lambda: folder_for(_typed[1:]))
@@ -120,8 +128,16 @@ def _is_from_hydra(error: BaseException) -> bool:
     return any("hydra" in parts for parts in files) and not any(parts[-2] == "actions" for parts in files)
 
 
-def _run_name(action: str, model: str, task: str) -> str:
-    return f"{model}_{task}" if action == "train" else action
+def _run_name(choices: Mapping[str, Any], degradation: Mapping[str, Any] | None) -> str:
+    """Name a run by its model, net, damage with its first level, and images: "restoration_unet_noise0.1_mnist"."""
+    levels = (list(value) if isinstance(value, Sequence) else [value] for value in (degradation or {}).values())
+    numbers = [level for level in levels if level and all(type(number) in (int, float) for number in level)]
+    damage = choices["degradation"] + "-".join(f"{number:g}" for number in (numbers or [[]])[0][:2])
+    words = [
+        "" if choices["action"] == "train" else choices["action"], choices["model"], choices.get("model/net"),
+        "" if choices["degradation"] == "none" else damage, choices["task"],
+    ]  # fmt: skip
+    return "_".join(str(word) for word in words if word)
 
 
 def _complain(sentence: str, status: int) -> int:

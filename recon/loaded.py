@@ -12,10 +12,10 @@ from torch import Tensor
 
 from recon import keyed
 from recon.build import trained
-from recon.config.recorded import below_outputs
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.pair import Pair
+from recon.report.choose import choose
 
 Picture: TypeAlias = "np.ndarray | Image.Image | Tensor"
 
@@ -128,4 +128,4 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 def load(folder: str | Path) -> Model:
     """Load a trained model; see `recon.load`."""
     path = Path(folder).expanduser()
-    return Model(trained(path if path.is_dir() else below_outputs("folder", path), "folder"))
+    return Model(trained(path if path.is_dir() else choose("folder", str(folder)), "folder"))

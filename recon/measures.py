@@ -167,6 +167,8 @@ ROWS: dict[str, Measure] = {
         Measure("severity", "level of damage", role="about", input="damage"),
         Measure("label", "class", 0, "", 0, "about", input="damage"),
         Measure("prediction", "predicted class, -1 for none", 0, "", 0, "about"),
+        Measure("confidence", "confidence", 0, "%", 1, "about", "softmax of the predicted class", factor=100.0,
+                bounds=(0.0, 1.0)),
         Measure("recognised_as", "class that the judge sees, -1 for none", 0, "", 0, "about"),
     )
 }  # fmt: skip

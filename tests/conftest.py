@@ -147,7 +147,7 @@ def compose() -> Compose:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver("run_name", lambda *words: "_".join(words), replace=True)
+    OmegaConf.register_new_resolver("run_name", lambda *_: "run", replace=True)
 
     def make(*overrides: str) -> dict[str, Any]:
         known = (*overrides, os.environ.get("RECON_DATA"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import recon
+from recon.runs import RunFolder
 
 
 def folder_of(output: str) -> Path:
@@ -56,6 +58,36 @@ def test_tab_completion_knows_the_choices() -> None:
     line = "python run.py model="
     answer = type_in("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
     assert {f"model={model}" for model in choices("model")} <= set(answer.stdout.split())
+
+
+def test_tab_completion_knows_the_runs_and_own_choices(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kept in {"1_gan_mnist": "best", "2_gan_mnist": "last", "3_vae": "", "4_$(touch x)": "last"}.items():
+        folder = Path("outputs/2026-01-01") / name
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "environment.json").write_text("{}")
+        if kept:
+            (folder / "checkpoints" / f"{kept}.ckpt").touch()
+    own = Path("own/degradation/rain.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("amount: 1\n")
+
+    def answers(line: str) -> set[str]:
+        monkeypatch.setenv("COMP_LINE", f"python run.py {line}")
+        status, output, errors = typed("-sc", "query=bash")
+        assert (status, errors) == (0, "")
+        return set(output.split())
+
+    day = "outputs/2026-01-01"
+    assert answers("action=evaluate run=") == {
+        "run=last", "run=best", "run=1_gan_mnist", "run=2_gan_mnist", f"run={day}/1_gan_mnist", f"run={day}/2_gan_mnist"
+    }  # fmt: skip
+    assert answers("resume=") == {"resume=last", "resume=best", "resume=gan_mnist", f"resume={day}/2_gan_mnist"}
+    assert answers("action=list runs=3") == set()
+    assert answers(f"action=list runs={day}/3") == {f"runs={day}/3_vae"}
+    assert answers("action=list runs=v") == {"runs=vae"}
+    assert "degradation=rain" in answers("--config-dir own model=gan degradation=")
+    assert answers("--config-dir=own degradation=ra") == {"degradation=rain"}
+    assert answers("action=pr") == {"action=prune"}
 
 
 def test_the_whole_configuration_is_shown(typed: Typed) -> None:
@@ -122,16 +154,49 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
         folder_of(typed("model=autoencoder", f"seed={seed}", "trainer.max_epochs=1", *QUICK)[1]) for seed in (1, 2)
     )
     limit = ("trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none")
-    for name, meant in (("last", second), (first.name, first), (f"{second.parent.name}/{second.name}", second)):
+    better, worse = sorted((first, second), key=lambda folder: RunFolder(folder).metrics["test/psnr"], reverse=True)
+    names = {
+        "last": second, first.name: first, f"{second.parent.name}/{second.name}": second, "best": better,
+        f"best:seed:{1 if worse == first else 2}+task:digits": worse, "last:seed:1": first,
+    }  # fmt: skip
+    for name, meant in names.items():
         status, output, errors = typed("action=evaluate", f"run={name}", *limit)
         assert status == 0, errors
         assert f"run: {meant}\n" in (folder_of(output) / "config.yaml").read_text()
     # The evaluations since hold no weights.
     assert typed.refused("resume=last", *QUICK).startswith(f"error: resume: {second} has ended")
-    sentence = typed.refused("action=evaluate", "run=_autoencoder_digits", *limit)
-    assert "run: 2 run folders end in _autoencoder_digits" in sentence
+    sentence = typed.refused("action=evaluate", "run=_digits", *limit)
+    assert "run: _digits is part of 2 run folders" in sentence
     assert first.name in sentence
-    assert "a unique ending of that, or run=last" in typed.refused("action=evaluate", "run=_gan", *limit)
+    assert "a unique ending of that, run=last or" in typed.refused("action=evaluate", "run=_gan", *limit)
+    assert "no run with seed:3 below outputs/ has weights" in typed.refused("action=evaluate", "run=best:seed:3")
+    assert "run: gan is no condition" in typed.refused("action=evaluate", "run=best:gan")
+    _, output, _ = typed("model=autoencoder", "init_from=last", "trainer.max_epochs=1", *QUICK)
+    assert f"init_from: {second}\n" in (folder_of(output) / "config.yaml").read_text()
+    typed("model=autoencoder", "degradation=noise", "trainer.max_epochs=1", *QUICK)
+    sentence = typed.refused("action=evaluate", "run=best", *limit)
+    assert "run: the best of which? " in sentence
+    assert "run=best:task:digits+degradation:" in sentence
+    _, output, _ = typed("action=list", f"runs={first.name}")
+    assert "1 of 1 runs" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("model=restoration model/net=dncnn degradation=noise degradation.sigma=0.098 task=folder",
+         "restoration_dncnn_noise0.098_folder"),
+        ("model=restoration degradation=noise degradation.sigma=[0,0.5]", "restoration_unet_noise0-0.5_digits"),
+        ("model=classifier", "classifier_cnn_digits"),
+        ("model=inpainting degradation=mixed task=mnist", "inpainting_unet_mixed_mnist"),
+        ("degradation=jpeg action=evaluate", "evaluate_inpainting_unet_jpeg20_digits"),
+    ],
+)  # fmt: skip
+def test_the_folder_of_a_run_tells_what_it_is(words: str, name: str, typed: Typed) -> None:
+    status, output, _ = typed(*words.split(), "--cfg", "all", "--resolve")
+    assert status == 0
+    (folder,) = [line.strip() for line in output.splitlines() if line.strip().startswith("dir: outputs/20")][:1]
+    assert re.fullmatch(rf"dir: outputs/[\d-]+/[\d-]+_{name}", folder)
 
 
 def test_a_generator_is_judged_by_a_classifier(typed: Typed) -> None:
@@ -164,7 +229,7 @@ RESTORE = ["model=restoration"]
         (["accelerator.compile=maybe"], ["accelerator.compile", "maybe"]),
         (["logger=paper"], ["logger=paper", "tensorboard"]),
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
-        (["action=fly"], ["action=fly", "cost|evaluate|list|report|train"]),
+        (["action=fly"], ["action=fly", "cost|evaluate|list|prune|report|train"]),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
         (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),
         (["trainer.devices=2", "task.batch_size=63", "accelerator=cpu"], ["task.batch_size", "63", "64"]),

@@ -42,7 +42,8 @@ def make(kind: str, folder: Path) -> Any:
     """Make the logger of a choice of `logger=`."""
     node = read_choice("logger", kind) or {}
     about = {"project": "recon", "group": None, "name": None, "tags": []}
-    return threaded.make({**node, **about}, folder, {"action": "train"})
+    (logger,) = threaded.make({**node, **about}, folder, {"action": "train"})
+    return logger
 
 
 # Reading back ------------------------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
     media = next((folder / "wandb").glob("offline-run-*")) / "files" / "media"
     (path,) = media.rglob("per_image*.table.json")
     shown = json.loads(path.read_text())
-    assert shown["columns"] == ["index", "loss", "severity", "prediction", "label", "degraded"]
+    assert shown["columns"] == ["index", "loss", "severity", "prediction", "confidence", "label", "degraded"]
     with open(folder / "per_image.csv", newline="") as file:
         assert [row[1] for row in shown["data"]] == [float(row["loss"]) for row in csv.DictReader(file)]
     assert [row[-1] for row in shown["data"][:9]] == ["Image"] * 8 + [None]
@@ -211,15 +212,23 @@ def test_tensorboard_shows_what_the_run_folder_holds(model: str, typed: Typed) -
     assert {name: len(events.Images(name)) for name in events.Tags()["images"]} == images
 
 
-def test_csv_holds_every_logged_step(typed: Typed) -> None:
-    status, output, errors = typed(
-        "model=classifier", "logger=csv", "trainer.log_every_n_steps=4", "trainer.max_epochs=1", *BRIEF
-    )
+def test_several_loggers_each_hold_every_logged_step(typed: Typed) -> None:
+    pytest.importorskip("tensorboard")
+    several = ("model=classifier", "logger=[tensorboard,csv,none]")
+    status, output, errors = typed(*several, "trainer.log_every_n_steps=4", "trainer.max_epochs=1", *BRIEF)
     assert status == 0, errors
-    with open(folder_of(output) / "csv" / "metrics.csv", newline="") as file:
+    folder = folder_of(output)
+    assert list((folder / "tensorboard").glob("events*"))
+    assert json.loads((folder / "environment.json").read_text())["choices"]["logger"] == "tensorboard,csv,none"
+    with open(folder / "csv" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row["train/lr"]][:4] == [4, 8, 12, 16]
     assert any(row["val/accuracy"] for row in rows)
+
+
+def test_what_is_no_list_of_loggers_is_refused(typed: Typed) -> None:
+    assert "logger=cvs: there is no such choice; choose one of auto|csv|" in typed.refused("logger=[tensorboard,cvs]")
+    assert "task: it takes one choice; -m task=mnist,digits makes" in typed.refused("task=[mnist,digits]")
 
 
 # A resumed run -----------------------------------------------------------------------------------------------------
@@ -231,7 +240,7 @@ def log(kind: str, folder: Path, steps: range) -> None:
     assert logger is not None
     for step in steps:
         logger.log_metrics({"train/loss": float(step**2)}, step)
-    threaded.finish(logger, {"test/psnr": 20.0}, "ok")
+    threaded.finish([logger], {"test/psnr": 20.0}, "ok")
 
 
 def test_a_resumed_run_is_the_same_wandb_run_in_a_moved_folder_too(
@@ -482,7 +491,7 @@ def test_a_wandb_run_ends_as_the_run_does(
         logger.log_metrics({"train/loss": 1.0}, 1)
         raise error
 
-    with pytest.raises(type(error)), recorded(tmp_path, {"seed": 0}, {}, logger):
+    with pytest.raises(type(error)), recorded(tmp_path, {"seed": 0}, {}, [logger]):
         work()
     records = records_of(tmp_path)
     assert exit_code_of(tmp_path) == 1
@@ -518,12 +527,12 @@ def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal
         "from recon.dashboards import threaded\n"
         f"threaded.ThreadedLogger.last_patience = 1.0; folder = Path({str(tmp_path)!r})\n"
         "node = dict(_target_='recon.dashboards.wandb.WandB', project='recon', group=None, name=None, tags=[])\n"
-        "logger = threaded.make(node, folder, {})\n"
+        "(logger,) = threaded.make(node, folder, {})\n"
         "step, after = 0, 20\n"
         "while after:\n"
         "    logger.log_metrics({'train/loss': 1.0}, step := step + 1); time.sleep(0.05)\n"
         "    after -= (folder / 'done').exists()\n"
-        "threaded.finish(logger, {}, 'ok')\n"
+        "threaded.finish([logger], {}, 'ok')\n"
     )
     environment = {**os.environ, "WANDB_MODE": "offline"}
     with subprocess.Popen(

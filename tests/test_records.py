@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import platform
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import torch
 from conftest import ROOT
 
 from recon.errors import InputError
-from recon.runs import draw, files, locked
+from recon.runs import files, locked, machine
 from recon.runs.checkpoint import AtomicCheckpointIO, load, load_weights
 
 
@@ -24,28 +26,17 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
 
 
+def test_a_record_tells_the_hardware() -> None:
+    found = machine.environment()
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    model = re.search(r"(?m)^model name\s*: (.+)$", told)
+    assert found["processor"] == (model[1] if model else platform.processor() or platform.machine())
+    assert found["memory"] == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, abs=0.5)
+
+
 def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "a.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0, "psnr": 20.0}])
     assert (tmp_path / "a.csv").read_text() == "epoch,loss,psnr\n0,1.5,\n1,1.0,20.0\n"
-
-
-def test_a_grid_shows_the_images_as_they_are() -> None:
-    grey, colour = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
-    sheet = draw.grid({"grey": grey, "colour": colour})
-    # Each cell of 8×8 is enlarged 12 times; the header takes 14 rows and gaps 4.
-    assert sheet.size == (4 + 2 * 100, 14 + 2 * 100 + 4)
-    assert sheet.getpixel((4 + 12 * 3 + 5, 14 + 12 * 2 + 5)) == (round(float(grey[0, 0, 2, 3]) * 255),) * 3
-    expected = tuple(round(float(value) * 255) for value in colour[1, :, 7, 0])
-    assert sheet.getpixel((104 + 5, 14 + 100 + 12 * 7 + 5)) == expected
-
-
-def test_a_confusion_matrix_is_darkest_where_the_most_are() -> None:
-    sheet = draw.heatmap(torch.tensor([[90, 10], [0, 50]]))
-
-    def shade(row: int, column: int) -> int:
-        return sheet.getpixel((56 + 40 * column + 3, 56 + 40 * row + 3))[0]
-
-    assert shade(1, 1) < shade(0, 0) < shade(0, 1) < shade(1, 0) == 255
 
 
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) -> None:

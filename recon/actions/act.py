@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.actions.base import Action, check_overrides, kind_of
 from recon.config.check import check_node, hints_of
+from recon.config.conf import folders_of, read_choice
 from recon.config.recorded import choices_of_run, of_resumed, of_run
 from recon.config.resolved import resolved
 from recon.config.words import as_typed
@@ -32,6 +34,10 @@ def act(config: DictConfig) -> None:
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
         values = resolved(config)
+        if (several := _loggers(hydra.overrides.task)) and choices.get("debug") != "true":
+            found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
+            values["logger"]["_target_"] = [node.get("_target_") for node in found]
+            choices["logger"] = ",".join(several)
         kind = kind_of(values)
         if not values["resume"]:
             check_overrides(kind, list(hints_of(kind)), overrides, choices["action"])
@@ -41,6 +47,15 @@ def act(config: DictConfig) -> None:
         if isinstance(error, Interrupted):
             error.saved = RunFolder(folder).has_checkpoint
         raise
+
+
+def _loggers(overrides: Sequence[str]) -> list[str]:
+    """Return the choices of `logger=[…]`, whose files Hydra would merge into one; none where it has one choice."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values = [override.value() for override in OverridesParser.create().parse_overrides([*overrides])
+              if override.key_or_group == "logger"]  # fmt: skip
+    return values[-1] if values and isinstance(values[-1], list) else []
 
 
 def make(kind: type[Action], config: dict[str, Any]) -> Action:

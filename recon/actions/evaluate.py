@@ -18,6 +18,7 @@ from recon.report.naming import degradation
 from recon.runs import RunFolder, files
 from recon.runs.checkpoint import best_or_last, load_weights
 from recon.runs.record import recorded
+from recon.streams import printable
 from recon.training.trainer import check_lengths
 
 
@@ -51,11 +52,11 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     Returns:
         The metrics of `metrics.json`.
     """
-    module, data, trainer, logger = build.run(config, folder)
+    module, data, trainer, loggers = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
     data.load()
     check_lengths(trainer, data, training=False)
-    with recorded(folder, config, about, logger) as results:
+    with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder, test_alone=True)
         results |= test(trainer, module, data, folder)
         results.describe(module)
@@ -82,13 +83,15 @@ def introduce(module: Module, data: DataModule, trainer: Trainer, folder: Path, 
 def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> dict[str, float]:
     """Test a module and write what each image gave: `per_image.csv` and, for classes, the confusion matrix."""
     trainer.test(module, datamodule=data, verbose=False)
-    _write_results(module, folder)
+    _write_results(module, data, folder)
     return module.summary
 
 
 @rank_zero_only
-def _write_results(module: Module, folder: Path) -> None:
-    files.write_columns(folder / "per_image.csv", module.results)
+def _write_results(module: Module, data: DataModule, folder: Path) -> None:
+    names = data.load().test.names
+    texts = {} if names is None else {"file": list(map(printable, names[module.results["index"].numpy()]))}
+    files.write_columns(folder / "per_image.csv", module.results, **texts)
     for name, artifact in module.artifacts(module.results).items():
         if isinstance(artifact, list):
             files.write_csv(folder / f"{name}.csv", artifact)

@@ -14,7 +14,7 @@ from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.runs import RunFolder
-from recon.runs.checkpoint import best_or_last, latest, load_weights
+from recon.runs.checkpoint import best_or_last, keep_best, latest, load_weights
 from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
@@ -49,13 +49,13 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     Returns:
         The metrics of `metrics.json`.
     """
-    module, data, trainer, logger = build.run(config, folder)
+    module, data, trainer, loggers = build.run(config, folder)
     if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     check_lengths(trainer, data, training=True)
-    with recorded(folder, config, about, logger) as results:
+    with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder)
         checkpoint = resumed_from(folder) if config["resume"] else None
         with interrupt.deferred(), told_by_lightning(config["trainer"]):
@@ -66,6 +66,8 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         results |= test(trainer, module, data, folder)
         results.describe(module)
         results |= throughput(trainer, data)
+    if config["checkpoint"].get("keep") == "best":
+        keep_best(folder)
     return results
 
 

@@ -25,6 +25,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
+    "expected": dict[str, float | str],
     **dict.fromkeys(_NODES, dict[str, Any]),
 }
 _DATA: dict[str, Any] = {"root": str, "store": Literal["memory", "mmap"], "cache": str}
@@ -50,7 +51,7 @@ _SLURM: dict[str, Any] = {
     "cpus_per_task": int | None,
     "additional_parameters": dict[str, Any] | None,
 }
-_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None}
+_CHECKPOINT: dict[str, Any] = {"minutes": float | None, "steps": int | None, "keep": Literal["all", "best"]}
 
 
 def hints_of(target: type[Any]) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-_REQUIRED = tuple(key for key in _TOP_LEVEL if key not in ("allow_network", "recipe"))
+_REQUIRED = tuple(key for key in _TOP_LEVEL if key not in ("allow_network", "recipe", "expected"))
 _TRAINER = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "max_steps", "max_time",
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "check_val_every_n_epoch", "val_check_interval",

@@ -28,7 +28,7 @@ _USES = ("restore", "predict", "infer", "inference", "apply", "denoise")
 
 
 def check_flags(arguments: Sequence[str], folders: Sequence[Path]) -> None:
-    """Raise InputError for a flag that Hydra does not know, or a key that is taken away."""
+    """Raise InputError for a flag that Hydra does not know, or a key that is taken away, or several choices at once."""
     from hydra._internal.utils import get_args_parser
 
     said = io.StringIO()
@@ -44,6 +44,9 @@ def check_flags(arguments: Sequence[str], folders: Sequence[Path]) -> None:
     for word in words:
         if word.startswith("~") and "." not in word:
             raise InputError(f"{word}: recon needs every key of its configuration; set it to a value instead")
+        group, _, value = word.lstrip("+").partition("=")
+        if value.startswith("[") and group != "logger" and choices(group, folders):
+            raise InputError(f"{group}: it takes one choice; -m {group}={value.strip('[]')} makes a run with each")
 
 
 def _flag_sentence(arguments: Sequence[str], flag: str, folders: Sequence[Path]) -> str | None:
@@ -70,7 +73,7 @@ def hydra_sentence(error: BaseException, folders: Sequence[Path]) -> str | None:
         error = error.__cause__
         messages.append(str(error))
     for message in messages:
-        if match := re.search(r"Could not find '(?:\./)?([^']+)'", message):
+        if match := re.search(r"Could not (?:find|load) '(?:\./)?([^']+)'", message):
             group = max((each for each in groups(folders) if match[1].startswith(f"{each}/")), key=len, default="")
             return _choice_sentence(folders, group, match[1].removeprefix(group).lstrip("/"))
         if match := re.search(r"Could not override '([^']+)'", message):

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recon import runs
 from recon.config.conf import choices, folders_of, read_choice
 from recon.config.words import key_of, quoted
 from recon.errors import InputError
@@ -52,6 +51,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
         InputError: `resume` or `run` names no run folder.
     """
     folders = folders_of(arguments)
+    arguments = [_with_whole_path(word) for word in arguments]
     given = {found[1]: word for word in arguments if (found := re.match(r"\+{0,2}([\w./]+)=", word))}
     index = next((n for n, word in enumerate(arguments) if re.match(r"\+{0,2}(run|resume|action)=", word)), 0)
     if "resume" in given:
@@ -73,15 +73,26 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
     return [*arguments[:index], *words, *arguments[index:]]
 
 
+def _with_whole_path(word: str) -> str:
+    """Write the run that `init_from=` or `model.judge=` names by its path, as a run's record must."""
+    key, _, value = word.partition("=")
+    if key not in ("init_from", "model.judge") or value in ("", "null", "''") or Path(value).exists():
+        return word
+    folder = _run_folder(key, word)
+    return word if folder is None else f"{key}={quoted(str(folder))}"
+
+
 def _run_folder(key: str, word: str) -> Path | None:
     """Read the folder that `key=…` names, as Hydra reads the value; None where it names several.
 
-    It is a path, or for runs with weights below outputs/ a unique ending of one, or "last" for the latest.
+    It is a path, or what `choose` takes.
 
     Raises:
         InputError: it names none, or one that is not there.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from recon.report.choose import choose  # it imports numpy
 
     override = OverridesParser.create().parse_override(word)
     if override.is_sweep_override():
@@ -95,24 +106,7 @@ def _run_folder(key: str, word: str) -> Path | None:
     paths = [Path(text).expanduser() for text in dict.fromkeys([*texts, *forms])]
     paths = [path.parent.parent if path.suffix == ".ckpt" else path for path in paths]
     path = next((path for path in paths if path.is_dir()), None)
-    return (path or below_outputs(key, paths[0])).absolute()
-
-
-def below_outputs(key: str, ending: Path) -> Path:
-    """Return the run folder below outputs/ with this ending, or for "last" the latest; InputError for none or more."""
-    folders = runs.trained()
-    if str(ending) == "last" and folders:
-        return max(folders, key=lambda folder: (folder / "environment.json").stat().st_mtime)
-    found = [folder for folder in folders if str(folder).endswith(str(ending))]
-    if len(found) > 1:
-        raise InputError(
-            f"{key}: {len(found)} run folders end in {ending}, such as {found[0]} and {found[1]}; give more"
-        )
-    if not found:
-        raise InputError(
-            f"{key}: {ending} is no run folder; give {key}=outputs/<day>/<run>, a unique ending of that, or {key}=last"
-        )
-    return found[0]
+    return (path or choose(key, str(value))).absolute()
 
 
 def _existing(word: str, folder: Path, given: Mapping[str, str], folders: Sequence[Path]) -> str:
@@ -270,7 +264,11 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
     from omegaconf import OmegaConf
 
     folder = Path(config["resume"])
-    recorded = read_config(folder, "resume")
+    recorded, environment = read_config(folder, "resume"), RunFolder(folder).environment
+    if environment.get("status") == "ok" and not any((folder / "checkpoints").glob("[lp]*.ckpt")):
+        raise InputError(
+            f"resume: {folder} has ended and kept its best weights alone; start a new run with init_from={folder}"
+        )
     ask_about_network(recorded, overrides, config["allow_network"], "resume")
     merged: Any = OmegaConf.create({**config, **recorded, "resume": str(folder)})
     merged.trainer = {**config["trainer"], **recorded["trainer"]}
@@ -289,7 +287,6 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
             )
         OmegaConf.update(merged, key, said, force_add=True)
     taken: Any = OmegaConf.to_container(merged)
-    environment = RunFolder(folder).environment
     if environment.get("status") == "ok" and taken["trainer"]["max_epochs"] == recorded["trainer"]["max_epochs"]:
         # One that its steps or its time ended has epochs left, and more of them would change nothing.
         is_whole = RunFolder(folder).epochs >= recorded["trainer"]["max_epochs"] and not _spans(recorded)

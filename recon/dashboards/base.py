@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -62,12 +62,19 @@ class Dashboard:
     def image(self, name: str, image: Image, step: int) -> None:
         """Show a picture."""
 
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+    def results(
+        self,
+        columns: Mapping[str, Tensor],
+        samples: Mapping[str, Sequence[numpy.ndarray]],
+        classes: Sequence[str],
+        step: int,
+    ) -> None:
         """Show the table of a test.
 
         Args:
             columns: (N,) each, a value for each test image.
-            samples: (B,H,W,3) uint8 each, pictures of the first B of them.
+            samples: B pictures (H,W,3) uint8 each, of the first B of them.
+            classes: the names of the classes in the order of their numbers, or none.
             step: the training step.
         """
 

@@ -10,7 +10,9 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from recon.config.construct import find_class
 from recon.console import say
 from recon.dashboards.base import About, Dashboard
 from recon.errors import InputError
-from recon.runs import draw
+from recon.runs import tiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,33 +34,36 @@ if TYPE_CHECKING:
 _SHARED: dict[str, Any] = {**dict.fromkeys(("project", "group", "name"), str | None), "tags": list[str]}
 
 
-def make(node: Mapping[str, Any], folder: Path, config: Mapping[str, Any]) -> ThreadedLogger | None:
-    """Make the logger that the user chose; in the folder of an earlier run it continues what that one logged.
+def make(node: Mapping[str, Any], folder: Path, config: Mapping[str, Any]) -> list[ThreadedLogger]:
+    """Make the loggers that the user chose; in the folder of an earlier run they continue what that one logged.
 
     Args:
-        node: the node `logger` of the configuration; without a `_target_` there is no logger.
+        node: the node `logger` of the configuration; its `_target_` is that of one dashboard, a list of several, or
+            null.
         folder: the run folder, where dashboards keep their files.
         config: the resolved configuration, for dashboards.
 
     Raises:
-        InputError: a wrong key, or what the dashboard needs is not installed.
+        InputError: a wrong key, or what a dashboard needs is not installed.
     """
     settings = {key: value for key, value in node.items() if key != "_target_"}
-    kind: type[Dashboard] = Dashboard
-    if (target := node.get("_target_")) is not None:
-        kind = find_class(target, "logger")
-    own = {key: hint for key, hint in hints_of(kind).items() if key != "about"}
-    check_node(settings, {**_SHARED, **own}, "logger")
-    chosen = kind.chosen() if target is not None else None
-    if chosen is None:
-        return None
-    if chosen.package and find_spec(chosen.package) is None:
-        raise InputError(
-            f"logger: {chosen.title} is not installed; pip install {chosen.install}, or choose logger=none"
-        )
+    targets = node.get("_target_")
+    targets = targets if isinstance(targets, list) else [targets]
+    kinds: list[type[Dashboard]] = [find_class(target, "logger") for target in targets if target is not None]
+    own = {kind: {key: hint for key, hint in hints_of(kind).items() if key != "about"} for kind in kinds}
+    check_node(settings, dict(ChainMap(_SHARED, *own.values())), "logger")
     about = About(folder, config, **{key: settings[key] for key in _SHARED})
-    arguments = {key: settings[key] for key in own if key in settings}
-    return ThreadedLogger(chosen.title, folder, lambda: chosen(about, **arguments), chosen.abandon)
+    made = []
+    for kind in dict.fromkeys(kinds):
+        if (chosen := kind.chosen()) is None:
+            continue
+        if chosen.package and find_spec(chosen.package) is None:
+            raise InputError(
+                f"logger: {chosen.title} is not installed; pip install {chosen.install}, or choose logger=none"
+            )
+        start = partial(chosen, about, **{key: settings[key] for key in own[kind] if key in settings})
+        made.append(ThreadedLogger(chosen.title, folder, start, chosen.abandon))
+    return made
 
 
 class ThreadedLogger(Logger):
@@ -187,22 +192,24 @@ def log_image(logger: Logger, name: str, image: Image, step: int) -> None:
         logger.send("image", name, image, logger._at(step))
 
 
-def log_results(logger: Logger, columns: Mapping[str, Tensor], samples: Mapping[str, Tensor], step: int) -> None:
+def log_results(
+    logger: Logger, columns: Mapping[str, Tensor], samples: tiles.Arrays, classes: Sequence[str], step: int
+) -> None:
     """Show the table of a test.
 
     Args:
         logger: of the run.
         columns: (N,) each, a value for each test image.
-        samples: (B,C,H,W) each in [0,1], pictures of the first B of them.
+        samples: pictures of the first B of them.
+        classes: the names of the classes, or none.
         step: the training step.
     """
     if isinstance(logger, ThreadedLogger):
-        pictures = {name: draw.pixels(images).numpy() for name, images in samples.items()}
-        logger.send("results", dict(columns), pictures, logger._at(step))
+        logger.send("results", dict(columns), tiles.columns(samples), list(classes), logger._at(step))
 
 
 @rank_zero_only
-def finish(logger: Logger | None, metrics: Mapping[str, float], status: str) -> None:
-    """Close a logger with the run's metrics and "ok", "failed" or "interrupted"; W&B makes an exit code of it."""
-    if isinstance(logger, ThreadedLogger):
+def finish(loggers: Iterable[ThreadedLogger], metrics: Mapping[str, float], status: str) -> None:
+    """Close loggers with the run's metrics and "ok", "failed" or "interrupted"; W&B makes an exit code of it."""
+    for logger in loggers:
         logger.close(metrics, status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,13 @@ class WandB(Dashboard):
 
         self.run.log({name: wandb.Image(image)}, step=step)
 
-    def results(self, columns: Mapping[str, Tensor], samples: Mapping[str, numpy.ndarray], step: int) -> None:
+    def results(
+        self,
+        columns: Mapping[str, Tensor],
+        samples: Mapping[str, Sequence[numpy.ndarray]],
+        classes: Sequence[str],
+        step: int,
+    ) -> None:
         """Add the table of test images, the first ones with their pictures, and the chart of the confusion matrix."""
         import wandb
 
@@ -129,9 +135,9 @@ class WandB(Dashboard):
         table.data += rows[first:]
         shown: dict[str, Any] = {"test/per_image": table}
         if "prediction" in lists:
-            classes = range(1 + max(*lists["label"], *lists["prediction"]))
+            names = classes or list(map(str, range(1 + max(*lists["label"], *lists["prediction"]))))
             shown["test/confusion"] = wandb.plot.confusion_matrix(
-                y_true=lists["label"], preds=lists["prediction"], class_names=[str(name) for name in classes]
+                y_true=lists["label"], preds=lists["prediction"], class_names=list(names)
             )
         with self._staged_in_the_folder():
             self.run.log(shown, step=step)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError
+from recon.runs.files import in_words
 
 # Called for each image, in any order and from any thread, with its index and its pixels.
 Write = Callable[[int, np.ndarray], None]
@@ -39,7 +40,7 @@ def in_memory(lengths: np.ndarray, fill: Fill) -> tuple[Tensor, np.ndarray]:
         pixels = np.empty(int(lengths.sum()), np.uint8)
     except MemoryError as error:
         raise InputError(
-            f"data.store=memory cannot hold the images ({_amount(int(lengths.sum()))}): set data.store=mmap."
+            f"data.store=memory cannot hold the images ({in_words(int(lengths.sum()))}): set data.store=mmap."
         ) from error
     start = lengths.cumsum() - lengths
 
@@ -123,7 +124,7 @@ def mapped(cache: Path, name: str, content: bytes, lengths: np.ndarray, fill: Fi
     except OSError as error:
         if error.errno in _FULL:
             raise InputError(
-                f"data.cache={cache} has too little space: {path.name} needs {_amount(int(lengths.sum()))}, so free "
+                f"data.cache={cache} has too little space: {path.name} needs {in_words(int(lengths.sum()))}, so free "
                 "some, or set data.cache to a folder on another disk."
             ) from error
         raise InputError(
@@ -212,7 +213,3 @@ def _write_at(descriptor: int, rest: memoryview, start: int) -> None:
     while rest:
         written = os.pwrite(descriptor, rest, start)
         rest, start = rest[written:], start + written
-
-
-def _amount(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -113,7 +113,8 @@ class ImageFiles:
         numbers = {category: number for number, category in enumerate(classes)}
         labels = [numbers.get(header.category, -1) for header in headers]
         # An array of objects: repeats of an image then share its name.
-        names = np.array([self.name(header.path) for header in headers], object)
+        base = self._listing.base
+        names = np.array([_visible(header.path.relative_to(base).as_posix()) for header in headers], object)
         offset = torch.from_numpy(lengths.cumsum() - lengths)
         whole = ImageStore(buffer, offset, torch.from_numpy(shape), torch.tensor(labels), names, check)
         return whole if good.all() else whole.subset(torch.from_numpy(good).nonzero().squeeze(1))

@@ -2,12 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recon import keyed
@@ -15,6 +17,7 @@ from recon.data.augment import as_float
 from recon.degradations.base import Degradation, all_known
 from recon.errors import InputError
 from recon.pair import Pair
+from recon.runs.tiles import whole_size
 
 # Whole images of one size are evaluated together up to this many values: 16 MiB in float32.
 _EVALUATION_VALUES = 1 << 22
@@ -69,34 +72,73 @@ def corners(keys: Tensor, sizes: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return keyed.integers(keyed.fold(keys, "top"), room[:, 0]), keyed.integers(keyed.fold(keys, "left"), room[:, 1])
 
 
-def windows(whole: Sequence[Pair], keys: Tensor, largest: int, scale: int) -> Pair:
-    """Cut the pairs of single images to windows of one size.
+class View(NamedTuple):
+    """Some samples to look at.
+
+    Attributes:
+        pair: (B,…) their pair, or that of windows of one size.
+        names: of their files, B; or None where they are no files.
+        whole: where these are windows, the whole degraded images made small, filled up with zeros to (B,C,h,w).
+        known: (B,1,h,w) in [0,1], what share of the small images' pixels is known.
+        window: (B,6) int64: top, left, height, width, and height and width of the whole, in pixels of the clean image.
+    """
+
+    pair: Pair
+    names: list[str] | None = None
+    whole: Tensor | None = None
+    known: Tensor | None = None
+    window: Tensor | None = None
+
+
+def windows(whole: Iterable[Pair], sizes: Tensor, keys: Tensor, largest: int, scale: int) -> View:
+    """Cut the pairs of single images to windows of one size, each image in turn: only one is in memory.
 
     They are degraded before they are cut, as in the evaluation: a mask for whole images would not fit a window.
 
     Args:
         whole: B pairs of one image each.
+        sizes: (B,2) int64, height and width of their degraded images.
         keys: (B,) int64 of these images, which draw the corners of the windows.
         largest: upper bound of the windows' side in pixels; the smallest image is another.
         scale: how many times smaller the degraded images are.
     """
-    sizes = torch.tensor([pair.degraded.shape[2:] for pair in whole])
     side = max(1, min(largest // scale, int(sizes.min())))
-    top, left = (starts.tolist() for starts in corners(keys, sizes.to(keys.device), side))
+    parts = []
+    for pair, size, key in zip(whole, sizes.to(keys.device), keys.split(1), strict=True):
+        row, column = (scale * start for start in _corner(pair.mask, key, size, side, scale))
+        degraded = pair.degraded[:, :, row // scale :, column // scale :][:, :, :side, :side]
+        clean, mask = (i[:, :, row:, column:][:, :, : side * scale, : side * scale] for i in (pair.clean, pair.mask))
+        # Copies, so that the memory of the whole image is freed.
+        part = pair._replace(degraded=degraded.clone(), clean=clean.clone(), mask=mask.clone())
+        window = torch.tensor([[row, column, side * scale, side * scale, *pair.clean.shape[2:]]])
+        parts.append((part, *small(pair), window))
+    pairs, wholes, known, place = zip(*parts, strict=True)
+    joined = Pair(*map(torch.cat, zip(*pairs, strict=True)))
+    return View(joined, None, filled(wholes), filled(known), torch.cat(place))
 
-    def cut(images: Tensor, row: int, column: int, times: int) -> Tensor:
-        height, width = (slice(start * times, (start + side) * times) for start in (row, column))
-        return images[:, :, height, width]
 
-    parts = [
-        pair._replace(
-            degraded=cut(pair.degraded, row, column, 1),
-            clean=cut(pair.clean, row, column, scale),
-            mask=cut(pair.mask, row, column, scale),
-        )
-        for pair, row, column in zip(whole, top, left, strict=True)
-    ]
-    return Pair(*(torch.cat(field) for field in zip(*parts, strict=True)))
+def _corner(mask: Tensor, key: Tensor, size: Tensor, side: int, scale: int) -> tuple[int, int]:
+    """Draw a window's corner in a degraded image: of eight draws the first of those with the most of a hole."""
+    draws = [key, *(keyed.fold(key, f"window {number}") for number in range(1, 8 if float(mask.min()) == 0 else 1))]
+    places = [(int(top), int(left)) for top, left in (corners(draw, size[None], side) for draw in draws)]
+    holes = [mask[..., t * scale : (t + side) * scale, x * scale : (x + side) * scale].mean() for t, x in places]
+    return places[min(range(len(places)), key=lambda place: float(holes[place]))]
+
+
+def small(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Make the degraded image of a pair of one image small, (1,C,h,w), and its mask, (1,1,h,w) in [0,1]."""
+    size = whole_size(*pair.clean.shape[2:])
+    known = F.adaptive_avg_pool2d(pair.mask, size)
+    if pair.degraded.shape[2:] != pair.mask.shape[2:] or bool((known == 1).all()):
+        return F.adaptive_avg_pool2d(pair.degraded, size), known
+    # Holes, whatever they are filled with, do not darken what is known beside them.
+    return F.adaptive_avg_pool2d(pair.degraded * pair.mask, size) / known.clamp(min=1e-6), known
+
+
+def filled(images: Sequence[Tensor]) -> Tensor:
+    """Join images (1,C,h,w) of several sizes, filled up with zeros at the right and below."""
+    height, width = (max(image.shape[side] for image in images) for side in (2, 3))
+    return torch.cat([F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2])) for image in images])
 
 
 @dataclass(frozen=True)
@@ -115,6 +157,11 @@ class Draws:
 
 class Split(Protocol):
     """The clean images of one split, which make their own loader."""
+
+    @property
+    def names(self) -> np.ndarray | None:
+        """Return the names (N,) of the images' files, or None where they are no files or their names are not known."""
+        return None
 
     def __len__(self) -> int: ...
 
@@ -200,8 +247,8 @@ class Loader(ABC, Generic[S]):
         """Yield the batches of this rank."""
 
     @abstractmethod
-    def preview(self, count: int, largest: int = 128) -> Pair:
-        """Make the pair of the split's first `count` images, always the same; cut to one size where they differ."""
+    def preview(self, count: int, largest: int = 128) -> View:
+        """Look at the split's first `count` images, always the same; cut to one size where they differ."""
 
     @property
     def _per_rank(self) -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from recon import keyed
 from recon.data.images import warn_omitted
-from recon.data.loader import Draws, Loader, Split, windows
+from recon.data.loader import Draws, Loader, Split, View, windows
 from recon.data.samples import Batch, Contents, Sample
 from recon.degradations.base import Degradation
 from recon.errors import InputError
@@ -181,23 +181,28 @@ class ShardLoader(Loader[ShardSplit]):
         finally:  # as Lightning leaves the iteration after the last batch, without asking for another
             warn_omitted(sorted(left_out), seen)
 
-    def preview(self, count: int, largest: int = 128) -> Pair:
-        """Make the pair of the first images, see `Loader`."""
+    def preview(self, count: int, largest: int = 128) -> View:
+        """Look at the first images, see `Loader`."""
         source, draws = self.source, self.draws
         batches: list[Batch] = []
+        names: list[str] = []
         with closing(source.read(range(len(source.shards)), 0, len(source))) as samples:
             for sample in samples:
                 batch = source.contents.decode_batch([sample], draws)
-                batches += [batch] if len(batch.index) else []
+                if len(batch.index):
+                    batches.append(batch)
+                    names.append(sample.path.rpartition("/")[2])
                 if len(batches) == count:
                     break
         if not batches:
             raise InputError(f"{source.shards[0]} and all others have no usable image for {self.split}: add some.")
         pixels, label, index = zip(*(batch[:3] for batch in batches), strict=True)
         if self.crop is not None or (len({p.shape for p in pixels}) == 1 and max(pixels[0].shape[2:]) <= largest):
-            return self._decoded(Batch(torch.cat(pixels), torch.cat(label), torch.cat(index), []), draws)
-        whole = [self._decoded(batch, draws) for batch in batches]
-        return windows(whole, draws.keys(torch.cat(index)), largest, self.degradation.scale)
+            return View(self._decoded(Batch(torch.cat(pixels), torch.cat(label), torch.cat(index), []), draws), names)
+        whole, keys = (self._decoded(batch, draws) for batch in batches), draws.keys(torch.cat(index)).to(self.device)
+        scale = self.degradation.scale
+        sizes = torch.tensor([p.shape[2:] for p in pixels]) // scale
+        return windows(whole, sizes, keys, largest, scale)._replace(names=names)
 
     def _decoded(self, batch: Batch, draws: Draws) -> Pair:
         return self._pair(*batch[:3], draws.keys(batch.index))

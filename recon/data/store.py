@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import runs
-from recon.data.loader import Loader, corners, windows
+from recon.data.augment import as_float, runs
+from recon.data.loader import Loader, View, corners, filled, small, windows
 from recon.degradations.base import Degradation
 from recon.pair import Pair
 
@@ -25,7 +25,7 @@ class ImageStore:
         offset: (N,) int64, where each image starts in `buffer`.
         shape: (N,3) int64, rows (C,H,W); C is the same for the whole store.
         label: (N,) int64 class, -1 where there is none.
-        names: (N,) str, the name of each image in its set, or None.
+        names: (N,) str, the path of each image below its folder, or None where images are no files.
         check: of a mapped store: called with the offsets (n,) int64 of images in `buffer` before they are read.
         degraded: the degraded images of the same samples where they are files, or None.
     """
@@ -40,9 +40,14 @@ class ImageStore:
 
     @classmethod
     def from_arrays(
-        cls, images: np.ndarray | Sequence[np.ndarray], labels: np.ndarray | Sequence[int] | None = None
+        cls,
+        images: np.ndarray | Sequence[np.ndarray],
+        labels: np.ndarray | Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> "ImageStore":
         """Copy images, (N,C,H,W) or N arrays (C,H,W) of any sizes, uint8, and labels (N,), if any, into a new store.
+
+        Images that are files have names (N,).
 
         Raises:
             ValueError: there is no image, the type is not uint8, the channels differ or the labels do not fit.
@@ -59,7 +64,7 @@ class ImageStore:
         end = shape.prod(1).cumsum(0)
         # `concatenate` copies, so that the store owns its memory.
         buffer = torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays]))
-        return cls(buffer, end - shape.prod(1), shape, label)
+        return cls(buffer, end - shape.prod(1), shape, label, None if names is None else np.array(names, object))
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -210,30 +215,55 @@ class PairLoader(Loader[ImageStore]):
         pixels, degraded = self._pixels(index, keys)
         return self._pair(pixels, self.source.label[index], index, keys, degraded)
 
-    def preview(self, count: int, largest: int = 128) -> Pair:
-        """Make the pair of the first images, see `Loader`."""
+    def preview(self, count: int, largest: int = 128) -> View:
+        """Look at the first images, see `Loader`."""
         return self.look_at(torch.arange(min(count, len(self.source))), largest)
 
-    def look_at(self, index: Tensor, largest: int = 128) -> Pair:
-        """Make the pair of samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
-        if self.crop is not None or (self.source.uniform and max(self.source.sizes[0]) <= largest):
-            return self.pair(index)
-        whole = [self.pair(one) for one in index.split(1)]
-        return windows(whole, self.draws.keys(index), largest, self.degradation.scale)
+    def look_at(self, index: Tensor, largest: int = 128) -> View:
+        """Look at samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
+        source, names = self.source, self.source.names
+        shown = None if names is None else names[index.numpy()].tolist()
+        if self.crop is not None:
+            return self._crops(index, self.crop)._replace(names=shown)
+        if source.uniform and max(source.sizes[0]) <= largest:
+            return View(self.pair(index), shown)
+        keys, scale = self.draws.keys(index), self.degradation.scale
+        sizes = (source.sizes[index] // scale).cpu()
+        return windows(map(self.pair, index.split(1)), sizes, keys, largest, scale)._replace(names=shown)
+
+    def _crops(self, index: Tensor, crop: int) -> View:
+        """Look at the crops that a net of one size is evaluated on, and at the clean images that they are cut from."""
+        index = index.to(self.source.device)
+        sizes, pair = self.source.sizes[index], self.pair(index)
+        if bool(sizes.eq(crop).all()):
+            return View(pair)
+        top, left, side = self._corners(index, self.draws.keys(index))
+        whole, known = zip(*(small(Pair.of(as_float(self.source.gather(one)))) for one in index.split(1)), strict=True)
+        place = torch.stack([top, left, *[torch.full_like(top, side)] * 2, *sizes.unbind(1)], 1).cpu()
+        return View(pair, None, filled(whole), filled(known), place)
 
     def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read whole images or keyed crops (B,C,H,W) uint8, and the same parts of the degraded images, if any."""
         clean, degraded = self.source, self.source.degraded
         if self.crop is None:
             return clean.gather(index), None if degraded is None else degraded.gather(index)
+        top, left, side = self._corners(index, keys)
+        pixels = clean.crop(index, top, left, (side, side))
         if degraded is None:
-            return clean.crop(index, *corners(keys, clean.sizes[index], self.crop), (self.crop, self.crop)), None
+            return pixels, None
+        scale = self.degradation.scale
+        return pixels, degraded.crop(index, top // scale, left // scale, (side // scale, side // scale))
+
+    def _corners(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Draw the top rows (B,) and left columns (B,) of crops, and return their side."""
+        assert self.crop is not None
+        if self.source.degraded is None:
+            return *corners(keys, self.source.sizes[index], self.crop), self.crop
         # Drawn on the smaller grid, so that both windows begin and end at the same pixels.
         scale = self.degradation.scale
         side = self.crop // scale
-        top, left = corners(keys, degraded.sizes[index], side)
-        pixels = clean.crop(index, top * scale, left * scale, (side * scale, side * scale))
-        return pixels, degraded.crop(index, top, left, (side, side))
+        top, left = corners(keys, self.source.degraded.sizes[index], side)
+        return top * scale, left * scale, side * scale
 
     def _evaluation_groups(self) -> Iterator[Tensor]:
         """Cut this rank's images into batches of equal size, small enough for large images."""

@@ -75,6 +75,11 @@ class Task(ABC):
     def num_classes(self) -> int:
         """Return the number of classes, 0 where there are no labels. Nothing is downloaded."""
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes in the order of their numbers; none where they have no names."""
+        return ()
+
     @abstractmethod
     def load(self, root: Path) -> Splits:
         """Read the images.
@@ -129,6 +134,7 @@ class TenClasses(Task):
     """A public set of small labelled images of one size, in ten classes."""
 
     image_shape: ClassVar[tuple[int, int, int]]
+    class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -37,6 +37,7 @@ class Module(Steps):
         mode: "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
+        class_names: of the classes of the images, in the order of their numbers; none where they have no names.
         kind: what the model is for: "restore", "recognise" or "generate".
         measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
@@ -58,6 +59,7 @@ class Module(Steps):
         self.clip_norm: float | None = None  # for modules that optimise by hand; Lightning clips for the others
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
+        self.class_names: tuple[str, ...] = ()
         self.average = training.average_of(self.averaged_net)
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
@@ -123,9 +125,8 @@ class Module(Steps):
         image = self.step(pair).image
         if image is None:
             return {"degraded": pair.degraded}
-        error = (image - pair.clean).abs()
         degraded = resize(pair.degraded, image.shape[2:], "nearest")
-        return {"degraded": degraded, "restored": image, "clean": pair.clean, "error": error}
+        return {"degraded": degraded, "restored": image, "clean": pair.clean}
 
     def predict(self, pair: Pair) -> Tensor:
         """Do what the model is for, without the loss: restore (B,C,H,W), score (B,K), or generate (B,C,H,W)."""

@@ -54,7 +54,9 @@ class ClassificationModule(Module):
         loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none", label_smoothing=smoothing)
         if self.training:
             return Outcome(loss)
-        return Outcome(loss, columns={"prediction": metrics.predicted(logits), "label": pair.label})
+        confidence = losses.wide(logits).softmax(1).amax(1)
+        columns = {"prediction": metrics.predicted(logits), "confidence": confidence, "label": pair.label}
+        return Outcome(loss, columns=columns)
 
     def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Accuracy and macro precision, recall and F1."""
@@ -63,8 +65,11 @@ class ClassificationModule(Module):
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
         """The confusion matrix, as a table and as a picture."""
         table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), self.num_classes)
-        rows = [{"truth": truth, **dict(enumerate(row))} for truth, row in enumerate(table.tolist())]
-        return {"confusion": rows, "images/confusion": draw.heatmap(table)}
+        names = self.class_names if "truth" not in self.class_names else ()
+        names = names or tuple(map(str, range(self.num_classes)))
+        rows = [{"truth": truth, **dict(zip(names, row, strict=True))}
+                for truth, row in zip(names, table.tolist(), strict=True)]  # fmt: skip
+        return {"confusion": rows, "images/confusion": draw.heatmap(table, names)}
 
     def badness(self, columns: dict[str, Tensor]) -> Tensor:
         """The loss of the images whose class is predicted wrong."""

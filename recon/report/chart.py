@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from recon.report import elements
-from recon.report.elements import Child, Html, scrolled, tag
+from recon.report.elements import Child, Html, cut, scrolled, tag
 
 # The width of a phone, so that text is not shrunk there.
 WIDTH, HEIGHT = 440, 290
@@ -134,6 +134,47 @@ def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str, fro
     return _svg(title, parts)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A trial of a search in a chart: hollow where it was ended early; the best has a ring."""
+
+    x: float
+    y: float
+    label: str
+    hollow: bool = False
+    best: bool = False
+
+
+def trials(
+    title: str, marks: Sequence[Mark], x_label: str, y_label: str, log: bool = False, names: Sequence[str] = ()
+) -> Html:
+    """Draw trials; with `names`, x is the index of a name, and equal ones stand side by side."""
+    xs = [*range(len(names))] if names else [mark.x for mark in marks]
+    x, y = Axis(xs, _LEFT, WIDTH - _RIGHT, log), Axis([mark.y for mark in marks], HEIGHT - _BOTTOM, _TOP)
+    if names:
+        x.low, x.high = -0.5, len(names) - 0.5
+    parts: list[Child] = [_frame(x, y, x_label, y_label, bool(names), names)]
+    for number, mark in enumerate(sorted(marks, key=lambda mark: mark.best)):
+        aside = ((number * 0.618) % 1 - 0.5) * 0.4 if names else 0.0
+        at = x.at(mark.x + aside), y.at(mark.y)
+        ring = tag("circle", cx=f"{at[0]:.1f}", cy=f"{at[1]:.1f}", r=9, class_="ring") if mark.best else None
+        side, anchor = (13, "axis") if at[0] < WIDTH / 2 else (-13, "axis end")
+        said = tag("text", "best", x=f"{at[0] + side:.1f}", y=f"{at[1] + 4:.1f}", class_=anchor) if mark.best else None
+        parts.append(tag("g", tag("title", mark.label), _dot(*at, 1, 4.5, hollow=mark.hollow), ring, said))
+    return _svg(title, parts)
+
+
+def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> Html:
+    """Draw named shares of 0 to 1 as bars with what is written beside each."""
+    left, parts = min(170, 14 + 7 * max(len(name) for name, *_ in rows)), list[Child]()
+    for index, (name, share, words) in enumerate(rows):
+        y, width = 10 + 28 * index, share * (WIDTH - left - 150)
+        parts.append(tag("text", cut(name, 24), x=left - 8, y=y + 13, class_="tick end"))
+        parts.append(tag("rect", x=left, y=y, width=f"{max(width, 1):.1f}", height=17, class_="bar"))
+        parts.append(tag("text", words, x=f"{left + width + 8:.1f}", y=y + 13, class_="tick"))
+    return _svg(title, parts, 14 + 28 * len(rows))
+
+
 def intervals(title: str, rows: Sequence[tuple[str, float, float | None, float | None]], label: str) -> Html:
     """Draw named means with their intervals, one below the other."""
     height = 40 + 26 * len(rows) + 10
@@ -187,19 +228,24 @@ def figure(title: str, picture: Html, table: Html, *more: Child, class_: str = "
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Child]]) -> Html:
     """Make a plain table; the first cell of a row heads it."""
-    body = [tag("tr", tag("th", row[0], scope="row"), [tag("td", cell) for cell in row[1:]]) for row in rows]
+    body = [
+        tag("tr", tag("th", row[0], scope="row"),
+            [tag("td", cell, data_label=name) for name, cell in zip(header[1:], row[1:], strict=True)])
+        for row in rows
+    ]  # fmt: skip
     return elements.table(header, body, class_="numbers")
 
 
-def _frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool) -> Html:
+def _frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool, names: Sequence[str] = ()) -> Html:
     parts: list[Child] = []
     for value in y.ticks():
         at = f"{y.at(value):.1f}"
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at, class_="grid"))
         parts.append(tag("text", _number(value), x=_LEFT - 6, y=f"{y.at(value) + 4:.1f}", class_="tick end"))
-    for value in x.ticks():
-        if not whole or value == round(value):
-            parts.append(tag("text", _number(value), x=f"{x.at(value):.1f}", y=HEIGHT - 26, class_="tick middle"))
+    ticks = [(value, _number(value)) for value in x.ticks() if not whole or value == round(value)]
+    for value, text in [*enumerate(names)] if names else ticks:
+        parts.append(tag("text", cut(text, 80 // len(names)) if names else text, x=f"{x.at(value):.1f}", y=HEIGHT - 26,
+                         class_="tick middle"))  # fmt: skip
     parts.append(tag("text", x_label, x=(_LEFT + WIDTH - _RIGHT) / 2, y=HEIGHT - 6, class_="axis middle"))
     parts.append(tag("text", y_label, x=4, y=10, class_="axis"))
     return Html("".join(map(str, parts)))
@@ -232,5 +278,5 @@ def _number(value: float) -> str:
         for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if abs(value) >= size:
                 return f"{value / size:g}{letter}".replace("-", "−")
-        return f"{value:.0e}".replace("-", "−")
+        return (f"{value:g}" if abs(value) >= 1e-4 else f"{value:.0e}".replace("e-0", "e-")).replace("-", "−")
     return f"{value:.6g}".replace("-", "−")

@@ -14,6 +14,7 @@ from recon.report.elements import Html, note, section, tag
 from recon.report.gather import Entry, Problem
 from recon.report.inference import estimate, pareto
 from recon.report.leaderboard import costs
+from recon.report.ledger import hardware
 from recon.report.run import Run
 
 _SHOWN = 8  # entries in a chart: as many as there are colours
@@ -96,16 +97,18 @@ def cost(problem: Problem) -> Html | None:
 
 
 def _machines(problem: Problem) -> str:
-    """Say on which machines the times were taken, where not all are the same."""
-
-    def kinds(*keys: str) -> set[tuple[str, ...]]:
-        return {tuple(str(run.environment(key) or "") for key in keys) for run in problem.runs}
-
-    several = len(kinds("processor", "cores", "gpus"))
-    threads = sorted(kinds("threads"), key=lambda kind: (len(kind[0]), kind))
-    where = [f"on {several} kinds of machine"] if several > 1 else []
-    numbers = " or ".join(kind[0] or "an unknown number of" for kind in threads)
-    where += [f"with {numbers} threads"] if len(threads) > 1 else []
+    """Say on which machines the times were taken, where not all are the same: by what they have."""
+    environments = [run.folder.environment for run in problem.runs]
+    # Older runs do not record the memory, nor the model of the processor.
+    older = any("memory" not in each for each in environments)
+    machines = sorted({hardware(each, ("memory", "processor") if older else ()) for each in environments})
+    threads = sorted({each.get("threads") or 0 for each in environments})
+    where = []
+    if len(machines) > 1:
+        named = "; ".join(machine or "unknown" for machine in machines[:4])
+        where.append(f"on {len(machines)} kinds of machine ({named}{'; …' if len(machines) > 4 else ''})")
+    if len(threads) > 1:
+        where.append(f"with {' or '.join(str(n) if n else 'an unknown number of' for n in threads)} threads")
     return f" The times were taken {' and '.join(where)} and compare only roughly." if where else ""
 
 

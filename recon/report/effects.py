@@ -67,13 +67,14 @@ def _fit(groups: Sequence[Mapping[str, float]], values: Sequence[str]) -> dict[s
 
 
 def effects(problem: Problem) -> Html | None:
-    """The section with the effect of each parameter that varies."""
+    """The section with the effect of each parameter that varies, but for those of a search, which has its own."""
     keys = list(problem.entries[0].values)
     main = problem.main
-    if main is None or not keys or len(problem.entries) < 2:
+    shown = [key for key in keys if key not in problem.searched]
+    if main is None or not shown or len(problem.entries) < 2:
         return None
     charts, unfair = [], []
-    for key in keys:
+    for key in shown:
         rows, groups = marginal(problem, key)
         name = naming.short(key, keys) if "." in key else key.replace("model/net", "net")
         if groups:
@@ -82,7 +83,8 @@ def effects(problem: Problem) -> Html | None:
             charts.append(_chart(main, name, named, note(_spread(main, name, named, groups, others))))
         else:
             unfair.append(name)
-    lost = f"No runs differ in {' or '.join(unfair)} alone, so its own effect is unknown." if unfair else None
+    own = "its own effect" if len(unfair) == 1 else "the effect of each by itself"
+    lost = f"No runs differ in {' or '.join(unfair)} alone, so {own} is unknown." if unfair else None
     drawn = tag("div", charts, class_="charts") if charts else None
     return section("What each parameter does", drawn, note(lost))
 

@@ -74,9 +74,12 @@ def section(title: str, *children: Child) -> Html:
 
 
 def table(head: Sequence[Child], rows: Iterable[Child], foot: Child = None, class_: str = "sortable") -> Html:
-    """Make a table of rows; its head holds elements or the plain names of columns."""
+    """Make a table of rows; its head holds elements or the plain names of columns.
+
+    On a telephone each row becomes a card, whose cells go by their `data_label`.
+    """
     cells = [cell if isinstance(cell, Html) else tag("th", cell, scope="col") for cell in head]
-    return tag("table", tag("thead", tag("tr", cells)), tag("tbody", rows), foot, class_=class_)
+    return tag("table", tag("thead", tag("tr", cells)), tag("tbody", rows), foot, class_=f"cards {class_}")
 
 
 def scrolled(content: Html, label: str) -> Html:

@@ -1,95 +1,91 @@
-"""The leaderboards as Markdown and LaTeX: means with their intervals, the best in bold."""
+"""The tables of results as Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
-from recon.measures import DASH
-from recon.report.gather import Problem
-from recon.report.inference import Estimate
-from recon.report.leaderboard import ARROWS, Column, columns
+from recon.report.sheet import Sheet
 from recon.streams import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "…": r"\dots{}",
-    "`": r"\textasciigrave{}", "�": "?",
+    "†": r"$^{\dagger}$", "…": r"\dots{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$",
+    ">": r"$>$", "|": r"$|$", "`": r"\textasciigrave{}", "�": "?",
     "[": "{[}", "]": "{]}", "*": "{*}",  # after the end of a row they would be its options
 }  # fmt: skip
-_NOTE = "Mean ± half of the 95 % confidence interval over seeds (Student's t); no interval for one seed."
+_NARROW = 4  # columns of numbers that fit one column of text
 
 
-def markdown(problems: Sequence[Problem]) -> str:
-    """Write a table for each problem."""
-    parts = ["# Leaderboard\n"] if problems else ["No finished run.\n"]
-    for problem in problems:
-        shown = _shown(problem)
-        head, *rows = (f"| {' | '.join(cells)} |\n" for cells in _rows(problem, shown, "**{}**", _for_markdown))
-        table = f"{head}|---|{'---:|' * (1 + len(shown))}\n{''.join(rows)}"
-        parts.append(f"\n## {_for_markdown(problem.title)}\n\n{table}\n{_for_markdown(_note(problem))}\n")
+def markdown(sheets: Sequence[Sheet]) -> str:
+    """Write the tables."""
+    parts = ["# Results\n"] if sheets else ["No finished run.\n"]
+    for sheet in sheets:
+        titles = [f"{group} {name}".strip() for group, names in sheet.groups for name in names]
+        lines = [["configuration", *titles], *([name, *cells] for name, cells in _cells(sheet, "**{}**", "*{}*", _md))]
+        head, *rows = (f"| {' | '.join(cells)} |\n" for cells in [[_md(text) for text in lines[0]], *lines[1:]])
+        table = f"{head}|---|{'---:|' * len(titles)}\n{''.join(rows)}"
+        parts.append(f"\n## {_md(sheet.title)}\n\n{table}\n{_md(_said(sheet, 'bold', 'in italics'))}\n")
     return "".join(parts)
 
 
-def latex(problems: Sequence[Problem]) -> str:
-    """Write a table of the booktabs package for each problem."""
+def latex(sheets: Sequence[Sheet]) -> str:
+    """Write the tables by the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n"]
-    for problem in problems:
-        shown = _shown(problem)
-        cells_of = _rows(problem, shown, "\\textbf{{{}}}", _for_latex)
-        head, *rows = (f"    {' & '.join(cells)} \\\\\n" for cells in cells_of)
+    labels: Counter[str] = Counter()
+    for sheet in sheets:
+        slug = re.sub(r"[^a-z0-9]+", "-", sheet.title.lower()).strip("-")[:60] or "results"
+        labels[slug] += 1
+        label = slug if labels[slug] == 1 else f"{slug}-{labels[slug]}"
+        count = sum(len(names) for _, names in sheet.groups)
+        kind = "table*" if count > _NARROW else "table"
+        rows = [
+            " & ".join([name, *cells]) for name, cells in _cells(sheet, r"\textbf{{{}}}", r"\underline{{{}}}", _tex)
+        ]
         parts += [
-            "\\begin{table}\n  \\centering\n",
-            f"  \\caption{{{_for_latex(problem.title)}. {_for_latex(_note(problem))}}}\n",
-            f"  \\begin{{tabular}}{{l{'r' * (1 + len(shown))}}}\n    \\toprule\n{head}    \\midrule\n",
-            *rows,
-            "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n",
+            f"\\begin{{{kind}}}\n  \\centering\n",
+            f"  \\caption{{{_tex(sheet.title)}. {_tex(_said(sheet, 'bold', 'underlined'))}}}\n",
+            f"  \\label{{tab:{label}}}\n",
+            f"  \\begin{{tabular}}{{l{'r' * count}}}\n    \\toprule\n{_head(sheet)}    \\midrule\n",
+            *(f"    {row} \\\\\n" for row in rows),
+            f"    \\bottomrule\n  \\end{{tabular}}\n\\end{{{kind}}}\n",
         ]
     return "".join(parts)
 
 
-def _shown(problem: Problem) -> list[Column]:
-    """The columns that do not depend on the machine's speed."""
-    return [column for column in columns(problem) if not column.measure.timed]
+def _head(sheet: Sheet) -> str:
+    """The head of a table: the names of its columns, under those of their groups."""
+    names = " & ".join(["configuration", *(_tex(name) for _, names in sheet.groups for name in names)])
+    if not any(group for group, _ in sheet.groups):
+        return f"    {names} \\\\\n"
+    groups, rules, start = [], [], 2
+    for group, columns in sheet.groups:
+        groups.append(f"\\multicolumn{{{len(columns)}}}{{c}}{{{_tex(group)}}}")
+        rules.append(f"\\cmidrule(lr){{{start}-{start + len(columns) - 1}}}")
+        start += len(columns)
+    return f"    & {' & '.join(groups)} \\\\\n    {' '.join(rules)}\n    {names} \\\\\n"
 
 
-def _rows(problem: Problem, shown: Sequence[Column], bold: str, escaped: Callable[[str], str]) -> list[list[str]]:
-    """The cells of the head and of each entry, escaped, the best of a column in bold."""
-    estimates = [[column.of(entry) for column in shown] for entry in problem.entries]
-    headings = [column.measure.heading + ARROWS[column.measure.better] for column in shown]
-    rows = [[escaped(text) for text in ("configuration", "seeds", *headings)]]
-    for entry, values in zip(problem.entries, estimates, strict=True):
-        cells = [escaped(entry.label), str(len(entry.runs))]
-        for column, value, *others in zip(shown, values, *estimates, strict=True):
-            best = _is_best(column, value, others)
-            cells.append((bold if best else "{}").format(escaped(_cell(column, value))))
-        rows.append(cells)
-    return rows
+def _cells(sheet: Sheet, best: str, second: str, escaped: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
+    """The name and the cells of each row, escaped."""
+    for name, cells in sheet.rows:
+        forms = [{1: best, 2: second}.get(cell.mark.rank, "{}") for cell in cells]
+        signs = [escaped(cell.signs) for cell in cells]
+        yield escaped(name), [form.format(escaped(cell.text)) + sign
+                              for form, cell, sign in zip(forms, cells, signs, strict=True)]  # fmt: skip
 
 
-def _note(problem: Problem) -> str:
-    return " ".join(filter(None, (_NOTE, problem.left_out)))
+def _said(sheet: Sheet, best: str, second: str) -> str:
+    return " ".join(sheet.notes).replace("{best}", best).replace("{second}", second)
 
 
-def _cell(column: Column, value: Estimate) -> str:
-    if value.mean != value.mean:
-        return DASH
-    half = f" ± {column.measure.text(value.half, like=value.mean)}" if value.half else ""
-    return column.measure.text(value.mean) + half
-
-
-def _is_best(column: Column, value: Estimate, every: Sequence[Estimate]) -> bool:
-    sign = column.measure.better
-    means = [sign * other.mean for other in every if other.mean == other.mean]
-    return bool(sign) and len(means) > 1 and sign * value.mean == max(means) != min(means)
-
-
-def _for_markdown(text: str) -> str:
+def _md(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", _in_a_line(text))
 
 
-def _for_latex(text: str) -> str:
+def _tex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in _in_a_line(text))
 
 

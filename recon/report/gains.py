@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from recon.measures import Measure
+from recon.measures import Measure, headline, measure
 from recon.report.inference import Array, mean_interval
+from recon.runs import RunFolder
 
+BEFORE = "before the model"  # the row of the degraded images in a table
+USELESS = "not useful"  # how the remark ends on a model that is no better than its input
 _UNDAMAGED = 100.0  # dB, the PSNR of a degraded image that equals the clean one
 
 
@@ -40,16 +44,52 @@ class Gain:
             gain += f" [{', '.join(_signed(row, bound) for bound in self.interval)}]"
         return label, row.text(self.before), row.text(self.after), gain
 
-    def verdict(self) -> str | None:
-        """Say in a sentence that the model is no better than its input; None where it is better."""
-        row, gain = self.row, (self.after - self.before) * self.row.better
-        reached = f"{row.label} {row.text(self.after, unit=True)}"
-        if gain <= 0:
-            below = row.text(-gain, unit=True, like=self.after)
-            return f"{reached} is {below} worse than that of the degraded images: this model is not useful"
+    @property
+    def useless(self) -> bool:
+        """Whether the model is no better than its input, by the means."""
+        return self.row.better * (self.after - self.before) <= 0
+
+    def remark(self) -> str | None:
+        """Say in a clause how a model stands that is no better than its input; None where it is better."""
+        row, than = self.row, input_of(self.row)
+        if self.useless:
+            distance = row.text(abs(self.after - self.before), like=self.after)
+            side = "below" if row.better > 0 else "above"
+            return (
+                f"{distance} {side} {than}: {USELESS}" if distance.strip("0.") else f"no better than {than}: {USELESS}"
+            )
         if self.interval is not None and self.interval[0] <= 0 <= self.interval[1]:
-            return f"{reached} may be no better than that of the degraded images: the gain is within chance"
+            return f"cannot be told apart from {than}: its gain is within chance"
         return None
+
+    def verdict(self) -> str | None:
+        """Say that the model is no better than its input; None where it is better."""
+        remark = self.remark()
+        return remark and f"{self.row.label} {self.row.text(self.after, unit=True)}, {remark}"
+
+
+def input_of(row: Measure) -> str:
+    """Name what a measure's baseline is of."""
+    name = row.before or ""
+    return "the images as they were" if name.endswith("_degraded") else f"the {measure(name).label}"
+
+
+def damaged(psnr_degraded: float) -> bool:
+    """Whether images with such a PSNR before the model differ from the clean ones."""
+    return not psnr_degraded >= _UNDAMAGED
+
+
+def gain(row: Measure, before: Array, after: Array) -> Gain | None:
+    """Return what a measure gained; None where no image has a value both before and after, (images,) each."""
+    both = np.stack([before, after]).astype(np.float64)
+    before, after = both[:, np.isfinite(both).all(0)]
+    if len(before) == 0:
+        return None
+    interval = None
+    if len(before) > 1:
+        low, high = mean_interval(after - before)
+        interval = float(low), float(high)
+    return Gain(row, float(before.mean()), float(after.mean()), interval, len(before))
 
 
 def gains(columns: Mapping[str, Array], rows: Mapping[str, Measure]) -> list[Gain]:
@@ -62,23 +102,24 @@ def gains(columns: Mapping[str, Array], rows: Mapping[str, Measure]) -> list[Gai
     Returns:
         The gains; none where no image was damaged.
     """
-    if (columns.get("psnr_degraded", np.zeros(1)) >= _UNDAMAGED).all():
+    if not damaged(columns.get("psnr_degraded", np.zeros(1)).min()):
         return []
-    found = []
-    for name, row in rows.items():
-        if row.before is None or name not in columns or row.before not in columns:
-            continue
-        both = np.stack([columns[row.before], columns[name]]).astype(np.float64)
-        before, after = both[:, np.isfinite(both).all(0)]
-        if len(before) == 0:
-            continue
-        difference = after - before
-        interval = None
-        if len(before) > 1:
-            low, high = mean_interval(difference)
-            interval = float(low), float(high)
-        found.append(Gain(row, float(before.mean()), float(after.mean()), interval, len(before)))
-    return found
+    pairs = [(row, columns[row.before], columns[name]) for name, row in rows.items()
+             if row.before in columns and name in columns and row.before]  # fmt: skip
+    return [found for row, before, after in pairs if (found := gain(row, before, after))]
+
+
+def verdict_of(run: RunFolder) -> str | None:
+    """Say that a run is no better than its input by the means of its test; None where it is, or has no such input."""
+    tested = run.metrics
+    if not damaged(tested.get("test/psnr_degraded", 0.0)):
+        return None
+    for row in headline(run.measures):
+        before, after = (tested.get(f"test/{name}", math.nan) for name in (row.before, row.name))
+        if math.isfinite(before) and math.isfinite(after):
+            found = Gain(row, before, after, None, 0)
+            return found.verdict() if found.useless else None
+    return None
 
 
 def _signed(row: Measure, value: float) -> str:

@@ -6,15 +6,17 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.measures import ROWS, Measure, headline
 from recon.report import naming
+from recon.report.gains import Gain, damaged, gain
 from recon.report.inference import Comparison
 from recon.report.run import Run, part
 from recon.runs import RunFolder
@@ -55,10 +57,40 @@ class Entry:
         sign = measure.better or 1
         return max(ranked, key=lambda run: sign * run.tested[measure.name], default=self.runs[0])
 
+    def gain(self, row: Measure | None) -> Gain | None:
+        """Return what a measure gained over the degraded images; None where there is no such baseline, or no damage.
+
+        The means are those of the tests, the interval is over the images, averaged over the runs.
+        """
+        if row is None or row.before is None:
+            return None
+        runs = [run for run in self.runs if {row.name, row.before} <= run.tested.keys()]
+        if not runs or not damaged(min(run.tested.get("psnr_degraded", 0.0) for run in runs)):
+            return None
+        tables = [run.images for run in runs if {row.name, row.before} <= set(run.images)]
+        pairs = [[table[row.before], table[row.name]] for table in tables]
+        alike = len(pairs) == len(runs) and len({len(before) for before, _ in pairs}) == 1
+        found = gain(row, *np.mean(pairs, axis=0)) if alike else None
+        before, after = (float(np.mean([run.tested[name] for run in runs])) for name in (row.before, row.name))
+        return Gain(row, before, after, found.interval if found else None, found.images if found else 0)
+
     @property
     def flawed(self) -> list[Run]:
         """Its runs, repeats left out, with results that are not finite."""
         return [run for run in self.runs if run.flaw]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The comparisons of the entries of a problem by one measure.
+
+    Attributes:
+        pairs: each comparison.
+        shares: whether each image has the value 0 or 1, which they take into account.
+    """
+
+    pairs: list[Comparison]
+    shares: bool
 
 
 @dataclass
@@ -66,28 +98,47 @@ class Problem:
     """The runs tested on the same images under the same damage: models are compared only within a problem.
 
     Attributes:
-        kind, task, damage: what it is.
+        first: one of its runs, the first.
         main: the measure that ranks its entries, or None where there is none.
         entries: those that are ranked, the best first.
         unranked: those with a run whose results are not finite.
         same_images: whether all its runs are known to be tested on the same images; older runs may not record it.
         elsewhere: how many runs of the same task and damage were tested on other images.
-        comparisons: once they are made.
-        shares: whether each image has the main value 0 or 1, which the comparisons then take into account.
+        compared: the comparisons by measure, once they are made.
+        searched: the parameters that a search varied, which its own section tells of.
         mark: added to its title where another problem has the same.
     """
 
-    kind: str
-    task: str
-    damage: str
+    first: Run
     main: Measure | None
     entries: list[Entry]
     unranked: list[Entry]
     same_images: bool = True
     elsewhere: int = 0
-    comparisons: list[Comparison] | None = None
-    shares: bool = False
+    compared: dict[str, Compared] = field(default_factory=dict)
+    searched: frozenset[str] = frozenset()
     mark: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What its models are for."""
+        return str(self.first.kind)
+
+    @property
+    def damage(self) -> str:
+        """The degradation with its levels, or "none"."""
+        return naming.degradation(self.first.folder)
+
+    @property
+    def data(self) -> str:
+        """The test images by their name, and by their content where it is recorded."""
+        name = naming.data(self.first.folder) or "unknown images"
+        return f"{name} ({self.digest[:8]})" if self.digest else name
+
+    @property
+    def digest(self) -> str:
+        """The digest of the test images and labels; "" where no run records it."""
+        return next((run.folder.images[0] for run in (self.first, *self.runs) if run.folder.images), "")
 
     @property
     def runs(self) -> list[Run]:
@@ -97,10 +148,27 @@ class Problem:
     @property
     def title(self) -> str:
         """Describe it in a few words."""
+        return self.described(self.damage)
+
+    def described(self, damage: str) -> str:
+        """Describe it with its damage in other words."""
         whole = self.damage == "none"
         verb = {"recognise": "Recognising", "restore": "Rebuilding" if whole else "Restoring", "generate": "Generating"}
-        damage = "" if whole or self.kind == "generate" else f" under {self.damage}"
-        return f"{verb[self.kind]} {self.task or 'an unknown task'}{damage}{self.mark}"
+        under = "" if whole or self.kind == "generate" else f" under {damage}"
+        return f"{verb[self.kind]} {self.data}{under}{self.mark}"
+
+    @property
+    def input(self) -> float | None:
+        """The main measure of the degraded images; None where it is not recorded, or nothing is damaged."""
+        tested = self.first.tested
+        value = tested.get((self.main and self.main.before) or "", math.nan)
+        return value if math.isfinite(value) and damaged(tested.get("psnr_degraded", 0.0)) else None
+
+    @property
+    def useful(self) -> bool:
+        """Whether its first entry is better than the degraded images, or nothing tells that it is not."""
+        gained = self.entries[0].gain(self.main) if self.entries else None
+        return gained is None or not gained.useless
 
     @property
     def left_out(self) -> str:
@@ -122,26 +190,25 @@ def problems(runs: Iterable[Run]) -> list[Problem]:
     """
     runs = list(runs)
     order = {id(run): number for number, run in enumerate(runs)}
-    by_key: dict[str, list[list[Run]]] = {}
+    keys = {id(run): _keys(run) for run in runs}
+    groups: list[list[Run]] = []
     # Runs that record their test images come first, so that the others are compared with them.
-    for run in sorted(runs, key=lambda run: run.folder.images is None):
-        if run.is_sound:
-            groups = by_key.setdefault(_problem_key(run), [])
-            same = next((group for group in groups if _same_images(run, group[0]) is not False), None)
-            if same is None:
-                groups.append(same := [])
-            same.append(run)
+    for run in sorted(filter(lambda run: run.is_sound, runs), key=lambda run: run.folder.images is None):
+        alike = (group for group in groups if keys[id(group[0])][1:] == keys[id(run)][1:])
+        same = next((group for group in alike if _one_set(run, group[0], keys)), None)
+        if same is None:
+            groups.append(same := [])
+        same.append(run)
     flawed = [run for run in runs if run.kind and run.flaw]
     failed = [run for run in runs if not run.flaw and run.folder.status in ("failed", "killed", "lost")]
     numbered = []
-    for groups in by_key.values():
-        for group in groups:
-            group.sort(key=lambda run: order[id(run)])
-            first = group[0]
-            unfit = [r for r in flawed if _base_key(r) == _base_key(first) and _same_images(r, first) is not False]
-            problem = _problem(group, unfit, failed)
-            problem.elsewhere = sum(map(len, groups)) - len(group)
-            numbered.append((order[id(first)], problem))
+    for group in groups:
+        group.sort(key=lambda run: order[id(run)])
+        first = group[0]
+        unfit = [r for r in flawed if keys[id(r)][1] == keys[id(first)][1] and _one_set(r, first, keys)]
+        problem = _problem(group, unfit, failed)
+        problem.elsewhere = sum(len(g) for g in groups if keys[id(g[0])] == keys[id(first)]) - len(group)
+        numbered.append((order[id(first)], problem))
     in_order = [problem for _, problem in sorted(numbered, key=lambda pair: pair[0])]
     _mark(in_order)
     return in_order
@@ -158,7 +225,7 @@ def _problem(sound: list[Run], flawed: list[Run], failed: list[Run]) -> Problem:
 
     entries = _entries([*sound, *flawed], failed)
     return Problem(
-        str(first.kind), naming.choice(first.folder, "task"), naming.degradation(first.folder), main,
+        first, main,
         entries=sorted((entry for entry in entries if not entry.flawed), key=rank),
         unranked=[entry for entry in entries if entry.flawed],
         same_images=all(_same_images(run, first) for run in sound[1:]),
@@ -216,16 +283,25 @@ def _varies(column: NDArray[np.float64]) -> bool:
     return len(finite) > 0 and bool(np.ptp(finite) > 1e-3)
 
 
-def _base_key(run: Run) -> str:
+def _keys(run: Run) -> tuple[str, str, str]:
+    """What tells the problem of a run: its task, its kind and damage, and how it is measured."""
     config = run.folder.config
     task = {key: value for key, value in part(config, "task").items() if key not in _OF_TRAINING}
     damage = part(config, "degradation") if run.kind != "generate" else {}
-    return json.dumps([run.kind, task, damage], sort_keys=True, default=str)
-
-
-def _problem_key(run: Run) -> str:
     measured = [(row.name, row.better, run.convention(row.name)) for row in _qualities(run)[:1]]
-    return json.dumps([_base_key(run), measured], sort_keys=True)
+
+    def text(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, default=str)
+
+    return text(task), text([run.kind, damage]), text(measured)
+
+
+def _one_set(run: Run, other: Run, keys: Mapping[int, tuple[str, str, str]]) -> bool:
+    """Whether the test images of two runs are the same: by their content, or if that is unknown by their task."""
+    same = _same_images(run, other)
+    if run.folder.images and other.folder.images:
+        return bool(same)
+    return same is not False and keys[id(run)][0] == keys[id(other)][0]
 
 
 def _entries(runs: list[Run], failed: list[Run]) -> list[Entry]:
@@ -248,26 +324,6 @@ def _entries(runs: list[Run], failed: list[Run]) -> list[Entry]:
     for entry, (label, values) in zip(entries, naming.names([entry.runs[0] for entry in entries]), strict=True):
         entry.label, entry.values = label, values
     return entries
-
-
-def paired_table(problem: Problem) -> tuple[list[int], NDArray[np.float64], bool]:
-    """Collect each image's main value under each entry, averaged over its runs.
-
-    Returns:
-        The indices of the entries that have such values; (images, these entries), NaN where an image has no value; and
-        whether every value of a run is 0 or 1.
-    """
-    assert problem.main is not None
-    name, indices, means = problem.main.name, [], []
-    columns = [[run.images[name] for run in entry.runs if name in run.images] for entry in problem.entries]
-    for index, values in enumerate(columns):
-        if values and len({len(column) for column in values}) == 1:
-            indices.append(index)
-            means.append(np.mean(values, axis=0))
-    if not means or len({len(mean) for mean in means}) > 1:
-        return [], np.empty((0, 0)), False
-    every = np.concatenate([column for values in columns for column in values])
-    return indices, np.stack(means, axis=1), bool(np.isin(every[~np.isnan(every)], (0.0, 1.0)).all())
 
 
 def common_names(folders: list[RunFolder]) -> dict[Path, str]:

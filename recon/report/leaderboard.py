@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recon.measures import DASH, Measure, in_order
 from recon.report import chart
 from recon.report.elements import Child, Html, note, scrolled, section, table, tag
+from recon.report.gains import BEFORE
 from recon.report.gather import Entry, Problem
 from recon.report.inference import Estimate, estimate
 
@@ -72,12 +73,18 @@ def leaderboard(problem: Problem) -> Html:
     rows = []
     for rank, (entry, row) in enumerate(zip(problem.entries, estimates, strict=True), 1):
         badge = chart.badge(rank) if main else DASH
-        cells: list[Child] = [tag("td", badge, data_value=rank), tag("th", entry.label, scope="row")]
+        gained = entry.gain(problem.main)
+        kind = "remark bad" if gained and gained.useless else "remark"
+        remark = tag("small", gained.remark(), class_=kind) if gained and gained.remark() else None
+        cells: list[Child] = [
+            tag("td", badge, data_label="rank", data_value=rank),
+            tag("th", entry.label, " ", remark, scope="row"),
+        ]
         if main:
             first = row[0]
             finite = math.isfinite(first.mean)
             picture = chart.forest(axis, first.mean, first.low, first.high, first.values, rank) if finite else None
-            cells.append(tag("td", picture, class_="picture", data_value=first.mean))
+            cells.append(tag("td", picture, class_="picture", data_label="over seeds", data_value=first.mean))
         cells += [_cell(column, value, column is main) for column, value in zip(shown, row, strict=True)]
         rows.append(tag("tr", cells))
     head = ["rank", "configuration", *filter(None, [over_seeds]), *(_head(column, shown) for column in shown)]
@@ -112,7 +119,8 @@ def _cell(column: Column, value: Estimate, strong: bool) -> Html:
     half = value.half or 0.0
     more = tag("small", f" ± {column.measure.text(half, like=value.mean)}") if half > 0 else None
     class_ = f"number{' main' if strong else ''}{' time' if column.measure.timed else ''}"
-    return tag("td", column.measure.text(value.mean), more, class_=class_, data_value=value.mean)
+    shown = tag("span", column.measure.text(value.mean), more)
+    return tag("td", shown, class_=class_, data_label=column.measure.heading, data_value=value.mean)
 
 
 def _before(problem: Problem, shown: Sequence[Column]) -> Html | None:
@@ -121,10 +129,22 @@ def _before(problem: Problem, shown: Sequence[Column]) -> Html | None:
     values = [run.tested.get(column.measure.before or "") for column in shown]
     if all(value is None for value in values):
         return None
-    cells = [tag("td", DASH if value is None else column.measure.text(value), class_="number")
-             for column, value in zip(shown, values, strict=True)]  # fmt: skip
+    cells = [
+        tag("td", DASH if value is None else column.measure.text(value), class_="number",
+            data_label=column.measure.heading)
+        for column, value in zip(shown, values, strict=True)
+    ]  # fmt: skip
     empty = tag("td", class_="picture") if problem.main else None
-    return tag("tfoot", tag("tr", tag("td"), tag("th", "before: the degraded image", scope="row"), empty, cells))
+    return tag(
+        "tfoot",
+        tag(
+            "tr",
+            tag("td"),
+            tag("th", BEFORE, scope="row"),
+            empty,
+            cells,
+        ),
+    )
 
 
 def _seeds_sentence(problem: Problem) -> str:

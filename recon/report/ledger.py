@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ _MEANING = {
     "killed": "it was killed: out of memory, most often",
     "lost": "it was killed, or its machine went down: no process is running in its folder",
     "interrupted": "it was stopped; `python run.py resume=<folder>` continues it",
-    "pruned": "it was worse than the median of the trials before it",
+    "pruned": "the search ended it early, as it was worse than the median of the trials before it",
     "running": "it is still running",
     "waiting": "it has not begun",
     "missing": "its folder is gone",
     "not finite": "it ended, but its results are not finite",
     "none": "its record cannot be read, or holds no numbers of a test",
 }
-KINDS = {"failed": "Failed and missing", "pruned": "Given up early"}
+KINDS = {"failed": "Failed and missing", "pruned": "Pruned"}
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,9 @@ def losses_section(every: Sequence[Loss], kind: str) -> Html | None:
     """The section of one of `KINDS`; None where there are none."""
     rows = [
         tag("tr", tag("th", named(loss.name), scope="row"),
-            tag("td", tag("span", loss.status, class_=f"status {_class(loss.status)}")),
-            tag("td", loss.reason, class_="reason"), tag("td", tag("code", loss.overrides)))
+            tag("td", tag("span", loss.status, class_=f"status {_class(loss.status)}"), data_label="status"),
+            tag("td", loss.reason, class_="reason", data_label="reason"),
+            tag("td", tag("code", loss.overrides), data_label="asked for"))
         for loss in every if loss.kind == kind
     ]  # fmt: skip
     region = scrolled(table(("run", "status", "reason", "asked for"), rows), KINDS[kind])
@@ -191,7 +192,16 @@ def _versions(environment: Mapping[str, Any]) -> str | None:
 
 
 def _machine(environment: Mapping[str, Any]) -> str | None:
-    words = [str(environment[key]) for key in ("platform", "processor") if environment.get(key)]
-    words += [f"{key}: {environment[key]}" for key in ("cores", "threads") if environment.get(key)]
-    words += map(str, environment.get("gpus", []))
+    words = [str(environment["platform"])] if environment.get("platform") else []
+    words += [hardware(environment)] if hardware(environment) else []
+    words += [f"threads: {environment['threads']}"] if environment.get("threads") else []
     return cut(", ".join(words), _LONGEST) or None
+
+
+def hardware(environment: Mapping[str, Any], without: Collection[str] = ()) -> str:
+    """Describe what a machine has: its processor, cores, memory and GPUs."""
+    forms = {"processor": "{}", "cores": "{} cores", "memory": "{} GiB of memory"}
+    words = [
+        form.format(environment[key]) for key, form in forms.items() if environment.get(key) and key not in without
+    ]
+    return cut(", ".join([*words, *map(str, environment.get("gpus", []))]), _LONGEST)

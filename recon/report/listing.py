@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from functools import cache
@@ -15,13 +16,15 @@ from recon.measures import headline
 from recon.report.elements import cut
 from recon.report.faults import faults, sentences
 from recon.report.naming import levels
-from recon.runs import RunFolder
+from recon.runs import RunFolder, short_name, size
+from recon.runs.files import in_words
 from recon.streams import printable
 
 _CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
 _COLUMNS = ("folder", "status", *_CHOICES, "metric", "value", "epochs", "seconds", "started", "run", "damage", "result",
-            "age")  # fmt: skip
-_GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # in this order, on a narrow terminal
+            "age", "size")  # fmt: skip
+_GIVE_WAY = ("damage", "task", "degradation", "model", "net")  # the widest first, on a narrow terminal
+_NARROW, _LONGEST_NAME = 100, 24  # letters: of a terminal, and of a run's name there
 _LONGEST = 300  # letters of a cell
 _BAD = ("failed", "lost", "killed")
 
@@ -37,7 +40,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
             of the folder a part is enough.
         columns: what to show of a run: its "run" (a short name that `run=` takes), "folder", "status", "model", "net",
             "task", "degradation", "damage" (with its first level), "metric" and "value", or both as "result", "epochs",
-            "seconds", "started", "age", a metric or a key of the configuration.
+            "seconds", "started", "age", "size" on disk, a metric or a key of the configuration.
 
     Raises:
         InputError: no run folder there, a condition without ":", or columns that are none.
@@ -47,11 +50,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
 
     if not isinstance(sort, str) or not sort.strip("-"):
         raise InputError("list.sort: give a column, a metric or a key, such as list.sort=test/psnr")
-    conditions = [filter] if isinstance(filter, str) else filter or []
-    if not isinstance(conditions, list) or not all(isinstance(condition, str) for condition in conditions):
-        raise InputError("list.filter: give conditions as text, such as list.filter=model:gan")
-    if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
-        raise InputError(f"list.filter: {wrong[0]} is no condition; give one such as list.filter=model:gan")
+    conditions = conditions_of(filter, "list.filter")
     names = [columns] if isinstance(columns, str) else columns
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise InputError(
@@ -59,14 +58,16 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
         )
     folders = runs.find(pattern)
     # Only where a short name is asked for, as to look for all runs takes another walk.
-    others = cache(lambda: {*map(str, runs.trained()), *(_below_here(each.path) for each in folders)})
-    rows = [row for folder in folders if _holds(row := Row(folder, others), conditions)]
+    others = cache(lambda: {*map(str, runs.trained()), *(below_here(each.path) for each in folders)})
+    rows = [row for folder in folders if holds(row := Row(folder, others), conditions)]
     key = sort.lstrip("-")
     rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
     names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
-    # To a file or a pipe every row stays one line, whole.
-    terminal = Console()
-    console = Console(width=None if terminal.is_terminal else 400, markup=False, highlight=False)
+    # To a file or a pipe every row stays one line, whole, unless the width is given.
+    is_wide = not Console().is_terminal and "COLUMNS" not in os.environ
+    console = Console(width=400 if is_wide else None, markup=False, highlight=False)
+    for row in rows:
+        row.longest_name = _LONGEST_NAME if console.width < _NARROW else 1000
     cells = [[_text(row[name]) for name in names] for row in rows]
     table = Table(*_headings(names, cells, console.width), box=None, header_style="bold", pad_edge=False)
     for row, line in zip(rows, cells, strict=True):
@@ -75,32 +76,45 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     for row in rows:
         for fault in sentences(faults(row.folder)):
             print(_text(f"{row['folder']}: {fault}"))
-    print(f"{len(rows)} of {len(folders)} runs", flush=True)
+    total = in_words(sum(size(row.folder.path) for row in rows))
+    print(f"{len(rows)} of {len(folders)} runs, {total}", flush=True)
+
+
+def conditions_of(filter: object, key: str) -> list[str]:
+    """Read a filter of runs; raises InputError, which names its key, for what is no condition."""
+    conditions = [filter] if isinstance(filter, str) else filter or []
+    if not isinstance(conditions, list) or not all(isinstance(condition, str) for condition in conditions):
+        raise InputError(f"{key}: give conditions as text, such as {key}=model:gan")
+    if wrong := [condition for condition in conditions if ":" not in condition and "=" not in condition]:
+        raise InputError(f"{key}: {wrong[0]} is no condition; give one such as {key}=model:gan")
+    return conditions
 
 
 class Row:
     """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
-    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]]) -> None:
+    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]] = tuple) -> None:
         self.folder = folder
         self.others = others  # returns the paths that a short name must tell it from
+        self.longest_name = 1000  # letters
 
     def __getitem__(self, name: str) -> str:
         """Return a column, a metric or a key of the configuration as text."""
         environment, metrics = self.folder.environment, self.folder.metrics
         choices: dict[str, str] = environment.get("choices", {})
         columns: dict[str, Callable[[], str]] = {
-            "folder": lambda: _below_here(self.folder.path),
+            "folder": lambda: below_here(self.folder.path),
             "status": lambda: self.folder.status,
-            "metric": lambda: self._headline()[0],
-            "value": lambda: _number(self._headline()[1]),
+            "metric": lambda: self.headline()[0],
+            "value": lambda: _number(self.headline()[1]),
             "epochs": self._epochs,
             "seconds": lambda: _number(environment.get("seconds"), 1),
             "started": lambda: str(environment.get("started", ""))[:16].replace("T", " "),
-            "run": lambda: _short_name(_below_here(self.folder.path), self.others()),
+            "run": lambda: short_name(below_here(self.folder.path), self.others(), self.longest_name),
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
+            "size": lambda: in_words(size(self.folder.path)),
         }
         if name in columns:
             return columns[name]()
@@ -115,10 +129,12 @@ class Row:
         """Return the key to sort the row by: numbers before words before nothing."""
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
-        return _as_number(self._headline()[1] if name == "value" else self[name])
+        if name == "size":
+            return _as_number(size(self.folder.path))
+        return _as_number(self.headline()[1] if name == "value" else self[name])
 
-    def _headline(self) -> tuple[str, Any]:
-        """The number that stands for the run; one that is not finite only where there is no other of use."""
+    def headline(self) -> tuple[str, Any]:
+        """Return the number that stands for the run, with its name; one not finite only where no other is of use."""
         metrics = self.folder.metrics
         names = [name for row in headline(self.folder.measures) if (name := f"test/{row.name}") in metrics]
         of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
@@ -127,7 +143,7 @@ class Row:
 
     def _result(self) -> str:
         """The headline of a run that is done, or how it stands."""
-        status, (name, value) = self.folder.status, self._headline()
+        status, (name, value) = self.folder.status, self.headline()
         if status != "ok":
             return f"{status} {self._epochs()}" if status == "running" else status
         row = self.folder.measure(name.partition("/")[2]) if name else None
@@ -141,7 +157,8 @@ class Row:
         return str(self.folder.epochs or "")
 
 
-def _holds(row: Row, conditions: Sequence[str]) -> bool:
+def holds(row: Row, conditions: Sequence[str]) -> bool:
+    """Return whether a run meets all conditions, such as "model:gan"."""
     for condition in conditions:
         name, _, wanted = condition.replace("=", ":", 1).partition(":")
         value = row[name]
@@ -164,19 +181,12 @@ def _number(value: Any, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}" if decimals is not None else f"{value:.4g}"
 
 
-def _below_here(path: Path) -> str:
+def below_here(path: Path) -> str:
+    """Write a path without the current folder, where it lies below that."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _short_name(path: str, others: Collection[str]) -> str:
-    """Return the shortest unique ending of a path that begins at a word and holds at least what follows the time."""
-    name = path.rpartition("/")[2]
-    shortest = len(name.partition("_")[2] or name)
-    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
-    return next((path[start:] for start in starts if sum(other.endswith(path[start:]) for other in others) <= 1), path)
 
 
 def _age(started: Any) -> str:
@@ -194,11 +204,12 @@ def _headings(names: Sequence[str], cells: Sequence[Sequence[Any]], width: int) 
     from rich.table import Column
 
     widths = {name: max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(names)}
-    for name in _GIVE_WAY:
-        if name in widths:
-            excess = sum(widths.values()) + 2 * (len(names) - 1) - width
-            widths[name] = max(min(widths[name], 4), widths[name] - max(0, excess))
-    right = {name for name in names if name in ("value", "epochs", "seconds", "age") or "/" in name}
+    excess = sum(widths.values()) + 2 * (len(names) - 1) - width
+    shrinking = [name for name in _GIVE_WAY if name in widths]
+    while excess > 0 and (widest := max(shrinking, key=widths.__getitem__, default=None)) and widths[widest] > 4:
+        widths[widest] -= 1
+        excess -= 1
+    right = {name for name in names if name in ("value", "epochs", "seconds", "age", "size") or "/" in name}
     return [
         Column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis",
                min_width=widths[name], max_width=widths[name])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recon.report.elements import cut
@@ -14,6 +15,8 @@ from recon.runs import RunFolder
 _CHOICES = (
     "model/net", "model", "degradation", "task", "optimizer", "scheduler", "augment", "experiment", "accelerator",
 )  # fmt: skip
+_PARTS = ("test", "train", "val", "valid", "validation", "images", "clean", "data")  # folders of many data sets
+_RANGES = ("degradation.", "augment.")  # whose pairs of numbers are ranges; those of a net are its widths
 _AT_MOST = 5  # choices and keys in a label, beside the net
 
 
@@ -36,6 +39,16 @@ def choice(folder: RunFolder, group: str) -> str:
     return cut(str(target).rsplit(".", 1)[-1]) if target else ""
 
 
+def data(folder: RunFolder) -> str:
+    """Name the test images: by their folder where they are files, else by the task; "" where neither is known."""
+    task = part(folder.config, "task")
+    source = task.get("test") or task.get("path")
+    words = re.split(r"[/\\]", source) if isinstance(source, str) else []
+    named = [word for word in words if re.search(r"\w", word) and not set("*?[{") & set(word)]
+    parts = named[-2:] if named and named[-1].lower() in _PARTS else named[-1:]
+    return cut("/".join(parts)) if parts else choice(folder, "task")
+
+
 def degradation(folder: RunFolder) -> str:
     """Name a degradation with its levels: "noise (sigma 0.05 to 0.5)"."""
     name = choice(folder, "degradation") or "an unknown damage"
@@ -52,25 +65,26 @@ def levels(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def as_text(value: Any) -> str:
-    """Write a value of a configuration in words: a range of two numbers as "0.1 to 0.5"."""
-    if isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+def as_text(value: Any, ranges: bool = True) -> str:
+    """Write a value of a configuration in words: two numbers as "0.1 to 0.5" where they are a range, as of a damage."""
+    if ranges and isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
         return f"{as_text(value[0])} to {as_text(value[1])}"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(as_text, value)) + "]"
+        return "[" + ", ".join(as_text(entry, ranges) for entry in value) + "]"
     if value is None or isinstance(value, bool):
         return {True: "on", False: "off", None: "none"}[value]
     return str(value)
 
 
-def names(runs: Sequence[Run]) -> list[Name]:
-    """Name the entries of one problem, each given by one of its runs.
+def names(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]] | None = None) -> list[Name]:
+    """Name entries, each given by one of its runs and, if they are not the run's own, its keys.
 
-    A parameter that always varies together with those already named adds nothing and is left out.
+    A parameter that always varies together with those already named adds nothing to a label and is left out; if it was
+    typed it is among the values, as it may be what makes the difference.
     """
-    columns = _columns(runs)
+    columns, typed = _columns(runs, flats or [run.flat for run in runs])
     varied = {key: values for key, values in columns.items() if len(set(values)) > 1}
     chosen: list[str] = []
     for key, values in varied.items():
@@ -79,6 +93,7 @@ def names(runs: Sequence[Run]) -> list[Name]:
             groups.setdefault(tuple(varied[name][index] for name in chosen), set()).add(value)
         if any(len(group) > 1 for group in groups.values()):
             chosen.append(key)
+    shared = {key for key in typed & varied.keys() if all(varied[key])}  # what some lack comes with another choice
     nets = columns.get("model/net") or columns.get("model") or [""] * len(runs)
     named, seen = [], Counter[str]()
     for index, (run, net) in enumerate(zip(runs, nets, strict=True)):
@@ -86,18 +101,19 @@ def names(runs: Sequence[Run]) -> list[Name]:
         label = " · ".join(filter(None, words)) or run.name
         seen[label] += 1
         numbered = f"{label} ({seen[label]})" if seen[label] > 1 else label
-        named.append(Name(numbered, {key: varied[key][index] for key in chosen}))
+        named.append(Name(numbered, {key: varied[key][index] for key in varied if key in chosen or key in shared}))
     return named
 
 
-def _columns(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The values of all choices, then of all keys, those of the command lines first."""
+def _columns(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], set[str]]:
+    """The values of all choices, then of all keys, those of the command lines first; and which these are."""
     columns = {group: values for group in _CHOICES if any(values := [choice(run.trained, group) for run in runs])}
     overrides = [word for run in runs for word in run.trained.environment.get("overrides", [])]
     typed = {str(word).split("=", 1)[0].lstrip("+") for word in overrides}
-    for key in sorted({key for run in runs for key in run.flat}, key=lambda key: (key not in typed, key)):
-        columns[key] = [as_text(run.flat[key]) if key in run.flat else "" for run in runs]
-    return columns
+    for key in sorted({key for flat in flats for key in flat}, key=lambda key: (key not in typed, key)):
+        ranges = key.startswith(_RANGES)
+        columns[key] = [as_text(flat[key], ranges) if key in flat else "" for flat in flats]
+    return columns, typed
 
 
 def _words(key: str, value: str, chosen: Sequence[str]) -> str:

@@ -15,12 +15,16 @@ import numpy as np
 from recon.report import export, gather, ledger, pictures
 from recon.report.curves import cost, curves, severity
 from recon.report.effects import effects
-from recon.report.elements import Child, Html, join, note, tag, timed
+from recon.report.elements import Child, Html, join, note, section, tag, timed
+from recon.report.gains import input_of
 from recon.report.gather import Problem, common_names
 from recon.report.inference import estimate
 from recon.report.leaderboard import leaderboard
+from recon.report.levels import Family, Topic, topics
 from recon.report.paired import comparisons, paired, sentence
 from recon.report.run import Run
+from recon.report.search import read, search_section, searched
+from recon.report.sheet import drawn, sheet
 from recon.runs import RunFolder, files, find
 
 
@@ -50,50 +54,80 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
     sweeps = sorted({run.folder.path.parent for run in runs} | ({sweep} if sweep else set()))
     sweeps = [path for path in sweeps if os.path.lexists(path / "sweep.json")]
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged record may hold any number
-        page, problems = build(runs, sweeps, target.stem)
-        texts = {".md": export.markdown(problems), ".tex": export.latex(problems), target.suffix: page}
+        page, topics_ = build(runs, sweeps, target.stem)
+        sheets = [sheet(topic) for topic in topics_]
+        texts = {".md": export.markdown(sheets), ".tex": export.latex(sheets), target.suffix: page}
     for suffix, text in texts.items():
         # Text of a run may hold a lone surrogate, which UTF-8 cannot encode.
         files.write_bytes(target.with_suffix(suffix), text.encode(errors="replace"))
     return target
 
 
-def build(runs: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, list[Problem]]:
-    """Make the page of some runs; returns it with their problems."""
+def build(runs: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, list[Topic]]:
+    """Make the page of some runs; returns it with what it compares."""
     problems = gather.problems(runs)
+    found = topics(problems)
     losses = ledger.losses(runs, sweeps)
+    searches = [search for sweep in sweeps if (search := read(sweep, runs))]
+    for problem in problems:
+        problem.searched = searched(searches, problem.runs)
     album = pictures.Album()
-    several = len(problems) > 1
-    sections = [_problem(problem, number, album, several) for number, problem in enumerate(problems, 1)]
+    several = len(found) > 1
+    sections = [_topic(topic, number, album, several) for number, topic in enumerate(found, 1)]
     body = [
-        _header(runs, problems, losses, stem),
-        _contents(problems, losses) if several or losses else None,
+        _header(runs, found, losses, stem),
+        _contents(found, losses, len(searches)) if several or losses or searches else None,
         # Damage is known only when everything else has been read.
-        tag("main", sections, [ledger.losses_section(losses, kind) for kind in ledger.KINDS],
+        tag("main", [search_section(search, number, len(searches) > 1) for number, search in enumerate(searches, 1)],
+            sections, [ledger.losses_section(losses, kind) for kind in ledger.KINDS],
             ledger.damage_section(runs, sweeps), ledger.runs_section(runs, problems)),
         _footer(runs, album),
     ]  # fmt: skip
-    return _document(_title(problems), body), problems
+    return _document(_title(found), body), found
 
 
-def _problem(problem: Problem, number: int, album: pictures.Album, several: bool) -> Html:
-    parts: list[Child] = []
-    if problem.entries:
-        parts += [section(problem) for section in (leaderboard, paired, effects, curves, cost, severity)]
-        parts += [pictures.samples(problem, album), pictures.worst(problem, album)]
-    head = [tag("h2", problem.title), *_leads(problem)] if several else tag("h2", "Results", class_="unseen")
+def _topic(topic: Topic, number: int, album: pictures.Album, several: bool) -> Html:
+    head = [tag("h2", topic.title), *_leads(topic)] if several else tag("h2", "Results", class_="unseen")
+    parts = _levels(topic, album) if isinstance(topic, Family) else _sections(topic, album)
     return tag("section", head, parts, id=f"problem-{number}", class_="problem")
 
 
-def _leads(problem: Problem) -> list[Html]:
+def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
+    if not problem.entries:
+        return []
+    parts = [make(problem) for make in (leaderboard, paired, effects, curves, cost, severity)]
+    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album)]
+
+
+def _levels(family: Family, album: pictures.Album) -> list[Child]:
+    """The table of all levels, and folded up what else there is of each."""
+    curve = family.curve()
+    charts = tag("div", curve, class_="charts") if curve else None
+    parts: list[Child] = [section("All levels", drawn(sheet(family)), charts)]
+    for level, problem in enumerate(family.problems):
+        summary = tag("summary", tag("b", family.at(level)), ": leaderboard, comparisons, charts and pictures")
+        middle = level == len(family.problems) // 2  # whose pictures tell most
+        parts.append(tag("details", summary, _sections(problem, album), class_="level", open=middle))
+    return parts
+
+
+def _leads(topic: Topic) -> list[Html]:
     """What is best, and whether it really beats the next."""
+    if isinstance(topic, Family):
+        levels = [[tag("b", topic.at(level)), ": ", join(_sentences(problem, " "))]
+                  for level, problem in enumerate(topic.problems)]  # fmt: skip
+        return [tag("ul", [tag("li", words) for words in levels], class_="verdicts")]
+    return [tag("p", lead, class_="lead") for lead in _sentences(topic)]
+
+
+def _sentences(problem: Problem, between: str = "") -> list[Child]:
     leads: list[Child] = [best_sentence(problem)]
     if problem.main and problem.entries and (compared := comparisons(problem)):
         leads.append(sentence(problem, problem.main, compared[0]))
     if problem.elsewhere:
         others = _count(problem.elsewhere, "run")
         leads.append(f"Compared apart from these: {others} of the same task and damage, tested on other images.")
-    return [tag("p", lead, class_="lead") for lead in [*leads, problem.left_out] if lead]
+    return [join([lead, between]) for lead in [*leads, problem.left_out] if lead]
 
 
 def best_sentence(problem: Problem) -> str:
@@ -115,14 +149,19 @@ def best_sentence(problem: Problem) -> str:
         within = f"{seeds}{alike}, so without an interval"
     else:
         within = f"95 % interval {main.interval(best.low, best.high)} over {seeds}"
-    head = f"Best of {len(problem.entries)} configurations: " if len(problem.entries) > 1 else ""
     tested = f" on {_tested(problem, main.name)} test images" if problem.images else ""
-    words = f"{head}{first.label} with {main.label} {main.text(best.mean, unit=True)} ({within}){tested}"
-    before = first.runs[0].tested.get(main.before or "")
-    if before is not None and problem.damage != "none":
+    words = f"{first.label} with {main.label} {main.text(best.mean, unit=True)} ({within}){tested}"
+    gained = first.gain(main)
+    if gained and (remark := gained.remark()):
+        words += f", {remark}"
+    elif problem.input is not None:
         baseline = first.runs[0].folder.measure(main.before or "")
-        words += f"; {baseline.label} {main.text(before, unit=True)}"
-    return f"{words}."
+        words += f"; {baseline.label} {main.text(problem.input, unit=True)}"
+    if len(problem.entries) == 1:
+        return f"{words}."
+    if not problem.useful:
+        return f"None of {len(problem.entries)} configurations is better than {input_of(main)}. Nearest comes {words}."
+    return f"Best of {len(problem.entries)} configurations: {words}."
 
 
 def _tested(problem: Problem, main: str) -> str:
@@ -132,24 +171,24 @@ def _tested(problem: Problem, main: str) -> str:
     return f"{problem.images:,}" if measured == problem.images else f"{measured:,} of {problem.images:,}"
 
 
-def _header(runs: Sequence[Run], problems: Sequence[Problem], losses: Sequence[ledger.Loss], stem: str) -> Html:
-    entries = sum(len(problem.entries) + len(problem.unranked) for problem in problems)
+def _header(runs: Sequence[Run], found: Sequence[Topic], losses: Sequence[ledger.Loss], stem: str) -> Html:
+    entries = sum(map(_configurations, found))
     counts = f"{_count(sum(run.is_sound for run in runs), 'finished run')} of {_count(entries, 'configuration')}"
-    if len(problems) > 1:
-        counts += f" in {len(problems)} problems, each of which is compared by itself"
+    if len(found) > 1:
+        counts += f" in {len(found)} problems, each of which is compared by itself"
     wrong = sum(loss.status == "not finite" for loss in losses)
     pruned = sum(loss.kind == "pruned" for loss in losses)
     others: list[Child] = []
-    for count, outcome, section in (
+    for count, outcome, anchor in (
         (len(losses) - wrong - pruned, "did not finish", "failed"),
         (wrong, "gave results that are not finite", "failed"),
-        (pruned, "given up early by the search", "pruned"),
+        (pruned, "pruned by the search", "pruned"),
     ):
-        others += [" ", tag("a", f"{count} {outcome}", href=f"#{section}"), "."] if count else []
-    leads = _leads(problems[0]) if len(problems) == 1 else []
-    links = note("The leaderboard as ", tag("a", "Markdown", href=f"{stem}.md"), " and ",
+        others += [" ", tag("a", f"{count} {outcome}", href=f"#{anchor}"), "."] if count else []
+    leads = _leads(found[0]) if len(found) == 1 else []
+    links = note("The tables as ", tag("a", "Markdown", href=f"{stem}.md"), " and ",
                  tag("a", "LaTeX", href=f"{stem}.tex"), ".")  # fmt: skip
-    head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(problems))
+    head = tag("p", "recon · report", class_="eyebrow"), tag("h1", _title(found))
     return tag("header", head, tag("p", f"{counts}.", others, class_="lead"), leads, links)
 
 
@@ -162,16 +201,26 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _title(problems: Sequence[Problem]) -> str:
-    if len(problems) == 1:
-        return problems[0].title
-    if not problems:
+def _configurations(topic: Topic) -> int:
+    if isinstance(topic, Family):
+        return len(topic.methods)
+    return len(topic.entries) + len(topic.unranked)
+
+
+def _title(found: Sequence[Topic]) -> str:
+    if len(found) == 1:
+        return found[0].title
+    if not found:
         return "No finished run"
-    return f"{len(problems)} problems on {', '.join(sorted({problem.task for problem in problems}))}"
+    firsts = [topic.problems[0] if isinstance(topic, Family) else topic for topic in found]
+    return f"{len(found)} problems on {', '.join(sorted({problem.data for problem in firsts}))}"
 
 
-def _contents(problems: Sequence[Problem], losses: Sequence[ledger.Loss]) -> Html:
-    items = [(problem.title, f"problem-{number}", best_sentence(problem)) for number, problem in enumerate(problems, 1)]
+def _contents(found: Sequence[Topic], losses: Sequence[ledger.Loss], searches: int) -> Html:
+    items = [("The search", f"search-{number}", "") for number in range(1, searches + 1)]
+    for number, topic in enumerate(found, 1):
+        said = f"{len(topic.levels)} levels" if isinstance(topic, Family) else best_sentence(topic)
+        items.append((topic.title, f"problem-{number}", said))
     for kind, title in ledger.KINDS.items():
         if count := sum(loss.kind == kind for loss in losses):
             items.append((title, kind, str(count)))

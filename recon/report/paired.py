@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recon.measures import Measure
 from recon.report import chart
-from recon.report.elements import Child, Html, join, note, scrolled, section, table, tag
-from recon.report.gather import Problem, paired_table
-from recon.report.inference import Comparison, compare, welch
+from recon.report.elements import Html, join, note, scrolled, section, table, tag
+from recon.report.gather import Compared, Problem
+from recon.report.inference import Comparison, compare, estimate, welch
 
 _AMONG = 6  # entries of which every pair is compared; the best is compared with the others too
 _IN_WORDS = 8  # comparisons written as sentences
+_COLUMNS = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
 _FLIPS = "test by flipping signs, exact where up to 20 images differ and Student's t-test above."
 _METHODS = {
     False: f"The interval is the wider of Student's and Hall's, which allows for skewness; p is of the {_FLIPS}",
@@ -21,33 +25,99 @@ _METHODS = {
 }
 
 
-def comparisons(problem: Problem) -> list[Comparison]:
-    """Compare the first entries with each other and the best with all, on the same images; once."""
-    if problem.comparisons is None:
-        indices, values, problem.shares = paired_table(problem) if problem.main else ([], np.empty((0, 0)), False)
+def comparisons(problem: Problem, measure: Measure | None = None) -> list[Comparison]:
+    """Compare the first entries by a measure (the main one) with each other and the best with all; once."""
+    measure = measure or problem.main
+    return _compared(problem, measure).pairs if measure and len(problem.entries) > 1 else []
+
+
+def _compared(problem: Problem, measure: Measure) -> Compared:
+    if measure.name not in problem.compared:
+        indices, values, shares = _table_of(problem, measure)
         count = len(indices)
         pairs = [(a, b) for a in range(min(count, _AMONG)) for b in range(a + 1, min(count, _AMONG))]
         pairs += [(0, b) for b in range(_AMONG, count)]
-        problem.comparisons = [
+        found = [
             replace(comparison, first=indices[comparison.first], second=indices[comparison.second])
-            for comparison in compare(values, pairs, shares=problem.shares)
+            for comparison in compare(values, pairs, shares=shares)
         ]
-    return problem.comparisons
+        problem.compared[measure.name] = Compared(found, shares)
+    return problem.compared[measure.name]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How an entry stands by one measure, as the paired comparisons on the same images tell.
+
+    Attributes:
+        rank: 1 where it is the best, 2 where it is the second, in each case better than the next for certain; else 0.
+        p: that it is as good as the best, where it is worse for certain, else None.
+        remark: how it stands to its input where it is no better than that, else None.
+    """
+
+    rank: int = 0
+    p: float | None = None
+    remark: str | None = None
+
+
+def marks(problem: Problem, measure: Measure) -> list[Mark]:
+    """Mark each entry by a measure; none is best that is not useful, or on images not known to be the same."""
+    gains = [entry.gain(measure) for entry in problem.entries]
+    found = [Mark(remark=gained.remark()) if gained else Mark() for gained in gains]
+    if not measure.better or not problem.same_images:
+        return found
+    order = [index for index in _ranked(problem, measure) if problem.entries[index].of(f"test/{measure.name}")]
+    compared = (c for c in comparisons(problem, measure) if c.certain and c.mean * measure.better > 0)
+    p = {(c.first, c.second): c.p for c in compared}  # of each that is better than the other for certain
+    useful = [index for index in order if not ((gained := gains[index]) and gained.useless)]
+    for rank, (index, following) in enumerate(pairwise(order[:3]), 1):
+        if index not in useful or (index, following) not in p:
+            break
+        found[index] = replace(found[index], rank=rank)
+    for index in order[1:] if useful else ():
+        found[index] = replace(found[index], p=p.get((order[0], index)))
+    return found
+
+
+def _table_of(problem: Problem, measure: Measure) -> tuple[list[int], NDArray[np.float64], bool]:
+    """Collect each image's value of a measure under each entry, averaged over its runs.
+
+    Returns:
+        The indices of the entries that have such values, the best first; (images, these entries), NaN where an image
+        has no value; and whether every value of a run is 0 or 1.
+    """
+    name, means = measure.name, dict[int, NDArray[np.float64]]()
+    columns = [[run.images[name] for run in entry.runs if name in run.images] for entry in problem.entries]
+    for index, values in enumerate(columns):
+        if values and len({len(column) for column in values}) == 1:
+            means[index] = np.mean(values, axis=0)
+    if not means or len({len(mean) for mean in means.values()}) > 1:
+        return [], np.empty((0, 0)), False
+    every = np.concatenate([column for values in columns for column in values])
+    ranks = {index: rank for rank, index in enumerate(_ranked(problem, measure))}
+    indices = sorted(means, key=lambda index: ranks[index])
+    shares = bool(np.isin(every[~np.isnan(every)], (0.0, 1.0)).all())
+    return indices, np.stack([means[index] for index in indices], axis=1), shares
+
+
+def _ranked(problem: Problem, measure: Measure) -> list[int]:
+    """Return the indices of the entries by a measure of the test, the best first."""
+    means = [estimate(entry.of(f"test/{measure.name}")).mean for entry in problem.entries]
+    return sorted(range(len(means)), key=lambda k: (math.isnan(means[k]), -(measure.better or 1) * means[k], k))
 
 
 def paired(problem: Problem) -> Html | None:
     """The section with all comparisons."""
-    main, compared = problem.main, comparisons(problem) if len(problem.entries) > 1 else []
+    main, compared = problem.main, comparisons(problem)
     if main is None or not compared:
         return None
     of_best = [comparison for comparison in compared if comparison.first == compared[0].first]
     words = [tag("li", sentence(problem, main, comparison)) for comparison in of_best[:_IN_WORDS]]
-    names = ("better", "worse", "by", "95 % interval over images", "p (Holm)", "verdict")
-    head = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(names)]
+    head = [tag("th", name, scope="col", class_="number" if 2 <= k <= 4 else None) for k, name in enumerate(_COLUMNS)]
     numbers = table(head, [_row(problem, main, comparison) for comparison in compared])
     several = len(compared) > 1
     method = note(
-        f"Each test image is compared with itself, averaged over seeds. {_METHODS[problem.shares]} "
+        f"Each test image is compared with itself, averaged over seeds. {_METHODS[_compared(problem, main).shares]} "
         f"p is corrected by Holm's method for {len(compared)} comparison{'s' if several else ''}. "
         "An interval over seeds is Welch's."
     )
@@ -125,15 +195,19 @@ def _ordered(main: Measure, comparison: Comparison) -> tuple[int, int, float, fl
 def _row(problem: Problem, main: Measure, comparison: Comparison) -> Html:
     better, worse, size, low, high = _ordered(main, comparison)
     verdict = {False: "cannot be told apart", None: "undecided"}.get(comparison.certain)
-    cells: list[Child] = [
-        tag("td", f"{better + 1} {problem.entries[better].label}", data_value=better),
-        tag("td", f"{worse + 1} {problem.entries[worse].label}", data_value=worse),
-        tag("td", main.text(size, unit=True), class_="number", data_value=size),
-        tag("td", f"{main.text(low)} to {main.text(high)}", class_="number", data_value=low),
-        tag("td", _p(comparison.p), class_="number", data_value=comparison.p),
-        tag("td", verdict or _verdict(problem, main, better, worse)),
+    cells: list[tuple[str, float | None]] = [
+        (f"{better + 1} {problem.entries[better].label}", better),
+        (f"{worse + 1} {problem.entries[worse].label}", worse),
+        (main.text(size, unit=True), size),
+        (f"{main.text(low)} to {main.text(high)}", low),
+        (_p(comparison.p), comparison.p),
+        (verdict or _verdict(problem, main, better, worse), None),
     ]
-    return tag("tr", cells)
+    classes = [None, None, "number", "number", "number", None]
+    return tag("tr", [
+        tag("td", text, data_value=value, data_label=name, class_=class_)
+        for name, (text, value), class_ in zip(_COLUMNS, cells, classes, strict=True)
+    ])  # fmt: skip
 
 
 def _p(value: float) -> str:

@@ -26,7 +26,7 @@ from recon.runs.reading import Unreadable, read_bytes, read_text
 
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint",
-                 "recipe")  # fmt: skip
+                 "recipe", "expected")  # fmt: skip
 # A column that `_images` adds to those of `per_image.csv`.
 _DERIVED = "accuracy"
 _TABLE = 256 << 20  # bytes of a table: a million images
@@ -116,7 +116,7 @@ class Run:
         return self._read(_table, "metrics.csv")
 
     def pictures(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays of `images/<name>.npz`: "index" (N,), every other (N,H,W,C) uint8."""
+        """The arrays of `images/<name>.npz`, see `recon.runs.tiles`."""
         return self._read(_arrays, f"images/{name}.npz")
 
     def _read(self, reader: Callable[[Path], dict[str, NDArray[Any]]], name: str) -> dict[str, NDArray[Any]]:
@@ -196,15 +196,19 @@ def _images(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _table(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Read the columns of a table of numbers; empty cells are NaN. Raises OSError or Unreadable."""
+    """Read the columns of a table of numbers; empty cells are NaN; a last column "file" is left out.
+
+    Raises OSError or Unreadable.
+    """
     header, _, body = read_text(path, _TABLE).replace("\r\n", "\n").partition("\n")
-    names = header.split(",")
+    names = header.removesuffix(",file").split(",")
+    numbers = range(len(names)) if header.endswith(",file") else None
     if not body.strip():
         raise Unreadable("it holds no rows")
     if ",," in body or ",\n" in body or "\n," in body or body[0] == ",":
         body = re.sub(r"(?m)(?<![^,\n])(?=,|$)", "nan", body.rstrip("\n"))
     try:
-        rows = np.loadtxt(body.splitlines(), delimiter=",", ndmin=2, comments=None)
+        rows = np.loadtxt(body.splitlines(), delimiter=",", ndmin=2, comments=None, quotechar='"', usecols=numbers)
     except ValueError as error:
         raise Unreadable("it is no table of numbers") from error
     if rows.shape[1] != len(names):
@@ -213,7 +217,7 @@ def _table(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read images of a .npz: "index" (N,), every other (N,H,W,C) uint8. Raises OSError or Unreadable."""
+    """Read the images of a .npz, see `recon.runs.tiles`, as far as they make sense. Raises OSError or Unreadable."""
     try:
         # A small archive may unpack to any size.
         with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
@@ -233,9 +237,29 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         if name != "index" and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
         and len(pixels) == len(index) and min(pixels.shape[1:3]) > 0 and max(pixels.shape[1:3]) <= 4096
     }  # fmt: skip
-    if not good:
+    about = _about_images(arrays, good, len(index))
+    if good.keys() <= {"whole", "mask"}:
         raise Unreadable("it holds no images")
-    return {"index": index, **good}
+    return {"index": index, **good, **about}
+
+
+def _about_images(
+    arrays: dict[str, NDArray[Any]], good: dict[str, NDArray[Any]], count: int
+) -> dict[str, NDArray[Any]]:
+    """Return what fits of the arrays that are no images, and leave images of other sizes out of `good`."""
+    sizes = {name: pixels.shape[:3] for name, pixels in good.items() if name != "whole"}
+    size = sizes.get("clean", next(iter(sizes.values()), None))
+    for name in [name for name, found in sizes.items() if found != size]:
+        del good[name]
+    found = {}
+    title, window = arrays.get("title"), arrays.get("window")
+    if title is not None and title.shape == (count,) and title.dtype.kind == "U":
+        found["title"] = title
+    if window is not None and window.shape == (count, 6) and np.issubdtype(window.dtype, np.integer):
+        start, side, full = window[:, :2], window[:, 2:4], window[:, 4:]
+        if (start >= 0).all() and (side > 0).all() and (full < 1 << 20).all() and (start + side <= full).all():
+            found["window"] = window.astype(np.int64)
+    return found
 
 
 def _array(data: bytes) -> NDArray[Any]:

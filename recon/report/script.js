@@ -95,4 +95,4 @@ for (const group of document.querySelectorAll(".same")) {
 }
 
 // What is folded up is printed too.
-addEventListener("beforeprint", () => document.querySelectorAll("figure details, .run").forEach((part) => (part.open = true)));
+addEventListener("beforeprint", () => document.querySelectorAll("figure details, .run, .level").forEach((part) => (part.open = true)));

@@ -100,6 +100,14 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
+@rank_zero_only
+def keep_best(folder: Path) -> None:
+    """Remove the checkpoints of a run that has ended, but for its best weights."""
+    if (folder / "checkpoints" / BEST).exists():
+        for name in (LAST, PREVIOUS):
+            (folder / "checkpoints" / name).unlink(missing_ok=True)
+
+
 def _damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint that a training is to be resumed from, or None."""
     try:

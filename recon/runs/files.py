@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,12 @@ def _not_written(path: Path, size: int, error: OSError) -> InputError:
     )
 
 
+def in_words(size: int) -> str:
+    """Write a number of bytes, such as "1.5 MB"."""
+    thousands = max(0, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**thousands:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[min(thousands, 4)]}"
+
+
 def is_temporary(path: Path) -> bool:
     """Is this a file of a run folder that `write_bytes` has not finished?"""
     return re.fullmatch(r"(id|.+\.(yaml|json|csv|ckpt|png|npz|html|md|tex))\.tmp\.\d+", path.name) is not None
@@ -96,10 +102,11 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, buffer.getvalue())
 
 
-def write_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
-    """Write a table of one row per image from its columns (N,)."""
+def write_columns(path: Path, columns: Mapping[str, Tensor], **texts: Sequence[str]) -> None:
+    """Write a table of one row per image from its columns (N,), then its columns of N texts."""
     values = [column.tolist() for column in columns.values()]
-    write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)))
+    names = [*columns, *texts]
+    write_csv(path, (dict(zip(names, row, strict=True)) for row in zip(*values, *texts.values(), strict=True)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -23,7 +23,8 @@ _COUNTED = (
 )  # fmt: skip
 # Keys of the configuration that cannot change what a run computes; the data that `data.root` leads to counts below.
 WITHOUT_EFFECT = (
-    "data", "logger", "sweep", "checkpoint", "resume", "recipe", "allow_network", "trainer.enable_progress_bar",
+    "data", "logger", "sweep", "checkpoint", "resume", "recipe", "allow_network", "expected",
+    "trainer.enable_progress_bar",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +91,12 @@ class RunFolder:
         return kind if kind in KINDS else None
 
     @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes in the order of their numbers; none where they are not recorded."""
+        read = self._results.get("classes")
+        return read if isinstance(read, list) and all(isinstance(name, str) for name in read) else []
+
+    @cached_property
     def progress(self) -> dict[str, Any]:
         """What `progress.json` says of a job of a sweep; empty where there is none."""
         return read_json(self.path / "progress.json")
@@ -137,8 +143,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("overrides", "command", "resumed", "gpus"), list),
     **dict.fromkeys(("choices", "packages"), dict),
     "seconds": (int, float),
-    "cores": int,
-    "threads": int,
+    **dict.fromkeys(("cores", "threads", "memory"), int),
 }
 
 
@@ -154,8 +159,8 @@ def find(pattern: str) -> list[RunFolder]:
     """Find the run folders that a pattern names.
 
     Args:
-        pattern: a run folder, a folder above some, or a glob such as "outputs/**"; several joined by commas. What is
-            there by that very name comes before what a glob or a comma would mean.
+        pattern: a run folder, a folder above some, a glob such as "outputs/**", or a short name of run folders below
+            outputs/; several joined by commas. What is there by that very name comes before any other meaning.
 
     Returns:
         In order of their paths, each once, whatever links lead to it.
@@ -166,9 +171,13 @@ def find(pattern: str) -> list[RunFolder]:
     found: set[Path] = set()
     for base, rest in named(pattern):
         inside = {place for place, names in _walk(_globbed(base, rest)) if "environment.json" in names}
+        if not inside and not os.path.lexists(path := Path(base, *rest)):
+            everywhere = (place for place, names in _walk([Path("outputs")]) if "environment.json" in names)
+            inside = set(called(str(path), everywhere))
         if not inside:
             raise InputError(
-                f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, or a glob"
+                f"runs: {Path(base, *rest)} holds no run folder; give a run folder, a folder above some, a glob, or "
+                "the ending of run folders below outputs/"
             )
         found |= inside
     # Different parts may lead to one folder by different links.
@@ -176,10 +185,46 @@ def find(pattern: str) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(once.values())]
 
 
+def called(name: str, folders: Iterable[Path]) -> list[Path]:
+    """Return the folders that a short name may stand for: those whose paths end in it, or else those that hold it."""
+    paths = list(folders)
+    return [path for path in paths if str(path).endswith(name)] or [path for path in paths if name in str(path)]
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; links count as nothing."""
+    if path.is_symlink():
+        return 0
+    if path.is_dir():
+        return sum(size(path / entry.name) for entry in _entries(path))
+    try:
+        return path.stat().st_size
+    except OSError:  # it has gone since
+        return 0
+
+
 def trained() -> list[Path]:
     """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
     folders = (record.parent for record in Path("outputs").rglob("environment.json"))
-    return sorted(folder for folder in folders if RunFolder(folder).has_checkpoint)
+    return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
+
+
+def short_name(path: str, others: Collection[str], longest: int = 1000) -> str:
+    """Return a name that stands for a run folder alone: the ending of its path, or where that is long another part.
+
+    Args:
+        path: of the run folder.
+        others: the paths that it is to be told from.
+        longest: letters of an ending; above them it is the last digits of its time, with the number of a sweep's job.
+    """
+    name = path.rpartition("/")[2]
+    shortest = len(name.partition("_")[2] or name)
+    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
+    ending = next((path[at:] for at in starts if sum(other.endswith(path[at:]) for other in others) <= 1), path)
+    part = re.search(r"-(\d{6}(?=_)(?:_sweep/\d+_)?)", path)
+    if len(ending) <= longest or not part or sum(part[1] in other for other in others) > 1:
+        return ending
+    return part[1]
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:

@@ -8,10 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def environment(**known: Any) -> dict[str, Any]:
@@ -28,8 +25,9 @@ def environment(**known: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version_or_none(version, name) for name in packages},
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
+        "memory": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),  # GiB
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
         "git": _git(),
@@ -42,6 +40,16 @@ def _version_or_none(version: Any, name: str) -> str | None:
         return str(version(name))
     except ModuleNotFoundError:  # run from a checkout that is not installed
         return None
+
+
+def _processor() -> str:
+    """Return the model of the processor where Linux tells it, else what kind it is."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(filter(None, models), platform.processor() or platform.machine())
 
 
 def _git() -> dict[str, Any] | None:

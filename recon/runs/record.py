@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
@@ -20,6 +19,7 @@ from recon.config.conf import command
 from recon.config.words import quoted
 from recon.console import say, show_gains, show_metrics
 from recon.dashboards import threaded
+from recon.dashboards.threaded import ThreadedLogger
 from recon.errors import InputError, Interrupted
 from recon.measures import measure, with_own
 from recon.metrics.per_image import Images
@@ -27,7 +27,10 @@ from recon.modules.base import Module
 from recon.report.gains import Gain, gains
 from recon.runs import files, machine
 from recon.runs.checkpoint import sweep_up
-from recon.runs.fingerprint import code_version, data_version, fingerprint
+from recon.runs.fingerprint import WITHOUT_EFFECT, code_version, data_version, fingerprint
+
+# The beginnings of overrides that leave the numbers of an experiment as they are.
+_KEPT_ALIKE = tuple(f"{key}{end}" for key in (*WITHOUT_EFFECT, "hydra", "model.judge") for end in "=./")
 
 
 class Results(dict[str, float]):
@@ -45,8 +48,13 @@ class Results(dict[str, float]):
         """Note what the numbers are of: the module with its kind and measures, and the images that it was tested on."""
         self.module, self.images = module, module.images
 
-    def show(self) -> None:
-        """Print the table of all metrics, then what the test gained over the degraded images."""
+    def show(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Print the table of all metrics, what the test gained over the degraded images, and what was expected.
+
+        Args:
+            config: the resolved configuration; its `expected` are the numbers of an experiment.
+            overrides: those of the command line.
+        """
         found: list[Gain] = []
         hidden: set[str] = set()
         if self.module is not None:
@@ -54,9 +62,20 @@ class Results(dict[str, float]):
             found = gains({name: column.cpu().numpy() for name, column in self.module.results.items()}, rows)
             # What was before is in the table of gains, or says nothing where nothing is damaged.
             hidden = {row.before for row in rows.values() if row.before}
-        show_metrics({name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden})
+        expected = {name: value for name, value in config.get("expected", {}).items() if name in self}
+        beside = {f"expected/{name.split('/', 1)[1]}": value for name, value in expected.items()}
+        shown = {name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden}
+        show_metrics({**shown, **beside})
         if found:
             show_gains(found)
+        for name, value in expected.items():
+            row = measure(name)
+            differs = [word for word in overrides if not word.startswith(("experiment=", *_KEPT_ALIKE))]
+            but = f"; this run differs by {' '.join(differs)}" if differs else ""
+            say(
+                f"expected: {row.label} {row.text(value, unit=True)} ({config['expected'].get('under')}), reached "
+                f"{row.text(self[name], unit=True, like=value)}{but}"
+            )
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
@@ -74,7 +93,7 @@ class Results(dict[str, float]):
 
 @contextmanager
 def recorded(
-    folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], logger: Logger | None
+    folder: Path, config: Mapping[str, Any], about: Mapping[str, Any], loggers: Sequence[ThreadedLogger]
 ) -> Iterator[Results]:
     """Keep the record of a run around its work.
 
@@ -82,7 +101,7 @@ def recorded(
         folder: the run folder.
         config: the resolved configuration, for `config.yaml`.
         about: what `environment.json` should say besides, such as the overrides.
-        logger: closed at the end, W&B with the exit code of the run.
+        loggers: closed at the end, W&B with the exit code of the run.
 
     Yields:
         The metrics, empty: the work fills them.
@@ -105,14 +124,14 @@ def recorded(
             interrupted = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
             status = "interrupted" if interrupted else "failed"
             record.end(status, error=f"{type(error).__name__}: {error}")
-            threaded.finish(logger, results, status)
+            threaded.finish(loggers, results, status)
             if interrupted:
                 say(f"resume with: {command()} {shlex.quote(f'resume={quoted(str(folder))}')}")
             if isinstance(error, SystemExit):
                 raise Interrupted(signal.SIGINT) from error
             raise
-    threaded.finish(logger, results, "ok")
-    results.show()
+    threaded.finish(loggers, results, "ok")
+    results.show(config, about.get("overrides", ()))
     say(f"run: {folder}")
 
 
@@ -157,6 +176,8 @@ class _Record:
             about["images"] = asdict(results.images)
         if results.module is not None:
             about["kind"] = results.module.kind
+            if results.module.class_names:
+                about["classes"] = list(results.module.class_names)
         self._write_json("metrics.json", {**results, **about})
 
     def end(self, status: str, **more: str) -> None:

@@ -6,7 +6,6 @@ than it says, and one that crashes would take the others along (Lightning issues
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,15 +13,14 @@ from typing import Any
 
 from recon.actions.base import check_overrides, kind_of
 from recon.config.check import hints_of
-from recon.config.conf import command
 from recon.errors import InputError
 from recon.runs import action_of
 from recon.sweep.job import Collected, Job
 from recon.sweep.machine import Machine, cores, gpus
-from recon.sweep.pool import Pool, Source, fresh_arguments, progress
+from recon.sweep.pool import Pool, Source, fresh_arguments
 from recon.sweep.process import Launcher, LocalLauncher, check_jobs
 from recon.sweep.state import State, read, tidy
-from recon.sweep.table import Display, best_value, show_failed
+from recon.sweep.table import Display, best_lines, show_failed
 
 
 def run_sweep(collected: Collected, program: str, arguments: Sequence[str]) -> int:
@@ -92,24 +90,13 @@ class GridSource(Source):
         return self._left.pop(0) if self._left else None
 
     def show_best(self) -> None:
-        """Print the job with the best validation and its command line, where all had the same images and damage."""
-        records = {job.number: progress(job.folder) for job in self._jobs if job.status == "ok"}
-        best = best_value(list(records.values()))
-        if len(records) < 2 or best is None or any(_problem(job) != _problem(self._jobs[0]) for job in self._jobs):
-            return
-        job = next(job for job in self._jobs if records.get(job.number, {}).get("best") == best)
-        print(f"best: job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}")
-        print(f"again: {command()} {shlex.join(job.overrides)}")
+        """Print the best job and its command line."""
+        for line in best_lines(self._jobs):
+            print(line)
 
     def has_succeeded(self) -> bool:
         """Return whether all jobs are done."""
         return all(job.status == "ok" for job in self._jobs)
-
-
-def _problem(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a job restores: its images and their damage, without how they are batched."""
-    task = {key: value for key, value in job.config.get("task", {}).items() if key not in ("batch_size", "epochs")}
-    return task, job.config.get("degradation", {})
 
 
 def _check_grid(collected: Collected, state: State) -> Callable[[], Source]:

@@ -229,8 +229,10 @@ def reason(started: Started, status: int) -> str:
     is_new = record.exists() and record.stat().st_mtime >= started.since
     if is_new and (error := runs.RunFolder(started.job.folder).environment.get("error")):
         return " ".join(str(error).split())
-    with open(started.job.log, encoding="utf-8", errors="replace") as log:
-        log.seek(started.log_start)
-        lines = [line.strip() for line in log if line.strip()]
+    lines = []
+    if started.job.log.exists():  # a cluster may end a job before its first line
+        with open(started.job.log, encoding="utf-8", errors="replace") as log:
+            log.seek(started.log_start)
+            lines = [line.strip() for line in log if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (errors or lines or [f"ended with status {status}"])[-1]
+    return (errors or lines or [f"ended with status {status} before it wrote anything"])[-1]

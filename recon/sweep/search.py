@@ -15,11 +15,13 @@ from recon import runs
 from recon.config.conf import command
 from recon.errors import InputError
 from recon.measures import measure
+from recon.report.gains import verdict_of
+from recon.streams import printable
 from recon.sweep.compose import Composer
 from recon.sweep.job import Job
 from recon.sweep.pool import Source, progress
 from recon.sweep.space import Space
-from recon.sweep.state import State
+from recon.sweep.state import State, read
 
 
 class Search(Source):
@@ -40,6 +42,8 @@ class Search(Source):
     ) -> None:  # fmt: skip
         self.sweep, self.base, self.state, self.space, self.compose = sweep, list(base), state, space, compose
         self.objectives, self.directions = objectives(sweep, monitored)
+        goals = {"objectives": self.objectives, "directions": self.directions}
+        state.search = {"space": space.record(), **goals}
         self.study = _study(state.folder / "study.db", self.directions)
         self._trials: dict[int, optuna.Trial] = {}
         self._half_done = self._of_state(TrialState.RUNNING)
@@ -118,18 +122,35 @@ class Search(Source):
         from rich.markup import escape
         from rich.table import Table
 
-        if not self.has_succeeded():
+        best, title, verdict = self._best()
+        if not best:
             return
-        best = sorted(self.study.best_trials, key=lambda trial: trial.values)
-        several = len(self.objectives) > 1
-        title = "no other trial is better in all objectives" if several else "the best trial"
         table = Table("trial", *self.objectives, "overrides", title=title, title_justify="left")
         for trial in best:
             values = (f"{value:.5g}" for value in trial.values)
             table.add_row(str(trial.number), *values, escape(" ".join(_overrides(trial))))
         Console(width=None if Console().is_terminal else 160).print(table)
-        for trial in best if several else best[:1]:
+        if verdict:
+            print(printable(f"best: none, as in its test {verdict}"))
+        for trial in best:
             print(f"again: {command()} {shlex.join([*self.base, *_overrides(trial)])}")
+
+    def _best(self) -> tuple[list[FrozenTrial], str, str | None]:
+        """Return the best trial, or those that no other beats in all objectives, and what to call them.
+
+        None is best whose images are no better than before the model: where that holds for all, also why.
+        """
+        if len(self.objectives) > 1:
+            found = sorted(self.study.best_trials, key=lambda trial: trial.values)
+            return found, "no other trial is better in all objectives", None
+        sign = 1 if self.directions[0] == "max" else -1
+        ranked = sorted(self._of_state(TrialState.COMPLETE), key=lambda trial: -sign * trial.values[0])
+        folders = {row["number"]: self.state.folder / row["folder"] for row in read(self.state.folder)["jobs"]}
+        verdicts = {number: verdict_of(runs.RunFolder(folder)) for number, folder in folders.items()}
+        useful = [trial for trial in ranked if verdicts.get(trial.number) is None]
+        if useful or not ranked:
+            return useful[:1], "the best trial", None
+        return ranked[:1], "the nearest trial", verdicts[ranked[0].number]
 
 
 def _overrides(trial: FrozenTrial) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from recon.errors import InputError
@@ -54,6 +54,13 @@ class Space:
                 self.groups[str(key)] = entry
             else:
                 raise InputError(f"sweep.space.{key}: a group has no range; give a list of its choices")
+
+    def record(self) -> dict[str, Any]:
+        """Return what `sweep.json` keeps of it: for each key its choices, or its range."""
+        return {
+            key: entry if isinstance(entry, list) else asdict(entry)
+            for key, entry in {**self.groups, **self.keys}.items()
+        }
 
     def combinations(self) -> list[list[str]]:
         """Return the overrides of each combination of groups (the first 64)."""

@@ -85,6 +85,7 @@ class State:
         self.arguments = list(arguments)
         self.started = self.previous.get("started") or _now()
         self.jobs: list[Job] = []
+        self.search: dict[str, Any] = {}  # what a search varies and for what, for its report
         self.rows: list[dict[str, Any]] = []  # of `sweep.json`, for jobs that have nothing more to do
 
     @contextmanager
@@ -109,6 +110,7 @@ class State:
             "code": code_version(),
             "started": self.started,
             "ended": _now() if ended else None,
+            **({"search": self.search} if self.search else {}),
             "jobs": sorted([*self.rows, *map(self._row, self.jobs)], key=lambda row: int(row["number"])),
         }
         write_json(self.folder / "sweep.json", content)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from recon.streams import duration
+from recon.config.conf import command
+from recon.report.gains import verdict_of
+from recon.runs import RunFolder
+from recon.streams import duration, printable
 from recon.sweep.job import Job
 from recon.sweep.pool import progress
 
-_SHOWN = 30  # rows of the table
-# The statuses with their colours, the ones most worth showing first.
+_ROWS = 12  # of the table; more only where more jobs run at a time
+# The statuses with their colours.
 _COLOURS = {"running": "cyan", "failed": "red", "killed": "red", "interrupted": "yellow", "ok": "green",
             "pruned": "yellow", "waiting": "dim"}  # fmt: skip
 
@@ -64,13 +69,16 @@ def _line(job: Job, jobs: Sequence[Job]) -> str:
 
 
 def table(jobs: Sequence[Job]) -> Table:
-    """Make a row for each job: its progress, the time left and its metric; the best is bold."""
+    """Make a row for each job that runs or went wrong, the best and the next: progress, time left, metric.
+
+    The others are one line together, so that the table stays small enough for what runs to be seen.
+    """
     records = {job.number: progress(job.folder) for job in jobs if job.status != "waiting"}
     best = best_value([record for record in records.values() if record])
-    shown = Table("job", "status", "progress", "time left", "metric", "best")
-    # Of many jobs, those that run and the latest others.
-    chosen = sorted(jobs, key=lambda job: list(_COLOURS).index(job.status))[:_SHOWN]
-    for job in sorted(chosen, key=lambda job: job.number):
+    columns = (Column(name, no_wrap=True) for name in ("status", "progress", "time left", "metric", "best"))
+    shown = Table("job", *columns, box=None, pad_edge=False, caption_justify="left")
+    chosen = _worth_showing(jobs, records, best)
+    for job in chosen:
         record = records.get(job.number, {})
         value, values = record.get("best"), record.get("values") or [None]
         shown.add_row(
@@ -79,7 +87,23 @@ def table(jobs: Sequence[Job]) -> Table:
             f"{value:.4g}" if isinstance(value, int | float) else "",
             style="bold" if best is not None and value == best else None,
         )  # fmt: skip
+    folded = Counter(job.status for job in jobs) - Counter(job.status for job in chosen)
+    if folded:
+        counts = [f"{folded[status]} {status}" for status in _COLOURS if folded[status]]
+        shown.caption = f"and {folded.total()} more: {', '.join(counts)}"
     return shown
+
+
+def _worth_showing(jobs: Sequence[Job], records: Mapping[int, dict[str, Any]], best: float | None) -> list[Job]:
+    """Choose the jobs that have a row of their own, in order: few enough for a screen, those that run among them."""
+    if len(jobs) <= _ROWS:
+        return list(jobs)
+    running = [job for job in jobs if job.status == "running"]
+    wrong = [job for job in jobs if job.status in ("failed", "killed", "interrupted")][-_ROWS:]
+    leading = [job for job in jobs if best is not None and records.get(job.number, {}).get("best") == best][:1]
+    waiting = [job for job in jobs if job.status == "waiting"][:2]
+    chosen = {job.number for job in [*running, *([*leading, *waiting, *wrong][: max(0, _ROWS - len(running))])]}
+    return [job for job in jobs if job.number in chosen]
 
 
 def best_value(records: Sequence[dict[str, Any]]) -> float | None:
@@ -89,6 +113,35 @@ def best_value(records: Sequence[dict[str, Any]]) -> float | None:
     if not values or len(monitored) != 1:
         return None
     return max(values) if next(iter(monitored))[1] == "max" else min(values)
+
+
+def best_lines(jobs: Sequence[Job]) -> list[str]:
+    """Say which job has the best validation, and its command line, where all had the same images and damage.
+
+    None is best whose images are no better than before the model.
+    """
+    done = {job.number: job for job in jobs if job.status == "ok"}
+    if len(done) < 2 or any(_problem(job) != _problem(jobs[0]) for job in jobs):
+        return []
+    verdicts = {number: verdict_of(RunFolder(job.folder)) for number, job in done.items()}
+    useful = [number for number in done if verdicts[number] is None]
+    records = {number: progress(done[number].folder) for number in useful or done}
+    best = best_value(list(records.values()))
+    if best is None:
+        return []
+    job = done[next(number for number, record in records.items() if record.get("best") == best)]
+    found = f"job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}"
+    verdict = verdicts[job.number]
+    return [
+        printable(f"best: none; nearest comes {found}, but in its test {verdict}" if verdict else f"best: {found}"),
+        f"again: {command()} {shlex.join(job.overrides)}",
+    ]
+
+
+def _problem(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a job restores: its images and their damage, without how they are batched."""
+    task = {key: value for key, value in job.config.get("task", {}).items() if key not in ("batch_size", "epochs")}
+    return task, job.config.get("degradation", {})
 
 
 def _time(job: Job, record: dict[str, Any]) -> tuple[str, str]:

@@ -28,9 +28,9 @@ class Cost(FastCallback):
         """Add "cost/parameters", "cost/latency_ms" and "cost/megapixels_per_second"."""
         assert isinstance(pl_module, Module)
         module, loader = pl_module, trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        one = loader.preview(1, largest=_LARGEST)
+        one = loader.preview(1, largest=_LARGEST).pair
         count = max(1, min(loader.batch_size, _PIXELS // one.clean[0, 0].numel()))
-        several = loader.preview(count, largest=_LARGEST)
+        several = loader.preview(count, largest=_LARGEST).pair
         # A new batch size would recompile the net for seconds.
         eager = torch.compiler.set_stance("eager_on_recompile")
         with eager, torch.inference_mode(), trainer.precision_plugin.forward_context():

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from PIL.Image import Image
-from torch import Tensor
 
 from recon.dashboards.threaded import log_image, log_results
+from recon.data.loader import Loader, View
+from recon.measures import with_own
 from recon.modules.base import Module
-from recon.pair import Pair
-from recon.runs.draw import grid, pixels
+from recon.runs import tiles
+from recon.runs.draw import TITLE, class_name, grid, pixels, shortened, words
 from recon.runs.files import write_arrays, write_image
+from recon.streams import printable
 from recon.training.lightning import FastCallback
 
 
@@ -43,32 +47,60 @@ class Pictures(FastCallback):
         """Draw the first test images and the worst, and show the table of all with the first."""
         assert isinstance(pl_module, Module)
         loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        columns = self._draw(trainer, pl_module, loader, "test", "samples")
+        arrays = self._draw(trainer, pl_module, loader, "test", "samples")
         for logger in trainer.loggers:
-            log_results(logger, pl_module.results, columns, trainer.global_step)
+            log_results(logger, pl_module.results, arrays, pl_module.class_names, trainer.global_step)
         worst = pl_module.worst(self.count)
         # Shards are read in order: fetching the worst images again would mean reading the whole set again.
         if len(worst) and loader.is_indexed:
-            self._keep(trainer, pl_module, loader.look_at(worst), "worst", "worst")
+            self._keep(trainer, pl_module, loader, loader.look_at(worst), "worst", "worst")
 
     def _draw(
-        self, trainer: Trainer, module: LightningModule, loader: Any, name: str, arrays: str = ""
-    ) -> dict[str, Tensor]:
+        self, trainer: Trainer, module: LightningModule, loader: Loader[Any], name: str, file: str = ""
+    ) -> tiles.Arrays:
         assert isinstance(module, Module)
-        picture, columns = self._keep(trainer, module, loader.preview(self.count), name, arrays)
+        picture, arrays = self._keep(trainer, module, loader, loader.preview(self.count), name, file)
         for logger in trainer.loggers:
             log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
-        return columns
+        return arrays
 
     def _keep(
-        self, trainer: Trainer, module: Module, pair: Pair, name: str, arrays: str
-    ) -> tuple[Image, dict[str, Tensor]]:
-        """Draw `<name>.png`, and write the same images as numbers in `<arrays>.npz`, for the report."""
+        self, trainer: Trainer, module: Module, loader: Loader[Any], view: View, name: str, file: str
+    ) -> tuple[Image, tiles.Arrays]:
+        """Draw `<name>.png`, and write the same images as numbers in `<file>.npz`, for the report."""
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            columns = module.pictures(pair)
-        picture = grid(columns)
+            arrays = _arrays(module, view, loader.split)
+        table = {name: column.cpu().numpy() for name, column in module.results.items()}
+        picture = grid(arrays, words(arrays, table, with_own(module.measures), module.class_names))
         write_image(self.folder / "images" / f"{name}.png", picture)
-        if arrays:
-            kept = {n: pixels(images)[..., : 3 if images.shape[1] == 3 else 1].numpy() for n, images in columns.items()}
-            write_arrays(self.folder / "images" / f"{arrays}.npz", {"index": pair.index.cpu().numpy(), **kept})
-        return picture, columns
+        if file:
+            write_arrays(self.folder / "images" / f"{file}.npz", arrays)
+        return picture, arrays
+
+
+def _arrays(module: Module, view: View, split: str) -> tiles.Arrays:
+    """Make the arrays of a picture, see `recon.runs.tiles`."""
+    columns = {name: pixels(images) for name, images in module.pictures(view.pair).items()}
+    if "clean" in columns and np.array_equal(columns.get("degraded", ()), columns["clean"]):
+        del columns["degraded"]  # nothing is damaged
+    labels = view.pair.label.tolist()
+    titles = [_title(*each, split, module.class_names) for each in zip(view.pair.index.tolist(), labels, strict=True)]
+    if view.names is not None:
+        titles = [shortened(printable(name), TITLE) for name in view.names]
+    arrays = {"index": view.pair.index.cpu().numpy(), "title": np.array(titles), **columns}
+    if bool((view.pair.mask == 0).any()):
+        arrays["mask"] = pixels(view.pair.mask)
+    if view.whole is not None and view.known is not None and view.window is not None:
+        whole, known = pixels(view.whole), view.known.permute(0, 2, 3, 1).cpu().numpy()
+        holes = "mask" in arrays
+        arrays["whole"] = np.stack(list(map(tiles.checkered, whole, known))) if holes else whole
+        arrays["window"] = view.window.numpy()
+    return arrays
+
+
+def _title(index: int, label: int, split: str, names: Sequence[str]) -> str:
+    """Name an image that is no file, by its class, where it has one, and its index."""
+    if label < 0:
+        return f"{split} image {index}"
+    kind = "" if label < len(names) and not names[label].isdecimal() else "digit " if len(names) == 10 else "class "
+    return f"{shortened(kind + class_name(label, names), TITLE // 2)}, {split} image {index}"

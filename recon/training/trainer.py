@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from recon.training.pictures import Pictures
 from recon.training.progress import Progress, ProgressBar
 
 
-def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | None) -> Trainer:
+def make_trainer(config: Config, module: Module, folder: Path, loggers: Sequence[Logger]) -> Trainer:
     """Make the trainer; raises InputError for settings that cannot go together, or that this machine cannot do."""
     _check_devices(config["trainer"])
     _check_schedule(config, module)
@@ -64,7 +64,7 @@ def make_trainer(config: Config, module: Module, folder: Path, logger: Logger | 
         made = Trainer(
             **settings,
             callbacks=callbacks,
-            logger=logger or False,
+            logger=list(loggers) or False,
             profiler=NoProfiler(),
             plugins=[AtomicCheckpointIO(), *_cluster()],
             default_root_dir=folder,

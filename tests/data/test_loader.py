@@ -1,5 +1,7 @@
 """The loader's promises: the same pairs whatever the batch size, the number of processes or the order."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from sklearn.datasets import load_digits
 from recon.data.augment import Augment
 from recon.data.loader import make_pair
 from recon.data.store import ImageStore, PairLoader
-from recon.degradations import Chain, Downsample, GaussianNoise, MissingPixels
+from recon.degradations import Chain, Downsample, GaussianNoise, MissingBox, MissingPixels
 from recon.errors import InputError
 from recon.pair import Pair
 
@@ -120,7 +122,7 @@ def test_clean_images_are_exact(digits: ImageStore) -> None:
 
 def test_preview_is_always_the_same_and_of_one_size(mixed: ImageStore, digits: ImageStore) -> None:
     for store in (mixed, digits):
-        one, other = (PairLoader(store, "validation", batch, DAMAGE).preview(8) for batch in (4, 64))
+        one, other = (PairLoader(store, "validation", batch, DAMAGE).preview(8).pair for batch in (4, 64))
         assert len(one.clean) == 8
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -155,7 +157,9 @@ def test_windows_show_the_damage_of_the_whole_image() -> None:
     store = ImageStore.from_arrays([generator.integers(0, 256, (1, 40 + n, 50 - n), np.uint8) for n in range(3)])
     for damage in (DAMAGE, Downsample(2)):
         loader = PairLoader(store, "test", 4, damage)
-        shown = loader.look_at(torch.tensor([2, 0]), largest=17)
+        view = loader.look_at(torch.tensor([2, 0]), largest=17)
+        shown, window = view.pair, view.window
+        assert window is not None
         for place, index in enumerate((2, 0)):
             whole = loader.pair(torch.tensor([index]))
             side = 17 // damage.scale
@@ -163,9 +167,47 @@ def test_windows_show_the_damage_of_the_whole_image() -> None:
             found = (places == shown.degraded[place]).flatten(2).all(2).nonzero()
             assert len(found) == 1
             top, left = (int(start) * damage.scale for start in found[0])
+            size = whole.clean.shape[2:]
+            assert window[place].tolist() == [top, left, side * damage.scale, side * damage.scale, *size]
             for field in ("clean", "mask"):
                 image = getattr(whole, field)[0, :, top : top + side * damage.scale, left : left + side * damage.scale]
                 assert torch.equal(image, getattr(shown, field)[place])
+
+
+def test_crops_of_an_evaluation_are_shown_on_their_wholes() -> None:
+    generator = np.random.default_rng(0)
+    store = ImageStore.from_arrays([generator.integers(0, 256, (1, 40 + n, 50 - n), np.uint8) for n in range(3)])
+    view = PairLoader(store, "test", 4, DAMAGE, crop=16).look_at(torch.tensor([2, 0]))
+    assert view.window is not None
+    for place, index in enumerate((2, 0)):
+        top, left, height, width, *_ = view.window[place].tolist()
+        whole = store.gather(torch.tensor([index]))[0]
+        cut = whole[:, top : top + height, left : left + width]
+        assert torch.equal(cut, (view.pair.clean[place] * 255).round().to(torch.uint8))
+        assert view.whole is not None
+        assert (view.whole[place, :, : whole.shape[1], : whole.shape[2]] * 255).round().equal(whole.float())
+
+
+def test_windows_have_holes_in_view_and_their_images_are_in_memory_one_by_one() -> None:
+    store = ImageStore.from_arrays([np.full((1, 90, 90 + n), 200, np.uint8) for n in range(4)])
+    loader = PairLoader(store, "test", 4, MissingBox(0.25))
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def one(index: torch.Tensor) -> Pair:
+        assert sum(ref() is not None for ref in alive) <= 1
+        pair = PairLoader.pair(loader, index)
+        alive.append(weakref.ref(pair.clean))
+        return pair
+
+    loader.pair = one  # type: ignore[method-assign]
+    view = loader.look_at(torch.arange(4), largest=20)
+    assert len(alive) == 4
+    assert (view.pair.mask == 0).flatten(1).any(1).all(), "eight draws find a box of a quarter of the image"
+    assert view.whole is not None
+    assert view.known is not None
+    known = view.known[0] == 1
+    assert view.whole[0][known].allclose(torch.tensor(200 / 255)), "a hole does not darken what is beside it"
+    assert (view.whole.shape, view.known.shape) == ((4, 1, 90, 93), (4, 1, 90, 93))
 
 
 def test_overfitting_repeats_the_batches_and_their_damage(digits: ImageStore) -> None:

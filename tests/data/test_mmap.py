@@ -297,7 +297,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(tmp_path: Path,
     folder, cache = photographs(tmp_path / "photos"), tmp_path / "cache"
     for number in (errno.ENOSPC, errno.EDQUOT):
         fail_when_written(monkeypatch, number)
-        with pytest.raises(InputError, match=rf"^data\.cache={cache} has too little space: [^\n]+ needs 0\.1 MB.*\.$"):
+        with pytest.raises(InputError, match=rf"^data\.cache={cache} has too little space: [^\n]+ needs 55\.4 kB.*\.$"):
             folder_task(folder, crop=32).load(Path(), cache)
         assert [path.suffix for path in cache.iterdir()] == [".lock"]
     fail_when_written(monkeypatch, errno.EIO)

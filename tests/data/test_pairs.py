@@ -121,7 +121,7 @@ def test_whole_images_and_odd_sizes_are_cut_to_whole_multiples(tmp_path: Path) -
 
 
 def test_the_preview_shows_pairs(tmp_path: Path) -> None:
-    pair = data(*dataset(tmp_path)).val_dataloader().preview(2)
+    pair = data(*dataset(tmp_path)).val_dataloader().preview(2).pair
     assert torch.equal((pair.degraded * 255).round(), 255 - (pair.clean * 255).round())
 
 

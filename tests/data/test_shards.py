@@ -563,15 +563,22 @@ def test_mixed_sizes_train_on_crops_and_are_evaluated_whole(tmp_path: Path) -> N
 def test_preview_is_always_the_same_and_of_one_size(seven: Path, tmp_path: Path) -> None:
     write_mixed(tmp_path)
     for task, size in ((shard_task(seven), (8, 8)), (shard_task(tmp_path, crop=5), (7, 7))):
-        one, other = (loader(task, "validation", batch_size=n, rank=n % 2, world_size=2).preview(6) for n in (4, 65))
+        one, other = (
+            loader(task, "validation", batch_size=n, rank=n % 2, world_size=2).preview(6).pair for n in (4, 65)
+        )
         assert one.clean.shape == (6, 1, *size)
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         assert one.index.tolist() == [int(i) for shard in task.load(Path()).validation.indices for i in shard][:6]  # type: ignore[attr-defined]
-    assert loader(shard_task(seven), "validation").preview(6, largest=4).clean.shape == (6, 1, 4, 4)
+    view = loader(shard_task(seven), "validation").preview(6, largest=4)
+    assert view.pair.clean.shape == (6, 1, 4, 4)
+    assert view.names is not None
+    assert [len(view.names), {name.rpartition(".")[2] for name in view.names}] == [6, {"png"}]
+    assert view.window is not None
+    assert view.window[:, 2:].tolist() == [[4, 4, 8, 8]] * 6
     with_bad(tmp_path / "bad", b"")
     for part in PARTS:
         task = shard_task(tmp_path / "bad", on_bad_image="skip", num_classes=0)
-        assert len(loader(task, part).preview(100).clean) <= len(getattr(task.load(Path()), part))
+        assert len(loader(task, part).preview(100).pair.clean) <= len(getattr(task.load(Path()), part))
 
 
 def test_an_iteration_may_be_left_and_begun_anew(seven: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_task_of_the_users_own_is_one_file_that_recon_does_not_know(tmp_path, 
         sum(len(pair.index) for pair in loader) for loader in (module.train_dataloader(), module.val_dataloader())
     ]
     assert counts == [16, 3]
-    first = module.test_dataloader().preview(2)
+    first = module.test_dataloader().preview(2).pair
     assert (first.clean * 255).round()[:, 0, 0, 0].tolist() == [20, 21]
     assert first.label.tolist() == [0, 1]
 

@@ -1,5 +1,6 @@
 """An evaluation trains nothing: every image is tested whole, whatever its size and that of the training crops."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,8 +8,14 @@ import numpy as np
 import pytest
 from conftest import Typed
 from PIL import Image
+from report_runs import Text
+
+from recon import report
+from recon.report.run import Run
+from recon.runs import RunFolder
 
 QUICK = ("logger=none", "trainer.enable_progress_bar=false", "accelerator=cpu")
+ODD = '<hr>, "1".png'
 SIZES = [(20, 50), (200, 160), (33, 33), (200, 160)]
 
 
@@ -38,6 +45,7 @@ def rows(folder: Path) -> int:
 
 def test_images_of_any_size_are_tested_whole(typed: Typed, trained: str, tmp_path: Path) -> None:
     test = photographs(tmp_path / "test", SIZES)
+    (test / "1.png").rename(test / ODD)
     other = photographs(tmp_path / "other", SIZES[1:])
     places = {
         "tested": (f"task.test={test}",),
@@ -48,6 +56,31 @@ def test_images_of_any_size_are_tested_whole(typed: Typed, trained: str, tmp_pat
         status, _, errors = typed("action=evaluate", trained, *how, f"hydra.run.dir={tmp_path}/{name}", *QUICK)
         assert status == 0, errors
     assert [rows(tmp_path / name) for name in places] == [4, 1, 4]
+    see_files(tmp_path / "tested", test)
+
+
+def see_files(tested: Path, test: Path) -> None:
+    """An evaluation and its report call images by the names of their files, and show where in them a window is."""
+    names = sorted(path.name for path in test.iterdir())
+    with open(tested / "per_image.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["file"] for row in table] == names
+    run = Run(RunFolder(tested), "tested")
+    assert not run.faults
+    assert run.images["psnr"].tolist() == [float(row["psnr"]) for row in table]
+    arrays = np.load(tested / "images" / "samples.npz", allow_pickle=False)
+    assert arrays["title"].tolist() == names
+    for name, clean, window in zip(names, arrays["clean"], arrays["window"], strict=True):
+        whole = np.asarray(Image.open(test / name))
+        top, left, height, width, *size = window
+        assert (whole[top : top + height, left : left + width] == clean[..., 0]).all()
+        assert whole.shape == tuple(size)
+    assert arrays["whole"].shape == (4, 200, 160, 1)
+    page = report.write([tested], tested / "report.html").read_text()
+    assert all(name in Text(page).text for name in names)
+    assert "<hr>" not in page
+    assert "image 0" not in page
+    assert page.count('class="whole"') == 4 + 4, "each of the samples and of the worst"
 
 
 def test_a_mask_for_whole_images_is_used_on_them(typed: Typed, trained: str, tmp_path: Path) -> None:

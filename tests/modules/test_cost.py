@@ -11,6 +11,8 @@ from conftest import Compose
 from lightning.pytorch import Trainer
 from test_modules import QUIET, built
 
+from recon.measures import ROWS
+from recon.runs.draw import Words, words
 from recon.training.cost import Cost, median_seconds
 from recon.training.pictures import Pictures
 
@@ -44,6 +46,11 @@ def test_the_cost_is_measured_and_changes_nothing_else(model: str, compose: Comp
     assert module.training, "the module is as it was before the test"
 
 
+def words_of(module: Any, arrays: Any) -> Words:
+    table = {name: column.numpy() for name, column in module.results.items()}
+    return words(arrays, table, ROWS, module.class_names)
+
+
 def test_the_median_does_not_see_a_slow_start_nor_one_slow_repetition() -> None:
     waits = iter([0.05, 0.001, 0.03])
 
@@ -67,10 +74,23 @@ def test_the_worst_images_are_kept_as_numbers(model: str, name: str, compose: Co
         assert arrays["restored"].dtype == np.uint8
         assert arrays["restored"].shape == (8, 8, 8, 1)
     assert (tmp_path / "images" / "worst.png").is_file()
+    captions = words_of(module, arrays).captions
+    places = arrays["index"].tolist()
+    restored = [f"{module.results['psnr'][place]:.2f} dB" for place in places]
+    if model == "inpainting":
+        restored = [f"{r}\nhole {module.results['psnr_hole'][p]:.2f} dB" for r, p in zip(restored, places, strict=True)]
+    assert captions["restored"] == restored
+    damaged = [f"{module.results['psnr_degraded'][place]:.2f} dB" for place in places]
+    assert captions["degraded"] == ([""] * 8 if model == "vae" else damaged), (
+        "100 dB where nothing is damaged is no news"
+    )
+    assert ("degraded" in arrays) == (model != "vae")
+    assert ("mask" in arrays) == (model == "inpainting")
 
 
 def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Path) -> None:
     module, _ = after_a_test(compose("model=classifier", "task=digits"), Pictures(tmp_path))
+    module.class_names = tuple(f"class of {number}" for number in range(10))
     wrong = [
         (float(loss), int(index))
         for index, loss, seen, label in zip(
@@ -78,8 +98,17 @@ def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Pa
         )
         if seen != label
     ]
-    worst = np.load(tmp_path / "images" / "worst.npz")["index"].tolist()
+    arrays = np.load(tmp_path / "images" / "worst.npz")
+    worst = arrays["index"].tolist()
     assert worst == [index for _, index in sorted(wrong, key=lambda row: -row[0])[:8]]
+    written = words_of(module, arrays)
+    seen = module.results["prediction"][worst].long().tolist()
+    assert written.cells["prediction"] == [f"class of {label}" for label in seen]
+    assert written.cells["truth"] == [title.replace("digit ", "class of ").split(",")[0] for title in arrays["title"]]
+    assert written.cells["confidence"][0] == f"{100 * module.results['confidence'][worst[0]]:.1f} %"
+    assert all(written.wrong)
+    table: Any = module.artifacts(module.results)["confusion"]
+    assert [row["truth"] for row in table] == list(table[0])[1:] == list(module.class_names)
 
 
 def test_a_generator_has_samples_but_no_worst(compose: Compose, tmp_path: Path) -> None:

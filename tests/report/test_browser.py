@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from report_runs import copies
+from test_sheet import grid
 
 from recon import report
 
@@ -29,9 +30,11 @@ def pages(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     """A page of all kinds of runs, and one of a dozen configurations."""
     folder = tmp_path_factory.mktemp("pages")
     list(copies(made / "sweep" / "unet-1", folder / "runs", seeds=2, rates=12, shift=lambda rate: 0.1 * rate))
+    grid(made, folder / "levels", {"good": 3.0, "fair": 2.0, "poor": -1.0}, (0.1, 0.2, 0.3))
     return {
         "all": report.write(str(made), folder / "all.html"),
         "many": report.write(str(folder / "runs"), folder / "many.html"),
+        "levels": report.write(str(folder / "levels"), folder / "levels.html"),
     }
 
 
@@ -94,7 +97,7 @@ def test_a_column_sorts_its_table_both_ways(pages: dict[str, Path], show: Any) -
 def test_a_filter_leaves_what_contains_its_words(pages: dict[str, Path], show: Any) -> None:
     shown = show(pages["many"])
     shown.page.get_by_label("Show only what contains").first.fill("UNET 0.003")
-    assert shown.column(BOARD, 2) == ["unet · lr 0.003"]
+    assert [name.startswith("unet · lr 0.003 ") for name in shown.column(BOARD, 2)] == [True]
     assert shown.page.get_by_text("1 of 12 shown").is_visible()
     shown.page.get_by_label("Show only what contains").last.fill("rate-3 seed-1")
     assert shown.page.locator(".run:visible").count() == 1
@@ -115,7 +118,7 @@ def test_the_magnifier_shows_the_same_place_in_all_of_a_row(pages: dict[str, Pat
     box = image.bounding_box()
     shown.page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.75)
     found = zoomed(shown)
-    assert len(found) == 10  # degraded, clean, and through eight models
+    assert len(found) == 18  # degraded, clean, and through eight models with the error of each
     assert all(found[0] == other for other in found)
     assert found[0][0] == "scale(4)"
     assert [float(part.rstrip("%")) for part in found[0][1].split()[:2]] == pytest.approx([25, 75], abs=1.5)
@@ -151,12 +154,16 @@ def test_the_magnifier_by_touch(pages: dict[str, Path], show: Any) -> None:
     assert {transform for transform, *_ in zoomed(shown)} == {""}
 
 
-@pytest.mark.parametrize("name", ["all", "many"])
+@pytest.mark.parametrize("name", ["all", "many", "levels"])
 def test_a_telephone_needs_no_sideways_scrolling(name: str, pages: dict[str, Path], show: Any) -> None:
     shown = show(pages[name], viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     shown.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert shown.page.evaluate("document.documentElement.scrollWidth") == 360
     assert shown.page.evaluate("visualViewport.width") == 360
+    hidden = "all => all.filter(box => box.scrollWidth > box.clientWidth).map(box => box.ariaLabel)"
+    assert shown.page.eval_on_selector_all(".scroll", hidden) == [], "no column is cut off"
+    labels = "cells => cells.filter(c => !c.dataset.label).map(c => c.outerHTML)"
+    assert shown.page.eval_on_selector_all(".cards td:not(:empty)", labels) == [], "a cell tells its column"
 
 
 def test_it_is_dark_in_the_dark(pages: dict[str, Path], show: Any) -> None:
@@ -179,9 +186,11 @@ def test_without_a_script_it_reads_the_same(pages: dict[str, Path], show: Any) -
     assert shown.page.locator("table.numbers").first.is_visible()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
-def test_axe_finds_nothing(scheme: str, width: int, pages: dict[str, Path], show: Any) -> None:
-    shown = show(pages["all"], color_scheme=scheme, viewport={"width": width, "height": 900})
+@pytest.mark.parametrize(
+    ("scheme", "width", "name"), [("light", 1200, "all"), ("dark", 360, "all"), ("light", 1200, "levels")]
+)
+def test_axe_finds_nothing(scheme: str, width: int, name: str, pages: dict[str, Path], show: Any) -> None:
+    shown = show(pages[name], color_scheme=scheme, viewport={"width": width, "height": 900})
     shown.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = axe.Axe().run(shown.page)
     assert found.response["passes"], "axe did not run"

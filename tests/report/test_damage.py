@@ -186,7 +186,14 @@ ODD: dict[str, dict[str, Damage]] = {
     "metrics.csv": {
         "epoch": column("epoch", "1e300"), "infinite": column("epoch", "-inf"), "large": column("val/psnr", "1e308"),
     },
-    "images/samples.npz": {"names": arrays(index=np.arange(-2, 0), clean=PIXELS, **{"<b>": PIXELS})},
+    "images/samples.npz": {
+        "names": arrays(index=np.arange(-2, 0), clean=PIXELS, **{"<b>": PIXELS}),
+        "sizes": arrays(index=np.arange(2), clean=PIXELS, restored=PIXELS[:, 1:], mask=PIXELS[..., :1][:, :, 1:]),
+        "titles": arrays(index=np.arange(2), clean=PIXELS, title=np.array([["\x1b[2J"]])),
+        "window": arrays(index=np.arange(2), clean=PIXELS, whole=PIXELS, window=np.full((2, 6), 1 << 60)),
+        "out": arrays(index=np.arange(2), clean=PIXELS, whole=PIXELS, window=np.array([[0, 0, 9, 9, 1 << 19, 9]] * 2)),
+        "code": arrays(index=np.arange(2), clean=PIXELS, degraded=PIXELS, mask=PIXELS, title=np.array(["\x1b[2J"] * 2)),
+    },
     "run.lock": {"FIFO": fifo, "folder": folder, "link to itself": link(""), "device": link("/dev/zero")},
     "progress.json": {"words": text('{"epoch": "x", "max_epochs": []}'), "FIFO": fifo, "deep": text(DEEP)},
     "../sweep.json": {

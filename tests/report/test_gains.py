@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Typed
+from conftest import Typed, choices
 from scipy import stats
 
-from recon.measures import ROWS
+from recon.config.conf import read_choice
+from recon.measures import ROWS, Measure, measure
 from recon.report.gains import gains
+from recon.runs.record import Results
 
 RUN = ("trainer.enable_progress_bar=false", "accelerator=cpu", "logger=none", "trainer.limit_val_batches=1")
 
@@ -37,9 +39,19 @@ def test_the_interval_is_over_the_images_and_of_their_differences() -> None:
 
 def test_a_model_that_is_no_better_than_its_input_is_called_so() -> None:
     (worse,) = gains(columns(-0.52, 1.0), ROWS)
-    assert "is 0.52 dB worse than that of the degraded images: this model is not useful" in (worse.verdict() or "")
+    after = worse.texts()[2]
+    assert worse.verdict() == f"PSNR {after} dB, 0.52 below the images as they were: not useful"
     (chance,) = gains(columns(0.05, 1.0), ROWS)
-    assert "the gain is within chance" in (chance.verdict() or "")
+    assert chance.remark() == "cannot be told apart from the images as they were: its gain is within chance"
+    (less,) = gains(
+        {"own_degraded": np.full(9, 1.0), "own": np.full(9, 1.25)},
+        {"own": Measure("own", "own", -1, before="own_degraded")},
+    )
+    assert less.remark() == "0.25 above the images as they were: not useful"
+    (same,) = gains(columns(0.0, 0.0), ROWS)
+    assert same.remark() == "no better than the images as they were: not useful"
+    hole = gains({"psnr_hole": np.full(9, 10.0), "psnr_hole_mean": np.full(9, 11.0)}, ROWS)[0]
+    assert hole.remark() == "1.00 below the PSNR in the hole filled with the mean: not useful"
 
 
 def test_what_is_not_defined_or_not_damaged_does_not_count() -> None:
@@ -59,7 +71,7 @@ def test_a_run_ends_with_what_it_gained(typed: Typed) -> None:
     assert status == 0, errors
     (row,) = [line for line in output.splitlines() if line.startswith("│ PSNR, dB ")]
     assert row.split("│")[5].strip() == "360"
-    assert "this model is not useful" in output
+    assert "below the images as they were: not useful" in output
     assert "psnr_degraded" not in output
     (folder,) = Path("outputs").glob("*/*")
     again = typed("action=evaluate", f"run={folder}", "degradation.sigma=0.3", *RUN[1:3])[1]
@@ -72,3 +84,26 @@ def test_a_run_on_images_that_are_not_damaged_has_no_before(typed: Typed) -> Non
     assert "before" not in output
     assert "psnr" in output
     assert "psnr_degraded" not in output
+
+
+def test_an_experiment_shows_what_was_expected(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = Results({"test/accuracy": 0.9871, "val/accuracy": 0.9876})
+    expected = {"expected": {"test/accuracy": 0.9903, "test/psnr": 20.0, "under": "seed 0"}}
+    reached.show(expected, ["experiment=mnist_cnn", "logger=none", "trainer.max_epochs=1", "seed=3"])
+    *_, line = capsys.readouterr().out.splitlines()
+    differs = "this run differs by trainer.max_epochs=1 seed=3"
+    assert line == f"expected: accuracy 99.03 % (seed 0), reached 98.71 %; {differs}"
+    reached.show(expected, ["experiment=mnist_cnn"])
+    *table, line = capsys.readouterr().out.splitlines()
+    assert line.endswith("reached 98.71 %")
+    (heading,) = [row.split() for row in table if "metric" in row]
+    (row,) = [row.split() for row in table if "accuracy" in row]
+    assert dict(zip(heading, row, strict=True))["expected"] == "0.9903"
+
+
+@pytest.mark.parametrize("name", sorted(choices("experiment")))
+def test_every_experiment_says_what_to_expect(name: str) -> None:
+    expected = (read_choice("experiment", name) or {})["expected"]
+    (metric,) = expected.keys() - {"under"}
+    assert measure(metric).name in ROWS
+    assert expected["under"].startswith("seed 0")

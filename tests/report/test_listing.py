@@ -1,11 +1,13 @@
 """`action=list`: the runs on the terminal."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from report_runs import carry_out, change_json
 
+from recon import runs
 from recon.errors import InputError
 from recon.report.listing import print_runs
 
@@ -102,14 +104,13 @@ def test_a_line_fits_a_narrow_terminal_with_a_name_that_can_be_copied(
     print_runs("outputs/**", "started", None, shown)
     heading, *lines, last = capsys.readouterr().out.splitlines()
     assert heading.split() == shown
-    assert last == "22 of 22 runs"
+    assert re.fullmatch(r"22 of 22 runs, [\d.]+ MB", last)
     assert len(lines) == 22, "nothing is wrapped"
     assert max(map(len, lines)) <= 80
     paths = [str(record.parent) for record in Path("outputs").rglob("environment.json")]
     for line in lines:
-        assert sum(path.endswith(line.split()[0]) for path in paths) == 1, line
-    (failing, _) = [line for line in lines if "failing" in line.split()[0]]
-    assert "failed" in failing.split()
+        assert len(runs.called(line.split()[0], map(Path, paths))) == 1, line
+    assert sum("failed" in line.split() for line in lines) == 2
 
 
 def test_the_shortest_name_that_tells_a_run_from_the_others(
@@ -119,3 +120,10 @@ def test_the_shortest_name_that_tells_a_run_from_the_others(
     (some / "unet-1").rename(some / "10-00-00-000001_restoration_digits")
     print_runs("sweep", "folder", "folder:restoration", ["run", "damage", "age"])
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["restoration_digits", "noise", "0.05"]
+    runs_ = ["outputs/2026-01-01/10-00-00-000001_restoration_unet_noise0.05_digits",
+             "outputs/2026-01-01/10-00-00-000002_restoration_unet_noise0.05_digits",
+             "outputs/2026-01-01/10-00-00-000003_sweep/1_seed-1_model.net.depth-17",
+             "outputs/2026-01-01/10-00-00-000004_sweep/11_seed-1_model.net.depth-17"]  # fmt: skip
+    short = [runs.short_name(path, runs_, 24) for path in runs_]
+    assert short == ["000001", "000002", "000003_sweep/1_", "000004_sweep/11_"]
+    assert [runs.called(name, map(Path, runs_)) for name in short] == [[Path(path)] for path in runs_]

@@ -108,7 +108,7 @@ def test_the_table_shows_how_far_jobs_are_and_which_is_best(tmp_path: Path, caps
         jobs.append(job)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table(jobs))
-    lines = {line.split()[1]: line for line in console.export_text().splitlines() if "seed=" in line}
+    lines = {line.split()[0]: line for line in console.export_text().splitlines() if "seed=" in line}
     for word in ("running", "25%", "30.0 s", "val/psnr 20.5", "21.5"):
         assert word in lines["seed=0"]
     assert "took 1 min 15 s" in lines["seed=1"]
@@ -128,8 +128,26 @@ def test_the_table_shows_how_far_jobs_are_and_which_is_best(tmp_path: Path, caps
     assert capsys.readouterr().err.startswith("1 of 1 jobs interrupted  ")
     console.print(table(jobs))
     assert "widths=[8,16]" in console.export_text()
-    many = [Job(number, [], [f"seed={number}"], {}, tmp_path / "none") for number in range(100)]
-    many[77].status = "running"
-    assert table(many).row_count == 30
+
+
+def test_the_table_of_many_jobs_shows_what_runs_and_folds_the_others(tmp_path: Path) -> None:
+    import json
+
+    from rich.console import Console
+
+    many = [Job(number, [], [f"seed={number}"], {}, tmp_path / str(number)) for number in range(100)]
+    for number, job in enumerate(many[:60]):
+        job.status = "ok"
+        job.folder.mkdir()
+        told = {"monitor": "val/psnr", "mode": "max", "values": [20.0], "best": 30.0 if number == 41 else 20.0}
+        (job.folder / "progress.json").write_text(json.dumps(told))
+    many[7].status, many[77].status, many[60].status = "failed", "running", "running"
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(table(many))
-    assert "seed=77" in console.export_text()
+    text = console.export_text()
+    shown = [line.split()[0] for line in text.splitlines() if "seed=" in line]
+    assert shown == ["seed=7", "seed=41", "seed=60", "seed=61", "seed=62", "seed=77"]
+    assert text.splitlines()[-1].strip() == "and 94 more: 58 ok, 36 waiting"
+    for job in many:
+        job.status = "running"
+    assert table(many).row_count == 100, "each job that runs is shown"

@@ -40,6 +40,11 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) 
     done = sweep(*chosen, space, "sweep.trials=3", "hydra.sweep.dir=outputs/day/search")
     assert done.status == 0, done.errors
     assert "3 trials for max val/psnr" in done.output
+    record = json.loads((done.folder / "sweep.json").read_text())["search"]
+    assert record["objectives"] == ["val/psnr"]
+    assert record["directions"] == ["max"]
+    assert record["space"]["optimizer.lr"] == {"low": 0.0001, "high": 0.01, "log": True, "step": None}
+    assert record["space"]["model/net"] == ["edsr", "dncnn"]
     trials = study(done.folder).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     measured = [json.loads((done.run(number) / "metrics.json").read_text())["val/psnr"] for number in range(3)]
@@ -60,9 +65,13 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) 
 
 
 def test_a_trial_cut_off_goes_on_with_its_parameters(sweep: Sweep, tmp_path: Path) -> None:
-    chosen = ("sweep=optuna", *SMALL, LR, f"hydra.sweep.dir={tmp_path}/search", "sweep.trials=1")
+    blank = (*SMALL[:2], "model/net=cvanet", *QUICK)  # hardly trained, it knows nothing of its input
+    chosen = ("sweep=optuna", *blank, LR, f"hydra.sweep.dir={tmp_path}/search", "sweep.trials=1")
     first = sweep(*chosen)
     assert first.status == 0, first.errors
+    assert "best: none, as in its test PSNR 18." in first.output
+    assert "below the images as they were: not useful\n" in first.output
+    assert "the best trial" not in first.output
     # As a SIGKILL of everything leaves it: the trial and the run are at work for ever.
     connection = sqlite3.connect(first.folder / "study.db")
     connection.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")

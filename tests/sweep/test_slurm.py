@@ -33,7 +33,9 @@ job = str(1000 + len(list(state.glob("*.pid"))))
 nodes, tasks = options["nodes"], options["ntasks-per-node"]
 told = {"SLURM_JOB_ID": job, "SLURM_JOB_NAME": options["job-name"], "SLURM_NNODES": nodes, "SLURM_JOB_NUM_NODES": nodes,
         "SLURM_NTASKS_PER_NODE": tasks, "SLURM_NTASKS": str(int(nodes) * int(tasks)), "SLURM_NODELIST": "127.0.0.1"}
-line = f"bash {sys.argv[1]} > {state}/{job}.out 2>&1; echo $? > {state}/{job}.code"
+script = state / f"{job}.sh"  # a copy, as SLURM makes one: submitit moves its own
+script.write_text(Path(sys.argv[1]).read_text())
+line = f"bash {script} > {state}/{job}.out 2>&1; echo $? > {state}/{job}.code"
 child = subprocess.Popen(["bash", "-c", line], env={**os.environ, **told}, start_new_session=True,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 (state / f"{job}.pid").write_text(str(child.pid))
@@ -146,6 +148,20 @@ def test_each_job_is_a_command_with_a_task_for_each_device(sweep: Sweep, cluster
     assert len(list(cluster.glob("*.pid"))) == 2
     assert sweep(*chosen).status == 0
     assert len(list(cluster.glob("*.pid"))) == 2, "what is done is not submitted again"
+
+
+def test_a_job_that_ends_before_its_first_line_fails_alone(
+    sweep: Sweep, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recon.sweep import slurm
+
+    monkeypatch.setattr(slurm, "_SECONDS_BETWEEN_QUERIES", 0.1)
+    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\nexit 3\n")
+    done = sweep(*SLURM, "seed=1", "sweep.retry=0")
+    assert done.status == 1
+    assert "Traceback" not in done.errors
+    assert [job["status"] for job in done.jobs] == ["failed"]
+    assert "ended with status 1 before it wrote anything" in done.errors
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ class CIFAR10(TenClasses):
     """
 
     image_shape = (3, 32, 32)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     md5: ClassVar = {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
     urls: ClassVar = ["https://www.cs.toronto.edu/~kriz"]
 

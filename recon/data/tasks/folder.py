@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import torch
@@ -86,6 +86,11 @@ class Folder(Task):
     def num_classes(self) -> int:
         """Return the number of class folders, 0 where there are none."""
         return len(self._categories)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the class folders."""
+        return tuple(self._categories)
 
     def check(self, degradation: Degradation, augment: Augment | None, cache: Path | None) -> None:
         """Raise InputError for augmentation that would change the damage of degraded files."""
@@ -223,5 +228,7 @@ def _joined(clean: ImageStore, degraded: ImageStore) -> ImageStore:
     """Return the clean images with the degraded ones of the same names."""
     assert clean.names is not None
     assert degraded.names is not None
-    index = {name: index for index, name in enumerate(degraded.names)}
-    return replace(clean, degraded=degraded.subset(torch.tensor([index[name] for name in clean.names])))
+    # Their suffixes may differ.
+    index = {PurePosixPath(name).with_suffix(""): index for index, name in enumerate(degraded.names)}
+    order = [index[PurePosixPath(name).with_suffix("")] for name in clean.names]
+    return replace(clean, degraded=degraded.subset(torch.tensor(order)))

@@ -43,6 +43,9 @@ class MNIST(TenClasses):
 class FashionMNIST(MNIST):
     """Pictures of clothing (Xiao, Rasul & Vollgraf 2017, https://arxiv.org/abs/1708.07747), in the format of MNIST."""
 
+    class_names = (
+        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    )  # fmt: skip
     folder = "fashion-mnist"
     md5: ClassVar = (
         "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",

@@ -51,7 +51,10 @@ class Photos(Task):
         _ = self.shape  # refuses a crop that does not fit
         require_crops(self, len(self.TRAIN), self.crops_per_image)
         train, test = (
-            ImageStore.from_arrays([read_image(Path(str(files(package))) / name, 3) for package, name in names])
-            for names in (self.TRAIN, self.TEST)
+            ImageStore.from_arrays(
+                [read_image(Path(str(files(package))) / path, 3) for package, path in places],
+                names=[Path(path).name for _, path in places],
+            )
+            for places in (self.TRAIN, self.TEST)
         )
         return self.split(train, test, self.crops_per_image)
