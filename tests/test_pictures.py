@@ -112,7 +112,7 @@ def test_the_place_of_a_window_is_framed_on_the_whole() -> None:
     assert shown.shape == (128, 256, 3)
     rows, columns = (np.flatnonzero((shown != 90).any((2, axis))) for axis in (1, 0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (74, 107, 24, 57)
-    assert (shown[76:105, 26:55] == 90).all(), "what is in the window can be seen"
+    assert (shown[77:105, 27:55] == 90).all(), "what is in the window can be seen"
 
 
 def test_windows_stand_beside_their_wholes_and_a_picture_is_bounded() -> None:

@@ -9,7 +9,7 @@ import pytest
 from conftest import QUICK, Typed
 
 from recon import runs
-from recon.runs.files import in_words
+from recon.runs.files import disk_use, in_words
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -42,7 +42,7 @@ def test_it_frees_what_the_filter_names_after_asking(
 ) -> None:
     prune = ("action=prune", "prune.filter=task:digits")
     everything = {BEST, LAST}
-    whole = runs.size(three)
+    whole = disk_use(three)
     assert typed.refused("action=prune").startswith("error: prune.filter: say which runs, such as prune.filter=")
     assert "prune.filter: digits is no condition" in typed.refused("action=prune", "prune.filter=digits")
     assert "prune.what: all is none of resume|weights|runs" in typed.refused(*prune, "prune.what=all")
@@ -58,7 +58,7 @@ def test_it_frees_what_the_filter_names_after_asking(
     assert status == 0
     assert "checkpoints of 1 of 3 runs that the filter names" in output
     assert left(three) == {"ended": {BEST}, "interrupted": everything, "failed": everything}
-    assert output.endswith(f"? [y/N] {in_words(whole - runs.size(three))} freed\n")
+    assert output.endswith(f"? [y/N] {in_words(whole - disk_use(three))} freed\n")
     assert "kept its best weights alone" in typed.refused("resume=_ended", "trainer.max_epochs=4")
 
     assert typed("action=prune", "prune.filter=status:failed", "prune.what=weights", "prune.ask=false")[0] == 0

@@ -15,7 +15,7 @@ from recon.config.check import check_node
 from recon.errors import InputError
 from recon.report.listing import Row, below_here, conditions_of, holds
 from recon.runs import RunFolder
-from recon.runs.files import in_words
+from recon.runs.files import disk_use, in_words
 from recon.streams import printable
 
 # What to free, with what goes: files in the checkpoints/ of a run, or all of it.
@@ -50,7 +50,7 @@ class Prune(Action):
     def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
         """List what would go, ask, and remove it."""
         found = {run: self._paths(run) for run in runs.find(self.pattern) if holds(Row(run), self.conditions)}
-        sizes = {run: sum(map(runs.size, paths)) for run, paths in found.items() if paths}
+        sizes = {run: sum(map(disk_use, paths)) for run, paths in found.items() if paths}
         for run, size in sizes.items():
             print(f"{in_words(size):>9}  {run.status:<11}  {printable(below_here(run.path))}")
         total, what = in_words(sum(sizes.values())), "the whole folders" if self.what == "runs" else "checkpoints"

@@ -114,7 +114,7 @@ def windows(whole: Iterable[Pair], sizes: Tensor, keys: Tensor, largest: int, sc
         parts.append((part, *small(pair), window))
     pairs, wholes, known, place = zip(*parts, strict=True)
     joined = Pair(*map(torch.cat, zip(*pairs, strict=True)))
-    return View(joined, None, filled(wholes), filled(known), torch.cat(place))
+    return View(joined, None, filled(wholes), filled(known, 1.0), torch.cat(place))
 
 
 def _corner(mask: Tensor, key: Tensor, size: Tensor, side: int, scale: int) -> tuple[int, int]:
@@ -135,10 +135,11 @@ def small(pair: Pair) -> tuple[Tensor, Tensor]:
     return F.adaptive_avg_pool2d(pair.degraded * pair.mask, size) / known.clamp(min=1e-6), known
 
 
-def filled(images: Sequence[Tensor]) -> Tensor:
-    """Join images (1,C,h,w) of several sizes, filled up with zeros at the right and below."""
+def filled(images: Sequence[Tensor], value: float = 0.0) -> Tensor:
+    """Join images (1,C,h,w) of several sizes, filled up with a value at the right and below."""
     height, width = (max(image.shape[side] for image in images) for side in (2, 3))
-    return torch.cat([F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2])) for image in images])
+    missing = [(0, width - image.shape[3], 0, height - image.shape[2]) for image in images]
+    return torch.cat([F.pad(image, pad, value=value) for image, pad in zip(images, missing, strict=True)])
 
 
 @dataclass(frozen=True)

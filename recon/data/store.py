@@ -240,7 +240,7 @@ class PairLoader(Loader[ImageStore]):
         top, left, side = self._corners(index, self.draws.keys(index))
         whole, known = zip(*(small(Pair.of(as_float(self.source.gather(one)))) for one in index.split(1)), strict=True)
         place = torch.stack([top, left, *[torch.full_like(top, side)] * 2, *sizes.unbind(1)], 1).cpu()
-        return View(pair, None, filled(whole), filled(known), place)
+        return View(pair, None, filled(whole), filled(known, 1.0), place)
 
     def _pixels(self, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read whole images or keyed crops (B,C,H,W) uint8, and the same parts of the degraded images, if any."""

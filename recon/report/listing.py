@@ -16,8 +16,8 @@ from recon.measures import headline
 from recon.report.elements import cut
 from recon.report.faults import faults, sentences
 from recon.report.naming import levels
-from recon.runs import RunFolder, short_name, size
-from recon.runs.files import in_words
+from recon.runs import RunFolder, short_name
+from recon.runs.files import disk_use, in_words
 from recon.streams import printable
 
 _CHOICES = {"model": "model", "net": "model/net", "task": "task", "degradation": "degradation"}
@@ -76,7 +76,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     for row in rows:
         for fault in sentences(faults(row.folder)):
             print(_text(f"{row['folder']}: {fault}"))
-    total = in_words(sum(size(row.folder.path) for row in rows))
+    total = in_words(sum(disk_use(row.folder.path) for row in rows))
     print(f"{len(rows)} of {len(folders)} runs, {total}", flush=True)
 
 
@@ -114,7 +114,7 @@ class Row:
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
-            "size": lambda: in_words(size(self.folder.path)),
+            "size": lambda: in_words(disk_use(self.folder.path)),
         }
         if name in columns:
             return columns[name]()
@@ -130,7 +130,7 @@ class Row:
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
         if name == "size":
-            return _as_number(size(self.folder.path))
+            return _as_number(disk_use(self.folder.path))
         return _as_number(self.headline()[1] if name == "value" else self[name])
 
     def headline(self) -> tuple[str, Any]:

@@ -160,7 +160,7 @@ def best_sentence(problem: Problem) -> str:
     if len(problem.entries) == 1:
         return f"{words}."
     if not problem.useful:
-        return f"None of {len(problem.entries)} configurations is better than {input_of(main)}. Nearest comes {words}."
+        return f"None of {len(problem.entries)} configurations is better than {input_of(main)}. The closest is {words}."
     return f"Best of {len(problem.entries)} configurations: {words}."
 
 

@@ -84,7 +84,7 @@ def read(sweep: Path, runs: Sequence[Run]) -> Search | None:
     for job in ledger.jobs(sweep):
         words = [str(word).partition("=") for word in job.get("varied") or [] if isinstance(word, str)]
         run = by_folder.get(str(ledger.folder_of(sweep, job)))
-        status = run.folder.status if run else str(job.get("status", "none"))
+        status = run.folder.status if run else cut(str(job.get("status", "none")))
         if run and status == "ok" and not run.is_sound:
             status = "failed"
         trials.append(Trial(cut(str(job.get("number"))), {key: value for key, _, value in words}, status, run))
@@ -166,10 +166,9 @@ def _summary(search: Search) -> list[Html]:
         value = trial.run.folder.measure(objective).text(trial.value(objective), unit=True)
         chosen = ", ".join(f"{key} {cut(value_)}" for key, value_ in trial.chosen.items() if _is_searched(search, key))
         lines.append(f"Best is trial {trial.number} with {objective} {value}: {chosen}.")
-    hollow = (
-        counts["pruned"] and "A hollow mark is a pruned trial at its last validation, which more training may raise."
-    )
-    return [tag("p", line, class_="lead") for line in lines] + ([note(hollow)] if hollow else [])
+    leads = [tag("p", line, class_="lead") for line in lines]
+    hollow = "A hollow mark is a pruned trial at its last validation, which more training may have improved."
+    return [*leads, note(hollow)] if counts["pruned"] else leads
 
 
 def _is_searched(search: Search, key: str) -> bool:

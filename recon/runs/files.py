@@ -61,6 +61,16 @@ def _not_written(path: Path, size: int, error: OSError) -> InputError:
     )
 
 
+def disk_use(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; links and what cannot be read count as nothing."""
+    try:
+        if path.is_symlink():
+            return 0
+        return sum(disk_use(path / name) for name in os.listdir(path)) if path.is_dir() else path.stat().st_size
+    except OSError:
+        return 0
+
+
 def in_words(size: int) -> str:
     """Write a number of bytes, such as "1.5 MB"."""
     thousands = max(0, (len(str(size)) - 1) // 3)

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from recon.errors import InputError
 from recon.measures import KINDS, Measure, from_record, measure, with_own
+from recon.runs.names import called
 from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable, read_bytes, read_json
 
@@ -183,48 +184,6 @@ def find(pattern: str) -> list[RunFolder]:
     # Different parts may lead to one folder by different links.
     once = {os.path.realpath(path): path for path in sorted(found, reverse=True)}
     return [RunFolder(path) for path in sorted(once.values())]
-
-
-def called(name: str, folders: Iterable[Path]) -> list[Path]:
-    """Return the folders that a short name may stand for: those whose paths end in it, or else those that hold it."""
-    paths = list(folders)
-    return [path for path in paths if str(path).endswith(name)] or [path for path in paths if name in str(path)]
-
-
-def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder; links count as nothing."""
-    if path.is_symlink():
-        return 0
-    if path.is_dir():
-        return sum(size(path / entry.name) for entry in _entries(path))
-    try:
-        return path.stat().st_size
-    except OSError:  # it has gone since
-        return 0
-
-
-def trained() -> list[Path]:
-    """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
-    folders = (record.parent for record in Path("outputs").rglob("environment.json"))
-    return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
-
-
-def short_name(path: str, others: Collection[str], longest: int = 1000) -> str:
-    """Return a name that stands for a run folder alone: the ending of its path, or where that is long another part.
-
-    Args:
-        path: of the run folder.
-        others: the paths that it is to be told from.
-        longest: letters of an ending; above them it is the last digits of its time, with the number of a sweep's job.
-    """
-    name = path.rpartition("/")[2]
-    shortest = len(name.partition("_")[2] or name)
-    starts = [start for start in range(len(path) - shortest, 0, -1) if path[start - 1] in "/_-"]
-    ending = next((path[at:] for at in starts if sum(other.endswith(path[at:]) for other in others) <= 1), path)
-    part = re.search(r"-(\d{6}(?=_)(?:_sweep/\d+_)?)", path)
-    if len(ending) <= longest or not part or sum(part[1] in other for other in others) > 1:
-        return ending
-    return part[1]
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:

@@ -97,7 +97,7 @@ def marked(whole: Pixels, window: NDArray[np.int64]) -> Pixels:
     top, left, height, width, *full = window.tolist()
     small = enlarged(whole, 1)[: whole_size(*full)[0], : whole_size(*full)[1]].copy()
     scale = small.shape[0] / full[0], small.shape[1] / full[1]
-    for out, colour in ((1, (0, 0, 0)), (0, _FRAME)):
+    for out, colour in ((1, (0, 0, 0)), (0, _FRAME), (-1, _FRAME)):
         rows, columns = (
             np.clip([round(start * by) - out, round((start + side) * by) - 1 + out], 0, most - 1)
             for start, side, by, most in zip((top, left), (height, width), scale, small.shape, strict=False)

@@ -150,7 +150,7 @@ class Search(Source):
         useful = [trial for trial in ranked if verdicts.get(trial.number) is None]
         if useful or not ranked:
             return useful[:1], "the best trial", None
-        return ranked[:1], "the nearest trial", verdicts[ranked[0].number]
+        return ranked[:1], "the closest trial", verdicts[ranked[0].number]
 
 
 def _overrides(trial: FrozenTrial) -> list[str]:

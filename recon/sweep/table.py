@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from recon.config.conf import command
-from recon.report.gains import verdict_of
 from recon.runs import RunFolder
 from recon.streams import duration, printable
 from recon.sweep.job import Job
@@ -120,6 +119,8 @@ def best_lines(jobs: Sequence[Job]) -> list[str]:
 
     None is best whose images are no better than before the model.
     """
+    from recon.report.gains import verdict_of  # it imports numpy, for which help and completion need not wait
+
     done = {job.number: job for job in jobs if job.status == "ok"}
     if len(done) < 2 or any(_problem(job) != _problem(jobs[0]) for job in jobs):
         return []
@@ -133,7 +134,7 @@ def best_lines(jobs: Sequence[Job]) -> list[str]:
     found = f"job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}"
     verdict = verdicts[job.number]
     return [
-        printable(f"best: none; nearest comes {found}, but in its test {verdict}" if verdict else f"best: {found}"),
+        printable(f"best: none; the closest is {found}, but in its test {verdict}" if verdict else f"best: {found}"),
         f"again: {command()} {shlex.join(job.overrides)}",
     ]
 

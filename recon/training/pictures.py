@@ -92,7 +92,7 @@ def _arrays(module: Module, view: View, split: str) -> tiles.Arrays:
         arrays["mask"] = pixels(view.pair.mask)
     if view.whole is not None and view.known is not None and view.window is not None:
         whole, known = pixels(view.whole), view.known.permute(0, 2, 3, 1).cpu().numpy()
-        holes = "mask" in arrays
+        holes = bool((known < 1).any())  # they may all be outside of the windows
         arrays["whole"] = np.stack(list(map(tiles.checkered, whole, known))) if holes else whole
         arrays["window"] = view.window.numpy()
     return arrays

@@ -71,9 +71,9 @@ def test_the_leaderboard_tells_mean_and_interval_over_seeds(made: Path, tmp_path
         found[net] = np.mean(values)
     best = max(found, key=lambda net: found[net])
     # Few steps of training make images worse than they were.
-    assert "None of 2 configurations is better than the images as they were. Nearest comes" in text
+    assert "None of 2 configurations is better than the images as they were. The closest is" in text
     low, high = (f"{value:.2f}".replace("-", "−") for value in estimate_of(made, best))
-    assert f"Nearest comes {best} with PSNR {found[best]:.2f} dB (95 % interval {low} to {high}" in text
+    assert f"The closest is {best} with PSNR {found[best]:.2f} dB (95 % interval {low} to {high}" in text
 
 
 def estimate_of(made: Path, net: str) -> tuple[float, float]:

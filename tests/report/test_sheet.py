@@ -92,7 +92,7 @@ def test_where_nothing_is_useful_nothing_is_best(made: Path, tmp_path: Path) -> 
     (found,) = sheets_of(*runs)
     assert {(cell.mark.rank, cell.signs[:1]) for name, cells in found.rows[1:] for cell in cells[:1]} == {(0, "†")}
     text = text_of(runs, tmp_path)
-    assert "None of 2 configurations is better than the images as they were. Nearest comes bad with PSNR" in text
+    assert "None of 2 configurations is better than the images as they were. The closest is bad with PSNR" in text
     assert "below the images as they were: not useful" in text
     assert "Best of" not in text
     assert not re.search(
@@ -114,7 +114,7 @@ def test_the_best_line_of_a_sweep_names_nothing_that_is_of_no_use(made: Path, tm
     assert again.endswith("run.py model/net=fair-0.1")
     (none, _) = best_lines([jobs[0], replace(jobs[0], number=1)])
     assert re.fullmatch(
-        r"best: none; nearest comes job 0 \(model/net=bad-0.1\), val/psnr 30, but in its test PSNR 1\d\.\d\d dB, "
+        r"best: none; the closest is job 0 \(model/net=bad-0.1\), val/psnr 30, but in its test PSNR 1\d\.\d\d dB, "
         r"\d\.\d\d below the images as they were: not useful", none,
     )  # fmt: skip
 
