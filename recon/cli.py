@@ -79,7 +79,7 @@ def main() -> int:
         if (names := completion.run_names()) is not None:
             print(" ".join(names))
             return 0
-        sys.argv[1:] = completion.with_own_folder(sys.argv[1:])
+        _typed[1:] = completion.with_own_folder(_typed[1:])
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     sweep_folder = cache(lambda: folder_for(_typed[1:]))
