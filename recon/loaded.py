@@ -128,4 +128,4 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 def load(folder: str | Path) -> Model:
     """Load a trained model; see `recon.load`."""
     path = Path(folder).expanduser()
-    return Model(trained(path if path.is_dir() else choose("folder", str(path)), "folder"))
+    return Model(trained(path if path.is_dir() else choose("folder", str(folder)), "folder"))

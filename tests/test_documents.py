@@ -103,7 +103,7 @@ def test_own_code_runs_as_it_is_shown(typed: Typed, monkeypatch: pytest.MonkeyPa
         assert not errors.strip(), command
         assert status == 0 or "2 jobs, 0 of them done before" in output
     # The last command took the choices of the run without their files.
-    (record,) = Path("outputs").glob("*/*_evaluate/environment.json")
+    (record,) = Path("outputs").glob("*/*_evaluate*/environment.json")
     assert json.loads(record.read_text())["choices"]["degradation"] == "fade"
     # What is missing later is told.
     monkeypatch.delenv("RECON_TRUST")

@@ -34,7 +34,7 @@ def act(config: DictConfig) -> None:
     about: dict[str, Any] = {"overrides": overrides, "choices": choices}
     try:
         values = resolved(config)
-        if several := _loggers(hydra.overrides.task):
+        if (several := _loggers(hydra.overrides.task)) and choices.get("debug") != "true":
             found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
             values["logger"]["_target_"] = [node.get("_target_") for node in found]
             choices["logger"] = ",".join(several)
