@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 # Small steps on a busy machine are many times slower with two threads than with one, also in commands and jobs.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # pytest-xdist's; a width that is given holds for a pipe too
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test may ask W&B's server anything.
 os.environ.setdefault("WANDB_MODE", "disabled")

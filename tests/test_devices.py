@@ -17,7 +17,7 @@ def metrics(folder: Path) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("model", ["gan", "inpainting"])
+@pytest.mark.parametrize("model", [pytest.param("gan", marks=pytest.mark.slow), "inpainting"])
 def test_two_devices_train_and_report_what_one_device_does(model: str, sweep: Sweep, tmp_path: Path) -> None:
     words = (
         f"model={model}",
@@ -72,6 +72,7 @@ def test_a_process_that_fails_ends_its_job_and_no_other(rank: int, sweep: Sweep)
     assert [job["status"] == "ok" for job in done.jobs] == [False, True]
 
 
+@pytest.mark.slow
 def test_devices_outnumber_the_images_to_evaluate(tmp_path: Path) -> None:
     """One image to validate on and one to test on, by a net with batch norm, whose buffers DDP would share."""
     for number in range(4):

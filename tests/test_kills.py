@@ -197,6 +197,7 @@ def forked(folder: Path, *arguments: str) -> Double:
     return Double(list(arguments), folder.with_suffix(".txt"))
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path) -> None:
     words = [*LIFE, "model=gan", "model.net.dropout=0.2", "trainer.devices=2", "task.batch_size=16"]
     whole, folder = tmp_path / "whole", tmp_path / "run"

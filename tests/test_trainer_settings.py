@@ -173,5 +173,5 @@ def test_callbacks_are_added(compose: Compose, tmp_path: Path) -> None:
 
 def test_weights_to_start_from_are_looked_for_before_the_images(typed: Typed) -> None:
     words = ["model=classifier", "task=mnist", "data.root=nowhere", *QUICK]
-    assert typed.refused("init_from=/nope", *words).startswith("error: init_from: there is no checkpoint /nope/")
+    assert typed.refused("init_from=/nope", *words).startswith("error: init_from: /nope is no run folder")
     assert not list(typed.tmp_path.glob("outputs/*"))

@@ -64,6 +64,7 @@ def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) 
     assert overrides(at_once.folder) == overrides(more.folder)
 
 
+@pytest.mark.slow
 def test_a_trial_cut_off_goes_on_with_its_parameters(sweep: Sweep, tmp_path: Path) -> None:
     blank = (*SMALL[:2], "model/net=cvanet", *QUICK)  # hardly trained, it knows nothing of its input
     chosen = ("sweep=optuna", *blank, LR, f"hydra.sweep.dir={tmp_path}/search", "sweep.trials=1")
@@ -91,6 +92,7 @@ def test_a_trial_cut_off_goes_on_with_its_parameters(sweep: Sweep, tmp_path: Pat
     assert json.loads((again.run(0) / "metrics.json").read_text())["val/psnr"] == json.loads(before)["val/psnr"]
 
 
+@pytest.mark.slow
 def test_two_objectives_give_those_that_nothing_beats(sweep: Sweep) -> None:
     chosen = ("sweep=optuna", *SMALL, "sweep.trials=3", "sweep.jobs=2")
     done = sweep(*chosen, LR, "sweep.objective=[test/psnr,train/images_per_second]")
