@@ -2,7 +2,16 @@
 
 import sys
 
-from recon.cli import main
+try:
+    from recon.cli import main
+except ModuleNotFoundError as error:
+    if (error.name or "recon").startswith("recon"):
+        raise
+    print(
+        f"error: {error.name} is not installed for this Python; `make setup`, then `source .venv/bin/activate`",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,6 +40,13 @@ def test_quick_answers_do_not_import_torch(question: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=60)
 
 
+def test_without_its_packages_it_says_how_to_get_them() -> None:
+    done = subprocess.run([sys.executable, "-S", "run.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    wanted = "is not installed for this Python; `make setup`, then `source .venv/bin/activate`"
+    assert re.fullmatch(rf"error: \w+ {wanted}\n", done.stderr)
+
+
 def test_the_version_is_that_of_recon(typed: Typed) -> None:
     assert typed("--version") == (0, f"recon {recon.__version__}\n", "")
 
