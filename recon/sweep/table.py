@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from recon.streams import duration, printable
 from recon.sweep.job import Job
 from recon.sweep.pool import progress
 
+_PROBLEMS = 6  # of which the best job is said
 _ROWS = 12  # of the table; more only where more jobs run at a time
 # The statuses with their colours.
 _COLOURS = {"running": "cyan", "failed": "red", "killed": "red", "interrupted": "yellow", "ok": "green",
@@ -115,28 +117,34 @@ def best_value(records: Sequence[dict[str, Any]]) -> float | None:
 
 
 def best_lines(jobs: Sequence[Job]) -> list[str]:
-    """Say which job has the best validation, and its command line, where all had the same images and damage.
+    """Say which job has the best validation among those with the same images and damage, and its command line.
 
     None is best whose images are no better than before the model.
     """
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(json.dumps(_problem(job), sort_keys=True, default=str), []).append(job)
+    lines: list[str] = []
+    for group in [*alike.values()][:_PROBLEMS]:
+        varied = [word for word in group[0].varied if word.lstrip("+").startswith(("task", "degradation"))]
+        lines += _best_of([job for job in group if job.status == "ok"], f" of {' '.join(varied)}" if varied else "")
+    return lines
+
+
+def _best_of(done: Sequence[Job], which: str) -> list[str]:
     from recon.report.gains import verdict_of  # it imports numpy, for which help and completion need not wait
 
-    done = {job.number: job for job in jobs if job.status == "ok"}
-    if len(done) < 2 or any(_problem(job) != _problem(jobs[0]) for job in jobs):
-        return []
-    verdicts = {number: verdict_of(RunFolder(job.folder)) for number, job in done.items()}
-    useful = [number for number in done if verdicts[number] is None]
-    records = {number: progress(done[number].folder) for number in useful or done}
+    verdicts = {job.number: verdict_of(RunFolder(job.folder)) for job in done}
+    chosen = [job for job in done if verdicts[job.number] is None] or done
+    records = {job.number: progress(job.folder) for job in chosen}
     best = best_value(list(records.values()))
-    if best is None:
+    if len(done) < 2 or best is None:
         return []
-    job = done[next(number for number, record in records.items() if record.get("best") == best)]
+    job = next(job for job in chosen if records[job.number].get("best") == best)
     found = f"job {job.number} ({job.label}), {records[job.number]['monitor']} {best:.4g}"
     verdict = verdicts[job.number]
-    return [
-        printable(f"best: none; the closest is {found}, but in its test {verdict}" if verdict else f"best: {found}"),
-        f"again: {command()} {shlex.join(job.overrides)}",
-    ]
+    said = f"none; the closest is {found}, but in its test {verdict}" if verdict else found
+    return [printable(f"best{which}: {said}"), f"again: {command()} {shlex.join(job.overrides)}"]
 
 
 def _problem(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -117,6 +117,15 @@ def test_the_best_line_of_a_sweep_names_nothing_that_is_of_no_use(made: Path, tm
         r"best: none; the closest is job 0 \(model/net=bad-0.1\), val/psnr 30, but in its test PSNR 1\d\.\d\d dB, "
         r"\d\.\d\d below the images as they were: not useful", none,
     )  # fmt: skip
+    several = [
+        replace(job, number=number, varied=[*job.varied, f"degradation.sigma={sigma}"],
+                config={"degradation": {"sigma": sigma}})
+        for number, (sigma, job) in enumerate([(0.1, jobs[1]), (0.1, jobs[2]), (0.2, jobs[2]), (0.2, jobs[1]),
+                                               (0.3, jobs[1])])
+    ]  # fmt: skip
+    first, _, second, _ = best_lines(several)
+    assert first.startswith("best of degradation.sigma=0.1: job 0 ")
+    assert second.startswith("best of degradation.sigma=0.2: job 3 ")
 
 
 def test_models_of_one_level_and_of_all_have_a_row_each(made: Path, tmp_path: Path) -> None:
