@@ -11,13 +11,17 @@ from recon.nets.cnn import CNN
 from recon.nets.cvanet import CVANet
 from recon.nets.dcgan import DCGAN, Discriminator, Generator
 from recon.nets.dncnn import DnCNN
+from recon.nets.dru import DRU
 from recon.nets.edsr import EDSR
+from recon.nets.ffdnet import FFDNet
+from recon.nets.gated_unet import GatedUNet
 from recon.nets.lenet import LeNet
+from recon.nets.nafnet import NAFNet
 from recon.nets.resnet import ResNet18
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
 __all__ = [
-    "CNN", "DCGAN", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
-    "Generator", "LeNet", "ResNet18", "UNet",
+    "CNN", "DCGAN", "DRU", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
+    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResNet18", "UNet",
 ]  # fmt: skip
