@@ -1,7 +1,9 @@
 """Losses against closed forms, torch's own functions and finite differences."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,7 +12,10 @@ from recon.losses import (
     BCE,
     L1,
     MSE,
+    SSIM,
     Charbonnier,
+    Edge,
+    Frequency,
     Hinge,
     LeastSquares,
     Minimax,
@@ -22,8 +27,10 @@ from recon.losses import (
     l1_penalty,
     per_image,
 )
+from recon.metrics import ssim
 
-PIXEL_LOSSES = {"l1": L1(), "mse": MSE(), "charbonnier": Charbonnier(1e-3), "bce": BCE()}
+PIXEL_LOSSES = {"l1": L1(), "mse": MSE(), "charbonnier": Charbonnier(1e-3), "bce": BCE(), "ssim": SSIM(),
+                "edge": Edge(), "frequency": Frequency()}  # fmt: skip
 ADVERSARIAL = {"minimax": Minimax(), "hinge": Hinge(), "least_squares": LeastSquares(), "wasserstein": Wasserstein()}
 
 
@@ -56,12 +63,12 @@ class TestPixelLoss:
         assert at_zero.grad is not None
         assert at_zero.grad.abs().max() == 0
 
-    @pytest.mark.parametrize("name", ["l1", "mse", "charbonnier", "bce"])
+    @pytest.mark.parametrize("name", PIXEL_LOSSES)
     def test_gradient(self, images, name):
         image, clean = (i[:1, :1].double() for i in images)
         assert torch.autograd.gradcheck(lambda x: PIXEL_LOSSES[name](x, clean), image.requires_grad_())
 
-    @pytest.mark.parametrize("name", ["l1", "mse", "charbonnier", "bce"])
+    @pytest.mark.parametrize("name", PIXEL_LOSSES)
     def test_takes_the_bfloat16_image_of_an_autocast_net(self, images, name):
         image, clean = images
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -74,6 +81,23 @@ class TestPixelLoss:
         assert Charbonnier(3.0)(4 * one, zero).item() == 5
         with pytest.raises(InputError, match="epsilon: 0"):
             Charbonnier(0.0)
+
+
+class TestStructure:
+    def test_ssim_is_one_minus_the_metric(self, images):
+        for image, clean in (images, [torch.rand(2, 1, 23, 17) for _ in range(2)]):
+            torch.testing.assert_close(SSIM()(image, clean), 1 - ssim(image, clean), atol=1e-5, rtol=0)
+
+    def test_edges_agree_with_scipy(self, images):
+        planes = (images[0] - images[1]).double().numpy().reshape(6, 5, 7)
+        expected = [sum(abs(ndimage.sobel(plane, axis, mode="nearest")) / 8 for axis in (0, 1)) / 2 for plane in planes]
+        np.testing.assert_allclose(Edge()(*images).reshape(6, 5, 7), expected, atol=1e-6)
+        assert Edge()(images[0] + 0.5, images[0]).abs().max() < 1e-6, "no edge is where all pixels differ alike"
+
+    def test_frequencies_agree_with_numpy(self, images):
+        spectra = [abs(np.fft.fft2(x.double().numpy(), norm="ortho")) for x in images]
+        np.testing.assert_allclose(Frequency()(*images), abs(spectra[0] - spectra[1]), atol=1e-5)
+        assert Frequency()(images[0].roll((2, 3), (2, 3)), images[0]).max() < 1e-5, "a shift changes no magnitude"
 
 
 class TestSum:

@@ -1,0 +1,27 @@
+"""What training minimises: pixel losses, adversarial losses and penalties, in plain torch.
+
+All are computed in float32, or in float64 for float64 images: differences of nearly equal half-precision numbers would
+lose their digits, and sums over images would overflow.
+"""
+
+from recon.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, Minimax, Wasserstein, gradient_penalty
+from recon.losses.pixel import (
+    BCE,
+    L1,
+    MSE,
+    Charbonnier,
+    PixelLoss,
+    Sum,
+    hole_weighted,
+    kl_to_standard_normal,
+    l1_penalty,
+    per_image,
+    wide,
+)
+from recon.losses.structure import SSIM, Edge, Frequency
+
+__all__ = [
+    "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "Charbonnier", "Edge", "Frequency", "Hinge", "LeastSquares",
+    "Minimax", "PixelLoss", "Sum", "Wasserstein", "gradient_penalty", "hole_weighted", "kl_to_standard_normal",
+    "l1_penalty", "per_image", "wide",
+]  # fmt: skip
