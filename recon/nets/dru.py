@@ -19,7 +19,7 @@ class DRU(nn.Module):
     """Residual blocks at several scales that estimate the damage and subtract it: (B,C',H,W) to (B,C,H,W), any size.
 
     Nothing has a bias and nothing is normed, so that scaling an image scales the result (Mohan et al., ICLR 2020). At
-    the defaults 1.04 million weights, 49 thousand multiply-adds for each pixel, receptive radius 90 pixels. The output
+    the defaults 1.04 million weights, 49 thousand multiply-adds for each pixel, receptive radius 91 pixels. The output
     is not clamped.
 
     >>> DRU(channels=3)(torch.zeros(2, 3, 17, 21)).shape

@@ -1,6 +1,7 @@
 import importlib
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from recon.nets.cnn import CNN
 from recon.nets.cvanet import CVANet
 from recon.nets.dcgan import DCGAN, Discriminator, Generator
 from recon.nets.dncnn import DnCNN
+from recon.nets.dru import DRU
 from recon.nets.edsr import EDSR
+from recon.nets.ffdnet import FFDNet
+from recon.nets.gated_unet import GatedUNet
+from recon.nets.nafnet import NAFNet
+from recon.nets.receptive import receptive_radius
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
@@ -329,3 +335,18 @@ def test_dncnn_with_the_authors_weights_reaches_the_published_psnr(count: int, e
             restored = (net(clean + 25 / 255 * noise).clamp(0, 1) * 255).round() / 255
             values.append(-10 * (restored - clean).square().mean().log10().item())
     assert np.mean(values) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("net", "channels", "radius"),
+    [(DnCNN(width=2), 1, 17), (DnCNN(depth=4, width=2, batch_norm=False), 3, 4), (FFDNet(width=2), 1, 31),
+     (DRU(widths=(2, 2, 2)), 1, 91), (GatedUNet(in_channels=2, widths=(2, 2, 2)), 2, 23),
+     (UNet(widths=(2, 2, 2)), 1, 23), (NAFNet(width=2, encoder=(1,), decoder=(1,)), 1, None)],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+)  # fmt: skip
+def test_how_far_a_net_looks(net: nn.Module, channels: int, radius: int | None) -> None:
+    if isinstance(net, DnCNN) and channels == 3:
+        net = DnCNN(channels=3, depth=4, width=2, batch_norm=False)
+    assert receptive_radius(net, channels) == radius
+    told = re.search(r"receptive\s+radius\s+(\d+) pixels", type(net).__doc__ or "")
+    assert told is None or int(told[1]) == radius
