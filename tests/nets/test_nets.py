@@ -339,14 +339,12 @@ def test_dncnn_with_the_authors_weights_reaches_the_published_psnr(count: int, e
 
 @pytest.mark.parametrize(
     ("net", "channels", "radius"),
-    [(DnCNN(width=2), 1, 17), (DnCNN(depth=4, width=2, batch_norm=False), 3, 4), (FFDNet(width=2), 1, 31),
+    [(DnCNN(width=2), 1, 17), (DnCNN(channels=3, depth=4, width=2), 3, 4), (FFDNet(width=2), 1, 31),
      (DRU(widths=(2, 2, 2)), 1, 91), (GatedUNet(in_channels=2, widths=(2, 2, 2)), 2, 23),
      (UNet(widths=(2, 2, 2)), 1, 23), (NAFNet(width=2, encoder=(1,), decoder=(1,)), 1, None)],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
 )  # fmt: skip
 def test_how_far_a_net_looks(net: nn.Module, channels: int, radius: int | None) -> None:
-    if isinstance(net, DnCNN) and channels == 3:
-        net = DnCNN(channels=3, depth=4, width=2, batch_norm=False)
     assert receptive_radius(net, channels) == radius
     told = re.search(r"receptive\s+radius\s+(\d+) pixels", type(net).__doc__ or "")
     assert told is None or int(told[1]) == radius
