@@ -519,7 +519,8 @@ def service_of(process: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the service process")
-@pytest.mark.parametrize("signal_", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_process_ends_although_its_wandb_service_hangs_or_died(signal_: signal.Signals, tmp_path: Path) -> None:
     """Such as does not end by itself: at exit, wandb waits for its service without limit."""
     code = (

@@ -166,7 +166,7 @@ NEWCOMERS = {
     "--nope": "`python run.py --help` shows what can be typed",
     "--config-dir nowhere": "there is no folder",
     "seed=abc": "give a whole number",
-    "model.loss=ssim": "choose one of bce|charbonnier",
+    "model.loss=huber": "choose one of bce|charbonnier",
 }
 JARGON = re.compile(r"Union\[|Optional\[|Literal\[|NoneType|Sequence\[|Traceback|\w+Error\b|\w+Exception\b")
 
@@ -205,7 +205,7 @@ def test_a_newcomer_is_told_what_to_type(command: str, typed: Typed, monkeypatch
 
 def test_what_needs_no_torch_is_told_without() -> None:
     """Torch and Lightning take seconds to import, on a busy machine half a minute."""
-    commands = ["lr=0.001", "task=MNIST", "seed=abc", "trainer.max_epochs=0", "model.loss=ssim", "data=mnist"]
+    commands = ["lr=0.001", "task=MNIST", "seed=abc", "trainer.max_epochs=0", "model.loss=huber", "data=mnist"]
     code = (
         "import sys; import run\n"
         f"for command in {commands!r}:\n"

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.errors import InputError
 from recon.nets.common import require_size
-from recon.ranges import require_whole
+from recon.ranges import require_whole, require_widths
 
 
 class NAFNet(nn.Module):
@@ -45,12 +44,10 @@ class NAFNet(nn.Module):
         decoder: Sequence[int] = (1, 1, 1, 1),
     ) -> None:
         super().__init__()
-        for name, blocks in (("encoder", encoder), ("middle", [middle]), ("decoder", decoder)):
-            for count in blocks:
-                require_whole(name, count)
+        require_widths("encoder", encoder)
+        require_widths("decoder", decoder, count=len(encoder))
+        require_whole("middle", middle)
         require_whole("width", width)
-        if len(encoder) != len(decoder):
-            raise InputError(f"decoder: {len(decoder)} scales do not fit the {len(encoder)} of encoder; give as many")
         in_channels = channels if in_channels is None else in_channels
         self.channels, self.multiple = channels, 2 ** len(encoder)
         widths = [width * 2**scale for scale in range(len(encoder) + 1)]

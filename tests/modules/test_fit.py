@@ -26,8 +26,20 @@ FITTING = {
     "autoencoder": {"conv_autoencoder", "dense_autoencoder"},
     "classifier": {"cnn", "lenet", "resnet18"},
     "gan": {"dcgan"},
-    "inpainting": {"cvanet", "dncnn", "edsr", "unet"},
-    "restoration": {"conv_autoencoder", "cvanet", "dense_autoencoder", "dncnn", "edsr", "unet", "vae"},
+    "inpainting": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
+    "restoration": {
+        "conv_autoencoder",
+        "cvanet",
+        "dense_autoencoder",
+        "dncnn",
+        "dru",
+        "edsr",
+        "ffdnet",
+        "gated_unet",
+        "nafnet",
+        "unet",
+        "vae",
+    },
     "vae": {"vae"},
 }
 

@@ -69,6 +69,7 @@ def test_each_job_runs_once_in_a_folder_named_by_what_varies(sweep: Sweep, tmp_p
     assert "best: job " in more.output, "those done before count too"
 
 
+@pytest.mark.slow
 def test_a_forked_job_computes_what_the_command_computes(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
