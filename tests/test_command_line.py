@@ -182,7 +182,8 @@ def test_a_run_is_named_by_the_end_of_its_folder(typed: Typed) -> None:
     assert f"init_from: {second}\n" in (folder_of(output) / "config.yaml").read_text()
     typed("model=autoencoder", "degradation=noise", "trainer.max_epochs=1", *QUICK)
     sentence = typed.refused("action=evaluate", "run=best", *limit)
-    assert "run: the best of which? " in sentence
+    assert "run: the best of which? test/psnr on digits, " in sentence
+    assert "were measured on different images and cannot be compared" in sentence
     assert "run=best:task:digits+degradation:" in sentence
     _, output, _ = typed("action=list", f"runs={first.name}")
     assert "1 of 1 runs" in output

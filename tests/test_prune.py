@@ -49,7 +49,7 @@ def test_it_frees_what_the_filter_names_after_asking(
     assert "prune.ask: nobody can be asked here" in typed.refused(*prune)
     assert left(three) == dict.fromkeys(("ended", "interrupted", "failed"), everything)
 
-    terminal = io.StringIO("no\nyes\n")
+    terminal = io.StringIO("no\nyes\n")  # then its end
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
     assert typed(*prune)[0] == 0
@@ -76,9 +76,10 @@ def test_it_frees_what_the_filter_names_after_asking(
 def test_whole_folders_go_below_outputs_alone(three: Path, typed: Typed) -> None:
     three.rename("elsewhere")
     (Path("outputs") / "linked").symlink_to(Path("elsewhere/10-00-00-000001_ended").absolute())
+    (Path("outputs") / "day").symlink_to(Path("elsewhere").absolute())
     shutil.copytree("elsewhere/10-00-00-000001_ended", "outputs/around")
     shutil.copytree("elsewhere/10-00-00-000001_ended", "outputs/around/inner/own")
-    for pattern in ("elsewhere", "outputs/linked", "outputs/around,elsewhere"):
+    for pattern in ("elsewhere", "outputs/linked", "outputs/day", "outputs/around,elsewhere"):
         words = ("action=prune", f"runs='{pattern}'", "prune.filter=task:digits", "prune.what=runs", "prune.ask=false")
         assert typed(*words)[0] == 0
     assert set(left(Path("elsewhere"))) == {"ended", "interrupted", "failed"}

@@ -68,7 +68,7 @@ class Prune(Action):
         if self.what != "runs":
             folder = run.path / "checkpoints"
             return sorted({path for pattern in _GOES[self.what] for path in folder.glob(pattern)})
-        inside = run.path.absolute().is_relative_to(Path("outputs").absolute()) and not run.path.is_symlink()
+        inside = run.path.resolve().is_relative_to(Path("outputs").resolve())  # wherever links lead
         holds_others = any(record.parent != run.path for record in run.path.rglob("environment.json"))
         # Elsewhere a run may lie among files that are not its own.
         return [run.path] if inside and not holds_others else []
@@ -78,7 +78,10 @@ class Prune(Action):
             return True
         if not sys.stdin.isatty():
             raise InputError("prune.ask: nobody can be asked here; look at the list, then add prune.ask=false")
-        return input(question).strip().lower() in ("y", "yes")
+        try:
+            return input(question).strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
 
 
 def _remove(run: RunFolder, paths: Sequence[Path]) -> None:

@@ -64,12 +64,16 @@ def _best(key: str, rows: list[Row]) -> Path:
     finite = [(row, name, value) for row, name, value in tested if name and math.isfinite(value)]
     if not finite:
         raise InputError(f"{key}: no run to choose the best of was tested; `action=list` shows the runs")
-    problems = {(row["task"], degradation(row.folder), name): row.folder.images for row, name, _ in finite}
+    problems = dict.fromkeys(
+        (name, row["task"], degradation(row.folder), row.folder.images and row.folder.images[0])
+        for row, name, _ in finite
+    )
     if len(problems) > 1:
-        (task, damage, name), (task_2, damage_2, name_2) = list(problems)[:2]
+        first, second = [f"{name} on {task}, {damage}" for name, task, damage, _ in problems][:2]
+        _, task, damage, _ = next(iter(problems))
         raise InputError(
-            f"{key}: the best of which? {name} on {task}, {damage}, and {name_2} on {task_2}, {damage_2}, cannot be "
-            f"compared; say which runs, as in {key}=best:task:{task}+degradation:{damage.split()[0]}"
+            f"{key}: the best of which? {first} and {second} were measured on different images and cannot be compared; "
+            f"say which runs, as in {key}=best:task:{task}+degradation:{damage.split()[0]}"
         )
     better = finite[0][0].folder.measure(finite[0][1]).better
     return max(finite, key=lambda each: better * each[2])[0].folder.path
