@@ -33,6 +33,7 @@ def overrides(folder: Path) -> list[list[str]]:
     return [job["varied"] for job in sorted(jobs, key=lambda job: job["number"])]
 
 
+@pytest.mark.slow
 def test_a_random_search_finds_the_best_of_its_trials_and_goes_on(sweep: Sweep) -> None:
     chosen = ("sweep=random", *SMALL[:2], *QUICK, "sweep.jobs=2")
     space = "sweep.space={optimizer.lr:{low:1e-4,high:1e-2,log:true},model/net:[edsr,dncnn],model.net.depth:[3,4],"
