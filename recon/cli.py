@@ -6,7 +6,7 @@ torch and lightning are imported only when work begins, so that help, `--cfg job
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,10 @@ def main() -> int:
     _typed, _collected = [sys.argv[0], *readable(sys.argv[1:], folders)], None
     make_lasting()
     os.environ.setdefault("RECON_COMMAND", program())  # of the jobs of a sweep too
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(folders, sys.argv[1:]), end="")
-        return 0
-    if "--version" in sys.argv[1:]:
-        print(f"recon {__version__}")
+    if (answer := _answer(sys.argv[1:], folders)) is not None:
+        print(answer)
         return 0
     if completion.is_asked(sys.argv[1:]):
-        if (names := completion.run_names()) is not None:
-            print(" ".join(names))
-            return 0
         _typed[1:] = completion.with_own_folder(_typed[1:])
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
@@ -121,6 +115,16 @@ def main() -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _answer(arguments: Sequence[str], folders: Sequence[Path]) -> str | None:
+    """Answer what needs no composing: help, the version, the runs that complete a word; None for anything else."""
+    if {"--help", "-h"} & set(arguments):
+        return help_text(folders, arguments).removesuffix("\n")
+    if "--version" in arguments:
+        return f"recon {__version__}"
+    names = completion.run_names() if completion.is_asked(arguments) else None
+    return None if names is None else " ".join(names)
 
 
 def _is_from_hydra(error: BaseException) -> bool:

@@ -102,3 +102,12 @@ def test_a_run_keeps_its_best_weights_alone(typed: Typed) -> None:
     assert "has ended and kept its best weights alone; start a new run with init_from=" in sentence
     assert typed("action=evaluate", "run=run", "trainer.limit_test_batches=1", "logger=none")[0] == 0
     assert "checkpoint.keep: " in typed.refused(*words[:1], "checkpoint.keep=none", "hydra.run.dir=other")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (999_499, "999 kB"), (999_999, "1 MB"), (55_400, "55.4 kB"),
+     (2_000_000_000, "2 GB"), (999_900_000_000, "1 TB"), (5 * 10**15, "5e+03 TB")],
+)  # fmt: skip
+def test_a_size_in_words(size: int, words: str) -> None:
+    assert in_words(size) == words

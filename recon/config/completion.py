@@ -8,9 +8,7 @@ from pathlib import Path
 from recon import runs
 from recon.config.conf import folders_of
 
-# The keys that name runs, with the checkpoints that a run must have for each.
-_KEYS = {"run": "[blp]*.ckpt", "init_from": "[blp]*.ckpt", "model.judge": "[blp]*.ckpt", "resume": "[lp]*.ckpt",
-         "runs": ""}  # fmt: skip
+_OF_TRAINED = ("run", "init_from", "model.judge", "resume")  # the keys that name one trained run
 
 
 def is_asked(arguments: Sequence[str]) -> bool:
@@ -27,11 +25,13 @@ def with_own_folder(arguments: list[str]) -> list[str]:
 def run_names() -> list[str] | None:
     """Return the completions of the last word of the line; None where it names no run."""
     key, equals, typed = os.environ.get("COMP_LINE", "").rpartition(" ")[2].partition("=")
-    if not equals or key not in _KEYS:
+    if not equals or key not in (*_OF_TRAINED, "runs"):
         return None
-    folders = sorted(record.parent for record in Path("outputs").rglob("environment.json"))
-    paths = [str(folder) for folder in folders if not _KEYS[key] or any((folder / "checkpoints").glob(_KEYS[key]))]
+    found = sorted(record.parent for record in Path("outputs").rglob("environment.json"))
+    if key in _OF_TRAINED:
+        found = [path for path in runs.trained() if key != "resume" or runs.RunFolder(path).has_checkpoint]
+    paths = [str(path) for path in found]
     ends = [runs.short_name(path, paths) for path in paths]
-    names = dict.fromkeys([*(["last", "best"] if _KEYS[key] else []), *ends, *paths])
+    names = dict.fromkeys([*(["last", "best"] if key in _OF_TRAINED else []), *ends, *paths])
     # The shell expands what it is given, and a folder of a stranger's may be called $(…).
     return [f"{key}={name}" for name in names if name.startswith(typed) and re.fullmatch(r"[\w./+=,-]+", name)]

@@ -265,7 +265,7 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
 
     folder = Path(config["resume"])
     recorded, environment = read_config(folder, "resume"), RunFolder(folder).environment
-    if environment.get("status") == "ok" and not any((folder / "checkpoints").glob("[lp]*.ckpt")):
+    if environment.get("status") == "ok" and not RunFolder(folder).has_checkpoint:
         raise InputError(
             f"resume: {folder} has ended and kept its best weights alone; start a new run with init_from={folder}"
         )

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,14 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     folders = runs.find(pattern)
     # Only where a short name is asked for, as to look for all runs takes another walk.
     others = cache(lambda: {*map(str, runs.trained()), *(below_here(each.path) for each in folders)})
-    rows = [row for folder in folders if holds(row := Row(folder, others), conditions)]
-    key = sort.lstrip("-")
-    rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
-    names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
     # To a file or a pipe every row stays one line, whole, unless the width is given.
     is_wide = not Console().is_terminal and "COLUMNS" not in os.environ
     console = Console(width=400 if is_wide else None, markup=False, highlight=False)
-    for row in rows:
-        row.longest_name = _LONGEST_NAME if console.width < _NARROW else 1000
+    longest = _LONGEST_NAME if console.width < _NARROW else _LONGEST
+    rows = [row for folder in folders if holds(row := Row(folder, others, longest), conditions)]
+    key = sort.lstrip("-")
+    rows.sort(key=lambda row: row.order(key), reverse=sort.startswith("-") != ("/" in sort))
+    names = [*names, *([key] if key not in (*names, *_COLUMNS) else [])]
     cells = [[_text(row[name]) for name in names] for row in rows]
     table = Table(*_headings(names, cells, console.width), box=None, header_style="bold", pad_edge=False)
     for row, line in zip(rows, cells, strict=True):
@@ -76,7 +75,7 @@ def print_runs(pattern: str, sort: str, filter: str | list[str] | None, columns:
     for row in rows:
         for fault in sentences(faults(row.folder)):
             print(_text(f"{row['folder']}: {fault}"))
-    total = in_words(sum(disk_use(row.folder.path) for row in rows))
+    total = in_words(sum(row.size for row in rows))
     print(f"{len(rows)} of {len(folders)} runs, {total}", flush=True)
 
 
@@ -93,10 +92,17 @@ def conditions_of(filter: object, key: str) -> list[str]:
 class Row:
     """One run's line of the table, from the small files of its folder; the configuration is read only for its keys."""
 
-    def __init__(self, folder: RunFolder, others: Callable[[], Collection[str]] = tuple) -> None:
+    def __init__(
+        self, folder: RunFolder, others: Callable[[], Collection[str]] = tuple, longest_name: int = _LONGEST
+    ) -> None:
         self.folder = folder
         self.others = others  # returns the paths that a short name must tell it from
-        self.longest_name = 1000  # letters
+        self.longest_name = longest_name  # letters
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes that its files take on disk."""
+        return disk_use(self.folder.path)
 
     def __getitem__(self, name: str) -> str:
         """Return a column, a metric or a key of the configuration as text."""
@@ -114,7 +120,7 @@ class Row:
             "damage": lambda: " ".join([choices.get("degradation", ""), *list(levels(self.folder).values())[:1]]),
             "result": self._result,
             "age": lambda: _age(environment.get("started")),
-            "size": lambda: in_words(disk_use(self.folder.path)),
+            "size": lambda: in_words(self.size),
         }
         if name in columns:
             return columns[name]()
@@ -130,7 +136,7 @@ class Row:
         if "/" in name and name in self.folder.metrics:
             return _as_number(self.folder.metrics[name])
         if name == "size":
-            return _as_number(disk_use(self.folder.path))
+            return _as_number(self.size)
         return _as_number(self.headline()[1] if name == "value" else self[name])
 
     def headline(self) -> tuple[str, Any]:

@@ -73,8 +73,10 @@ def disk_use(path: Path) -> int:
 
 def in_words(size: int) -> str:
     """Write a number of bytes, such as "1.5 MB"."""
-    thousands = max(0, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**thousands:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[min(thousands, 4)]}"
+    units = ["bytes", "kB", "MB", "GB"]
+    powers = [power for power in range(len(units)) if size < 999.5 * 1000**power]  # 999,999 is 1 MB, not 1e+03 kB
+    power = powers[0] if powers else len(units)
+    return f"{size / 1000**power:.3g} {[*units, 'TB'][power]}"
 
 
 def is_temporary(path: Path) -> bool:

@@ -126,7 +126,15 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Return whether there is a checkpoint to resume from."""
-        return any((self.path / "checkpoints" / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+        return self._has("last.ckpt", "previous.ckpt")
+
+    @property
+    def has_weights(self) -> bool:
+        """Return whether there is a checkpoint to take weights from."""
+        return self.has_checkpoint or self._has("best.ckpt")
+
+    def _has(self, *names: str) -> bool:
+        return any((self.path / "checkpoints" / name).exists() for name in names)
 
 
 def action_of(config: Mapping[str, Any]) -> str:
@@ -184,6 +192,12 @@ def find(pattern: str) -> list[RunFolder]:
     # Different parts may lead to one folder by different links.
     once = {os.path.realpath(path): path for path in sorted(found, reverse=True)}
     return [RunFolder(path) for path in sorted(once.values())]
+
+
+def trained() -> list[Path]:
+    """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
+    folders = (record.parent for record in Path("outputs").rglob("environment.json"))
+    return sorted(folder for folder in folders if RunFolder(folder).has_weights)
 
 
 def named(pattern: str) -> list[tuple[Path, tuple[str, ...]]]:

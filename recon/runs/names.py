@@ -7,12 +7,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 
-def trained() -> list[Path]:
-    """Return the run folders below outputs/ that hold weights, in order: what a short name can mean."""
-    folders = (record.parent for record in Path("outputs").rglob("environment.json"))
-    return sorted(folder for folder in folders if any((folder / "checkpoints").glob("[blp]*.ckpt")))
-
-
 def called(name: str, folders: Iterable[Path]) -> list[Path]:
     """Return the folders that a short name may stand for: those whose paths end in it, or else those that hold it."""
     paths = list(folders)
