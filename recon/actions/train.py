@@ -84,6 +84,5 @@ def resumed_from(folder: Path) -> Path | None:
 def throughput(trainer: Trainer, data: DataModule) -> dict[str, float]:
     """Measure the training as a whole, over all starts of the run, validation and checkpoints included."""
     seconds = next(callback.seconds for callback in trainer.callbacks if isinstance(callback, EpochTable))  # type: ignore[attr-defined]
-    batch = data.train_dataloader().batch_size
-    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-    return {"train/seconds": seconds, "train/images_per_second": batches * batch / seconds}
+    images = data.train_dataloader().images(trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+    return {"train/seconds": seconds, "train/images_per_second": images / seconds}

@@ -1,10 +1,11 @@
 """The three loaders of a task, for Lightning."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 
 from recon.data.augment import Augment
 from recon.data.find import expanded
@@ -47,7 +48,11 @@ class DataModule(LightningDataModule):
         self.degradation = degradation
         self.augment = augment
         self.seed = seed
-        self.evaluation_crop = task.crop if fixed_size else None
+        if fixed_size and task.stages:
+            raise InputError(
+                f"task.crop: {task.crop} are several sides, and this net takes images of one size; give one number"
+            )
+        self.evaluation_crop = task.side if fixed_size else None
         self.cache = None if cache is None else expanded(str(cache))
         self.splits: Splits | None = None
 
@@ -87,7 +92,13 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> Loader[Any]:
         """Augmented, freshly degraded batches in a new order each epoch."""
         repeat = bool(getattr(self.trainer, "overfit_batches", 0))
-        return self._loader("train", crop=self.task.crop, augment=self.augment, seed=self.seed, repeat=repeat)
+        stages = self.task.stages
+        crop = stages.sides[0] if stages else self.task.side
+        loader = self._loader("train", crop=crop, augment=self.augment, seed=self.seed, repeat=repeat)
+        if stages and self.trainer:
+            per_epoch, total = lengths(self.trainer, len(loader))
+            loader.stages = replace(stages, total=total, per_epoch=per_epoch)
+        return loader
 
     def val_dataloader(self) -> Loader[Any]:
         """Every validation image once, always the same."""
@@ -109,3 +120,24 @@ class DataModule(LightningDataModule):
         where = {"device": device, "rank": rank, "world_size": world_size}
         made: Loader[Any] = split.loader(name, self.task.batch_size, self.degradation, **where, **options)
         return made
+
+
+def lengths(trainer: Trainer, batches: int) -> tuple[int, int]:
+    """Return how many batches an epoch and the whole training have, where an epoch of all images has `batches`.
+
+    Raises:
+        InputError: the training has no length.
+    """
+    limit = trainer.limit_train_batches
+    per_epoch = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    ends = []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        ends.append(per_epoch * trainer.max_epochs)
+    if trainer.max_steps >= 0:
+        ends.append(trainer.max_steps * trainer.accumulate_grad_batches)
+    if not ends:
+        raise InputError(
+            "task.crop: crops that grow span the whole training, whose length trainer.max_epochs=-1 leaves open; set "
+            "trainer.max_epochs or trainer.max_steps, or give one side"
+        )
+    return per_epoch, max(1, min(ends))

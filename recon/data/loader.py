@@ -143,6 +143,42 @@ def filled(images: Sequence[Tensor], value: float = 0.0) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """Crops that grow over a training, in smaller batches, so that each step has as many pixels (after Zamir et al.,
+    "Restormer", CVPR 2022).
+
+    Attributes:
+        sides: of the crops, rising.
+        ends: the share of the training that is over when each stage ends; the last is 1.
+        total: batches of the whole training, once it is known.
+        per_epoch: batches of an epoch.
+    """
+
+    sides: tuple[int, ...]
+    ends: tuple[float, ...]
+    total: int = 1
+    per_epoch: int = 1
+
+    @classmethod
+    def of(cls, sides: Sequence[int], shares: Sequence[float] | None) -> "Stages":
+        """Check sides and shares of a configuration; raises InputError for those that make no stages."""
+        if not sides or any(not isinstance(side, int) or side < 1 for side in sides) or list(sides) != sorted(sides):
+            raise InputError(f"task.crop={list(sides)} is not possible: give rising sides in pixels, as [48,64,96].")
+        shares = [1 / len(sides)] * len(sides) if shares is None else shares
+        if len(shares) != len(sides) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            raise InputError(
+                f"task.crop_share={list(shares)} is not possible: give {len(sides)} positive shares, one for each side "
+                f"of task.crop, of the sum 1 (theirs is {sum(shares):g})."
+            )
+        return cls(tuple(sides), tuple(sum(shares[: number + 1]) for number in range(len(shares))))
+
+    def side(self, epoch: int, batch: int) -> int:
+        """Return the side of the crops of a batch, by its number in its epoch."""
+        done = (epoch * self.per_epoch + batch) / self.total
+        return next((side for side, end in zip(self.sides, self.ends, strict=True) if done < end), self.sides[-1])
+
+
+@dataclass(frozen=True)
 class Draws:
     """The stream of one pass over a split: the run's seed, the split and the epoch; and the side of crops, or None."""
 
@@ -196,6 +232,7 @@ class Loader(ABC, Generic[S]):
         degradation: makes the degraded images.
         augment: changes the clean images first (training only), or None.
         crop: the side of keyed random crops, or None for whole images.
+        stages: of crops that grow (training only), or None.
         seed: the run's seed (training only).
         rank: this process.
         world_size: how many processes share each batch.
@@ -212,6 +249,7 @@ class Loader(ABC, Generic[S]):
     degradation: Degradation
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     crop: int | None = None
+    stages: Stages | None = None
     seed: int = 0
     rank: int = 0
     world_size: int = 1
@@ -246,6 +284,10 @@ class Loader(ABC, Generic[S]):
     @abstractmethod
     def __iter__(self) -> Iterator[Pair]:
         """Yield the batches of this rank."""
+
+    def images(self, batches: int) -> int:
+        """Return how many images the first batches of the training have."""
+        return batches * self.batch_size
 
     @abstractmethod
     def preview(self, count: int, largest: int = 128) -> View:

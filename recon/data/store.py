@@ -185,6 +185,9 @@ class PairLoader(Loader[ImageStore]):
     A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
     sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
     image once, in order, images of equal size together.
+
+    Where crops grow, `batch_size` is that of the first side. A batch of larger ones takes fewer of its samples, and an
+    epoch has the same number of batches.
     """
 
     is_indexed: ClassVar[bool] = True
@@ -205,8 +208,27 @@ class PairLoader(Loader[ImageStore]):
         order = keyed.permutation(self.seed, "order", self.epoch, len(self.source))
         first, self.start = self.start, 0
         for step in range(first, len(self)):
-            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            batch = order[step * self.batch_size :][: self._begin_stage(step)]
             yield self.pair(batch[self.rank :: self.world_size])
+
+    def images(self, batches: int) -> int:
+        """Count the images of the first batches of the training, see `Loader`."""
+        if self.stages is None:
+            return super().images(batches)
+        return sum(self._count(self.stages.side(0, number)) for number in range(batches))
+
+    def _begin_stage(self, step: int) -> int:
+        """Choose the crops of a batch of this epoch, and return how many there are."""
+        if self.stages is None:
+            return self.batch_size
+        self.crop = self.stages.side(self.epoch, step)
+        return self._count(self.crop)
+
+    def _count(self, side: int) -> int:
+        """Return how many crops of a side have as many pixels as a batch of the first one; each rank has as many."""
+        assert self.stages is not None
+        count = int(self.batch_size * (self.stages.sides[0] / side) ** 2)
+        return max(self.world_size, count - count % self.world_size)
 
     def pair(self, index: Tensor) -> Pair:
         """Make the pair of samples by their indices (B,) int64; whole images must share one size."""

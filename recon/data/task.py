@@ -7,6 +7,7 @@ validation is cut from train once, by key, so that every run of a task sees the 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from recon import keyed
 from recon.data.augment import Augment
 from recon.data.find import Identity
-from recon.data.loader import Split
+from recon.data.loader import Split, Stages
 from recon.data.store import ImageStore
 from recon.degradations.base import Degradation
 from recon.degradations.file import FromFiles
@@ -40,7 +41,9 @@ class Task(ABC):
         batch_size: images per training step, over all devices.
         epochs: passes over the training images, unless the trainer sets another number.
         validation: how much of train is kept for validation: a number of images, or a fraction in (0,1).
-        crop: side in pixels of the keyed random crops to train on; `None` for whole images.
+        crop: side in pixels of the keyed random crops to train on, or rising sides, one after the other; `None` for
+            whole images.
+        crop_share: the shares of the training that have these sides, of sum 1; `None` for equal ones.
         tested_only: nothing is trained, as when a trained model is evaluated; set after the task is made.
 
     Raises:
@@ -50,20 +53,31 @@ class Task(ABC):
     batch_size: int
     epochs: int
     validation: int | float
-    crop: int | None
+    crop: int | list[int] | None
+    crop_share: list[float] | None = None
     tested_only: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        require_positive(self, "batch_size", "epochs", *([] if self.crop is None else ["crop"]))
+        require_positive(self, "batch_size", "epochs", *([] if self.crop is None or self.stages else ["crop"]))
         if isinstance(self.validation, float):
             require_fraction(self, "validation", "a whole number of images of at least 1, or ")
         else:
             require_positive(self, "validation", remedy="a fraction between 0 and 1, or ")
 
+    @cached_property
+    def stages(self) -> Stages | None:
+        """Return the sides of crops and their shares of the training, where there are several."""
+        return Stages.of(self.crop, self.crop_share) if isinstance(self.crop, list | tuple) else None
+
+    @property
+    def side(self) -> int | None:
+        """Return the side of the (largest) crops, or `None` for whole images."""
+        return self.crop if self.crop is None or isinstance(self.crop, int) else max(self.crop)
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
-        """Return (C,H,W) that nets are built for; H and W are `crop` where it is set. Nothing is downloaded."""
+        """Return (C,H,W) that nets are built for; H and W are `side` where it is set. Nothing is downloaded."""
 
     @property
     def possible_shapes(self) -> tuple[tuple[int, int, int], ...]:
@@ -140,13 +154,13 @@ class TenClasses(Task):
     def shape(self) -> tuple[int, int, int]:
         """Return `image_shape`, or (C,crop,crop); raises InputError for a larger crop."""
         channels, height, width = self.image_shape
-        if self.crop is None:
+        if self.side is None:
             return channels, height, width
-        if self.crop > min(height, width):
+        if self.side > min(height, width):
             raise InputError(
                 f"task.crop={self.crop} is larger than the images ({height}x{width}): choose a smaller crop, or null."
             )
-        return channels, self.crop, self.crop
+        return channels, self.side, self.side
 
     @property
     def num_classes(self) -> int:

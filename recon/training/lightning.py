@@ -11,11 +11,14 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities import GradClipAlgorithmType
 
 from recon.streams import printable
 
@@ -53,6 +56,17 @@ class FastModule(LightningModule):
         Guard: tests/modules/test_precision.py.
         """
         self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip the gradients; under bfloat16 too, where Lightning refuses fused optimisers though nothing is scaled.
+
+        Guard: tests/modules/test_precision.py.
+        """
+        plugin = self.trainer.precision_plugin
+        clip = plugin.clip_gradients if getattr(plugin, "scaler", None) else partial(Precision.clip_gradients, plugin)
+        clip(optimizer, gradient_clip_val or 0.0, gradient_clip_algorithm or GradClipAlgorithmType.NORM)
 
     def leave_gradients(self) -> None:
         """Disable the clipping hook where nothing is clipped."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from recon.losses import l1_penalty
 from recon.ranges import require_number, require_share
@@ -25,7 +27,8 @@ class Training:
             given the number of training steps and runs per step, any other runs per epoch.
         seed: the run's seed, for the module's own keyed draws.
         l1: weight of the sum of absolute weights in the training loss, at least 0.
-        ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off.
+        ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off. It rises
+            to this as (1+t)/(10+t) over the steps t, so that the average soon forgets the initial weights.
 
     Raises:
         InputError: a number out of its range.
@@ -49,5 +52,14 @@ class Training:
         """Make the moving average of a net's weights, or None where there is none."""
         if not self.ema:
             return None
-        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(self.ema), use_buffers=True)
+        average = AveragedModel(net, multi_avg_fn=self._move, use_buffers=True)
         return average.requires_grad_(False)
+
+    @torch.no_grad()
+    def _move(self, averages: Any, weights: Any, updates: Tensor | int) -> None:
+        """Move averages of one type, in place, towards the weights after a number of `updates`; copy counters."""
+        decay = min(self.ema, (1 + int(updates)) / (10 + int(updates)))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+        else:
+            torch._foreach_copy_(averages, weights)

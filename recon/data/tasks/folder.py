@@ -42,7 +42,7 @@ class Folder(Task):
     batch_size: int = 16
     epochs: int = 20
     validation: int | float = 0.1
-    crop: int | None = None
+    crop: int | list[int] | None = None
     test: str | None = None
     test_fraction: float = 0.1
     crops_per_image: int = 1
@@ -58,15 +58,15 @@ class Folder(Task):
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for, from the files' headers."""
         train = self._headers[0]
-        if self.crop is not None:
+        if self.side is not None:
             # Images of `test` are whole, except for nets of one size, which `DataModule` checks.
-            small = [] if self.tested_only else [h for h in train if min(h.height, h.width) < self.crop]
+            small = [] if self.tested_only else [h for h in train if min(h.height, h.width) < self.side]
             if small:
                 raise InputError(
                     f"{small[0].path} has only {small[0].width}x{small[0].height} pixels, fewer than "
-                    f"task.crop={self.crop}: choose a smaller crop or take the file away."
+                    f"task.crop={self.side}: choose a smaller crop or take the file away."
                 )
-            return self._channels, self.crop, self.crop
+            return self._channels, self.side, self.side
         sizes = {(header.height, header.width) for header in train}
         if len(sizes) == 1:
             return self._channels, *sizes.pop()

@@ -37,9 +37,9 @@ class Photos(Task):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return (3,crop,crop)."""
-        if self.crop is None or self.crop > 300:  # the smallest is 300 pixels high
+        if self.side is None or self.side > 300:  # the smallest is 300 pixels high
             raise InputError(f"task.crop={self.crop} does not suit photographs of many sizes: give a number up to 300.")
-        return 3, self.crop, self.crop
+        return 3, self.side, self.side
 
     @property
     def num_classes(self) -> int:

@@ -55,6 +55,8 @@ class WebDataset(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.stages:
+            raise InputError("task.crop: shards are cut while they are read, to one side; give one number.")
         require_file_settings(self)
         require_fraction(self, "validation")
         require_positive(self, "shuffle", "workers", "num_classes", least=0)
@@ -73,7 +75,7 @@ class WebDataset(Task):
         """Return (C,H,W) that nets are built for, from the first image."""
         contents = self._contents
         assert contents.channels is not None
-        return contents.channels, *(contents.size or (self.crop or 0,) * 2)
+        return contents.channels, *(contents.size or (self.side or 0,) * 2)
 
     def load(self, root: Path) -> Splits:
         """List the samples of all shards; `root` is not used, and no image is decoded but the first."""
@@ -116,10 +118,10 @@ class WebDataset(Task):
         for shard in self._shards:
             with closing(contents.read(shard)) as samples, pixel_limit(self.max_pixels):
                 for sample in samples:
-                    if (image := contents.decode(sample, self.crop)) is not None:
+                    if (image := contents.decode(sample, self.side)) is not None:
                         channels, height, width = image.shape
                         all_grey = self.channels is None and channels == 1
-                        size = None if self.crop else (height, width)
+                        size = None if self.side else (height, width)
                         return replace(contents, channels=channels, all_grey=all_grey, size=size)
         raise InputError(f"task.path={self.path} has no usable image that ends in {self.image}: set task.image.")
 
