@@ -19,6 +19,7 @@ from recon.config.recorded import read_config
 from recon.dashboards import threaded
 from recon.dashboards.threaded import ThreadedLogger
 from recon.data.datamodule import DataModule
+from recon.data.find import expanded
 from recon.data.task import Task
 from recon.degradations.base import Degradation, within
 from recon.errors import InputError
@@ -92,6 +93,7 @@ def _check_config(config: Config) -> None:
 def task(config: Config) -> Task:
     """Make the task; nothing is downloaded yet."""
     made: Task = construct(config["task"], "task")
+    made.root = expanded(str(config["data"]["root"]))
     made.tested_only = action_of(config) == "evaluate"
     return made
 
@@ -121,6 +123,8 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     facts = facts_of(kind, task, degradation)
     made = _module(config, kind, facts)
     made.holes = degradation.makes_holes
+    made.protocol = construct(config["protocol"], "protocol")
+    made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
@@ -186,8 +190,7 @@ def trained(folder: Path, key: str = "run") -> Module:
     facts = plain(checkpoint.get("facts"))
     kind: type[Module] = find_class(config["model"].get("_target_"), "model")
     if FACTS - facts.keys():
-        made_task: Task = construct(config["task"], "task")
-        facts = facts_of(kind, made_task, construct(config["degradation"], "degradation"))
+        facts = facts_of(kind, task(config), construct(config["degradation"], "degradation"))
     try:
         made = _module(config, kind, facts)
     except InputError as error:

@@ -24,17 +24,17 @@ def is_watched() -> bool:
 
 
 @rank_zero_only
-def show_gains(found: Sequence[Gain]) -> None:
-    """Print a table of what a test gained: a row for each measure; and say so where the model is no better."""
+def show_gains(images: str, found: Sequence[Gain]) -> None:
+    """Print a table of what some images gained: a row for each measure; and say so where the model is no better."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("test images", "before", "after", "gain [95 % interval]", "images")
+    table = Table(images, "before", "after", "gain [95 % interval]", "images")
     for gain in found:
         table.add_row(*gain.texts(), f"{gain.images:,}")
     Console().print(table)
     if verdict := found[0].verdict():
-        say(f"warning: {verdict}")
+        say(f"warning: {images}: {verdict}" if images != "test images" else f"warning: {verdict}")
 
 
 @rank_zero_only

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -89,8 +90,11 @@ def test(trainer: Trainer, module: Module, data: DataModule, folder: Path) -> di
 
 @rank_zero_only
 def _write_results(module: Module, data: DataModule, folder: Path) -> None:
-    names = data.load().test.names
-    texts = {} if names is None else {"file": list(map(printable, names[module.results["index"].numpy()]))}
+    test, index = data.load().test, module.results["index"].numpy()
+    texts = {} if test.names is None else {"file": list(map(printable, test.names[index]))}
+    if test.sets:
+        sets = np.repeat(list(test.sets), list(test.sets.values()))
+        texts = {"set": sets[index].tolist(), **texts}
     files.write_columns(folder / "per_image.csv", module.results, **texts)
     for name, artifact in module.artifacts(module.results).items():
         if isinstance(artifact, list):

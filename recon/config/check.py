@@ -15,8 +15,8 @@ from recon.errors import InputError
 Config = dict[str, Any]
 
 _NODES = (
-    "data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "augment", "recipe",
-    "optimizer", "scheduler", "model",
+    "data", "checkpoint", "trainer", "accelerator", "logger", "sweep", "task", "degradation", "protocol", "augment",
+    "recipe", "optimizer", "scheduler", "model",
 )  # fmt: skip
 # Keys and types of the nodes without a `_target_`; the others are checked against the class's signature.
 _TOP_LEVEL: dict[str, Any] = {

@@ -59,6 +59,7 @@ Load = Callable[[str, str, type, Trained], Any]
 KINDS = {
     "task": Kind("recon.data.task.Task", ("recon.data",)),
     "degradation": Kind("recon.degradations.base.Degradation", ("recon.degradations",)),
+    "protocol": Kind("recon.metrics.protocol.Protocol", ("recon.metrics.protocol",)),
     "augment": Kind("recon.data.augment.Augment", ("recon.data.augment",)),
     "model": Kind("recon.modules.base.Module", ("recon.modules",)),
     "model.net": Kind("torch.nn.Module", ("recon.nets",)),

@@ -19,10 +19,11 @@ from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable
 
 # Groups whose choice on the command line replaces that of an evaluated run.
-_REPLACEABLE = ("task", "degradation")
+_REPLACEABLE = ("task", "degradation", "protocol")
 # The nodes of a configuration that belong to the trained model; the rest belongs to this machine and command.
 _OF_THE_RUN = (
-    "seed", "early_stopping", "task", "degradation", "augment", "optimizer", "scheduler", "model", "trainer",
+    "seed", "early_stopping", "task", "degradation", "protocol", "augment", "optimizer", "scheduler", "model",
+    "trainer",
 )  # fmt: skip
 # The nodes that every recorded configuration has.
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
@@ -137,7 +138,9 @@ def _is_plain(choice: str) -> bool:
 def _choices(folder: Path, given: Mapping[str, str], folders: Sequence[Path]) -> list[str]:
     """Return the run's own choices of groups, as far as this configuration has them and none is given."""
     recorded = RunFolder(folder).environment.get("choices", {})
-    groups = ("task", "degradation", "augment", "optimizer", "scheduler", "model", "model/net", "model/loss")
+    groups = (
+        "task", "degradation", "protocol", "augment", "optimizer", "scheduler", "model", "model/net", "model/loss",
+    )  # fmt: skip
     # Choices come from an untrusted folder: pass plain words only.
     return [
         f"{group}={choice}"

@@ -200,6 +200,11 @@ class Split(Protocol):
         """Return the names (N,) of the images' files, or None where they are no files or their names are not known."""
         return None
 
+    @property
+    def sets(self) -> Mapping[str, int]:
+        """Return how many images each of several sets has, by name and in order; none where the images are one set."""
+        return {}
+
     def __len__(self) -> int: ...
 
     @property

@@ -1,8 +1,9 @@
 """All clean images of one split in a single buffer, read a whole batch at a time, and the loader of their pairs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ class ImageStore:
         names: (N,) str, the path of each image below its folder, or None where images are no files.
         check: of a mapped store: called with the offsets (n,) int64 of images in `buffer` before they are read.
         degraded: the degraded images of the same samples where they are files, or None.
+        sets: of several sets in one store, how many images each has, by name and in order; else empty.
     """
 
     buffer: Tensor
@@ -37,6 +39,7 @@ class ImageStore:
     names: np.ndarray | None = None
     check: Callable[[Tensor], None] | None = None
     degraded: "ImageStore | None" = None
+    sets: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -153,6 +156,7 @@ class ImageStore:
             label=self.label[index],
             names=None if self.names is None else self.names[index.cpu().numpy()],
             degraded=None if self.degraded is None else self.degraded.subset(index),
+            sets={},
         )
 
     def not_on(self, device: torch.device) -> list[Tensor]:
@@ -167,7 +171,7 @@ class ImageStore:
             return replace(self, degraded=degraded)
         buffer = copies[self.buffer]
         offset, shape, label = (values.to(buffer.device) for values in (self.offset, self.shape, self.label))
-        return ImageStore(buffer, offset, shape, label, self.names, degraded=degraded)
+        return ImageStore(buffer, offset, shape, label, self.names, degraded=degraded, sets=self.sets)
 
     def to(self, device: torch.device | str) -> "ImageStore":
         """Move everything to `device`; the store itself is returned when it is there already."""
@@ -233,13 +237,24 @@ class PairLoader(Loader[ImageStore]):
     def pair(self, index: Tensor) -> Pair:
         """Make the pair of samples by their indices (B,) int64; whole images must share one size."""
         index = index.to(self.source.device)
-        keys = self.draws.keys(index)
+        keys = self.keys(index)
         pixels, degraded = self._pixels(index, keys)
         return self._pair(pixels, self.source.label[index], index, keys, degraded)
 
     def preview(self, count: int, largest: int = 128) -> View:
         """Look at the first images, see `Loader`."""
-        return self.look_at(torch.arange(min(count, len(self.source))), largest)
+        sizes = list(self.source.sets.values()) or [len(self.source)]
+        # Of several sets, the same number each.
+        first = [start + torch.arange(min(-(-count // len(sizes)), size))
+                 for start, size in zip(accumulate([0, *sizes]), sizes, strict=False)]  # fmt: skip
+        return self.look_at(torch.cat(first)[:count], largest)
+
+    def keys(self, index: Tensor) -> Tensor:
+        """Return the keys (B,) of samples by their indices (B,): in one of several sets, those of their positions."""
+        if self.source.sets:
+            starts = torch.tensor([0, *accumulate(self.source.sets.values())][:-1], device=index.device)
+            index = index - starts[torch.bucketize(index, starts, right=True) - 1]
+        return self.draws.keys(index)
 
     def look_at(self, index: Tensor, largest: int = 128) -> View:
         """Look at samples (B,) int64, cut to one size where they differ or are larger than `largest`."""
@@ -249,7 +264,7 @@ class PairLoader(Loader[ImageStore]):
             return self._crops(index, self.crop)._replace(names=shown)
         if source.uniform and max(source.sizes[0]) <= largest:
             return View(self.pair(index), shown)
-        keys, scale = self.draws.keys(index), self.degradation.scale
+        keys, scale = self.keys(index), self.degradation.scale
         sizes = (source.sizes[index] // scale).cpu()
         return windows(map(self.pair, index.split(1)), sizes, keys, largest, scale)._replace(names=shown)
 
@@ -259,7 +274,7 @@ class PairLoader(Loader[ImageStore]):
         sizes, pair = self.source.sizes[index], self.pair(index)
         if bool(sizes.eq(crop).all()):
             return View(pair)
-        top, left, side = self._corners(index, self.draws.keys(index))
+        top, left, side = self._corners(index, self.keys(index))
         whole, known = zip(*(small(Pair.of(as_float(self.source.gather(one)))) for one in index.split(1)), strict=True)
         place = torch.stack([top, left, *[torch.full_like(top, side)] * 2, *sizes.unbind(1)], 1).cpu()
         return View(pair, None, filled(whole), filled(known, 1.0), place)
@@ -298,3 +313,18 @@ class PairLoader(Loader[ImageStore]):
             sizes, group = torch.tensor([[self.crop, self.crop]]), torch.zeros_like(mine)
         for number, size in enumerate(sizes.tolist()):
             yield from mine[group == number].split(self._evaluated_together([self.source.channels, *size]))
+
+
+def joined(stores: Mapping[str, ImageStore]) -> ImageStore:
+    """Join several sets of images with the same channels into one store, in memory, without their class labels."""
+    if len(stores) == 1:
+        [(name, store)] = stores.items()
+        return replace(store, sets={name: len(store)})
+    starts = accumulate([0, *(len(store.buffer) for store in stores.values())])
+    return ImageStore(
+        torch.cat([store.buffer for store in stores.values()]),
+        torch.cat([store.offset + start for store, start in zip(stores.values(), starts, strict=False)]),
+        *(torch.cat([getattr(store, name) for store in stores.values()]) for name in ("shape", "label")),
+        np.concatenate([store.names for store in stores.values()]),  # type: ignore[arg-type]
+        sets={name: len(store) for name, store in stores.items()},
+    )

@@ -45,6 +45,7 @@ class Task(ABC):
             whole images.
         crop_share: the shares of the training that have these sides, of sum 1; `None` for equal ones.
         tested_only: nothing is trained, as when a trained model is evaluated; set after the task is made.
+        root: the folder of all data sets; set after the task is made.
 
     Raises:
         InputError: a number is out of its range.
@@ -56,6 +57,7 @@ class Task(ABC):
     crop: int | list[int] | None
     crop_share: list[float] | None = None
     tested_only: bool = field(default=False, init=False)
+    root: Path = field(default=Path("data"), init=False)
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "epochs", *([] if self.crop is None or self.stages else ["crop"]))

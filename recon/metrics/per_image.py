@@ -5,7 +5,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +106,17 @@ def _multipliers(count: int, device: torch.device) -> Tensor:
 def digest(image: Tensor) -> Images:
     """Sum up the hashes of images (N,) int64, in the order of their indices."""
     return Images(hashlib.sha256(image.numpy().astype("<i8").tobytes()).hexdigest()[:16], len(image))
+
+
+def by_set(index: Tensor, sets: Mapping[str, int]) -> dict[str, slice]:
+    """Return which rows of an evaluation are of each of several sets; those of which no image was evaluated are left out.
+
+    Args:
+        index: (N,) int64, ascending.
+        sets: how many images each set has, by name, in the order of their indices.
+    """
+    ends = np.searchsorted(index.numpy(), list(accumulate([0, *sets.values()]))).tolist()
+    return {name: slice(*ends) for name, *ends in zip(sets, ends, ends[1:], strict=False) if ends[0] < ends[1]}
 
 
 def not_finite(columns: Mapping[str, Tensor], rows: Mapping[str, Measure] = ROWS) -> Tensor:

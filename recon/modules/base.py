@@ -15,6 +15,7 @@ from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
 from recon.metrics import per_image
+from recon.metrics.protocol import Protocol
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.steps import Steps
 from recon.nets.contracts import Restorer, lacking
@@ -64,8 +65,9 @@ class Module(Steps):
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
-        self.images: per_image.Images | None = None  # which images the latest test was of
+        self.images: dict[str, per_image.Images] = {}  # which images the latest test was of, by set
         self.holes = True  # whether the degradation makes holes
+        self.protocol = Protocol()
         self._input: dict[str, Tensor] | None = None  # the measures of the validation's input, once known
 
     # What a subclass says ------------------------------------------------------------------------------------------
@@ -254,10 +256,12 @@ class Module(Steps):
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
         """Measure restored images against the clean ones: (B,) each."""
         hole = {"psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask)} if self.holes else {}
+        seen = self.protocol.seen(image, pair.clean)
         return {
-            "psnr": metrics.psnr(image, pair.clean),
-            "ssim": metrics.ssim(image, pair.clean),
-            "mse": metrics.mse(image, pair.clean),
+            "psnr": metrics.psnr(*seen),
+            "ssim": metrics.ssim(*seen),
+            "mse": metrics.mse(*seen),
+            **self.protocol.measure(*seen),
             **hole,
         }
 
@@ -267,11 +271,8 @@ class Module(Steps):
         The damage of evaluation never changes, so that one validation measures them for all.
         """
         # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
-        degraded = resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab")
-        return {
-            "psnr_degraded": metrics.psnr(degraded, pair.clean),
-            "ssim_degraded": metrics.ssim(degraded, pair.clean),
-        }
+        seen = self.protocol.seen(resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab"), pair.clean)
+        return {"psnr_degraded": metrics.psnr(*seen), "ssim_degraded": metrics.ssim(*seen)}
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Reduce the columns of an evaluation to its metrics.
@@ -279,7 +280,7 @@ class Module(Steps):
         One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
         whose result is NaN or infinite, where there are any.
         """
-        rows = self._rows
+        rows = self.rows
         means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
         means |= self.conclude(columns)
         if bad:
@@ -292,12 +293,12 @@ class Module(Steps):
         badness = self.badness(self.results)
         if badness is None:
             return torch.empty(0, dtype=torch.int64)
-        return per_image.worst_first(self.results, badness, self._rows)[:count]
+        return per_image.worst_first(self.results, badness, self.rows)[:count]
 
     @property
-    def _rows(self) -> dict[str, Measure]:
-        """The table of measures, with the module's own rows."""
-        return with_own(self.measures)
+    def rows(self) -> dict[str, Measure]:
+        """The table of measures, with the protocol's and the module's own rows."""
+        return with_own((*self.protocol.rows, *self.measures))
 
     @property
     def _monitored(self) -> str:
@@ -308,7 +309,7 @@ class Module(Steps):
         if split != "val":
             return
         if self._input is None:
-            rows = self._rows
+            rows = self.rows
             baselines = [name for name in self.results if name in rows and rows[name].role == "baseline"]
             self._input = {name: self.results[name] for name in ("index", *baselines)}
         elif torch.equal(self._input["index"], self.results["index"]):
@@ -319,16 +320,27 @@ class Module(Steps):
         self.table.reset()
         self._join_input(split)
         image = self.results.pop("image", None)
-        self.images = None if image is None else per_image.digest(image)
-        self.summary = {f"{split}/{name}": value for name, value in self.summarise(self.results).items()}
+        parts = self.rows_by_set(split)
+        self.images = {} if image is None else {name: per_image.digest(image[rows]) for name, rows in parts.items()}
+        self.summary = {
+            f"{part}/{name}": value
+            for part, rows in parts.items()
+            for name, value in self.summarise({name: column[rows] for name, column in self.results.items()}).items()
+        }
         self.results = {name: column for name, column in self.results.items() if column.ndim == 1}
         # Lightning keeps what an earlier epoch logged.
-        self.trainer.callback_metrics.pop(f"{split}/not_finite", None)
+        self.trainer.callback_metrics.pop("val/not_finite", None)
         # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
         # The best weights, validated once more after training, are not a point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
         if self.trainer.state.fn == "fit":
             self._require_a_validation()
+
+    def rows_by_set(self, split: str) -> dict[str, slice]:
+        """Return which rows of the latest evaluation are of each test set, by name; all of `split` where it is one."""
+        data = getattr(self.trainer, "datamodule", None)
+        sets = data.load().test.sets if split == "test" and data is not None else {}
+        return per_image.by_set(self.results["index"], sets) or {split: slice(None)}
 
     def _require_a_validation(self) -> None:
         """Raise InputError where no image of a validation gave a number."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from recon.data.sets import SETS, folder_of
 from recon.runs.folder import RunFolder, action_of
 from recon.trust import trusted
 
@@ -58,9 +59,12 @@ def data_version(config: Mapping[str, Any]) -> str:
     files = [line for text in dict.fromkeys(texts) for line in _listed(text, with_time=True)]
     data = config.get("data")
     target = str((config.get("task") or {}).get("_target_", "")).rsplit(".", 1)[-1]
-    if isinstance(data, Mapping) and target in _SETS:
+    if isinstance(data, Mapping):
+        root = Path(str(data.get("root")))
+        public = [root / _SETS[target]] if target in _SETS else []
+        public += [folder for text in texts if text in SETS and (folder := folder_of(text, root))]
         # Copies of a public set are the same, whenever they were made.
-        files += _listed(os.path.join(str(data.get("root")), _SETS[target]), with_time=False)
+        files += [line for folder in public for line in _listed(str(folder), with_time=False)]
     if action_of(config) == "evaluate" and config.get("run"):
         files += _listed(os.path.join(str(config["run"]), "checkpoints", "best.ckpt"), with_time=True)
     return _combined(*files)

@@ -21,7 +21,7 @@ from recon.console import say, show_gains, show_metrics
 from recon.dashboards import threaded
 from recon.dashboards.threaded import ThreadedLogger
 from recon.errors import InputError, Interrupted
-from recon.measures import measure, with_own
+from recon.measures import ROWS, measure
 from recon.metrics.per_image import Images
 from recon.modules.base import Module
 from recon.report.gains import Gain, gains
@@ -37,11 +37,11 @@ class Results(dict[str, float]):
     """The metrics of a run by name, such as "test/psnr".
 
     Attributes:
-        images: which images were tested, or None before the test.
+        images: which images were tested, by set; empty before the test.
         module: what was tested, or None.
     """
 
-    images: Images | None = None
+    images: Mapping[str, Images] = {}  # noqa: RUF012  read only
     module: Module | None = None
 
     def describe(self, module: Module) -> None:
@@ -55,19 +55,22 @@ class Results(dict[str, float]):
             config: the resolved configuration; its `expected` are the numbers of an experiment.
             overrides: those of the command line.
         """
-        found: list[Gain] = []
+        found: dict[str, list[Gain]] = {}
         hidden: set[str] = set()
         if self.module is not None:
-            rows = with_own(self.module.measures)
-            found = gains({name: column.cpu().numpy() for name, column in self.module.results.items()}, rows)
+            rows = self.module.rows
+            columns = {name: column.cpu().numpy() for name, column in self.module.results.items()}
+            for name, part in self.module.rows_by_set("test").items():
+                found[_called(name)] = gains({key: column[part] for key, column in columns.items()}, rows)
             # What was before is in the table of gains, or says nothing where nothing is damaged.
             hidden = {row.before for row in rows.values() if row.before}
         expected = {name: value for name, value in config.get("expected", {}).items() if name in self}
         beside = {f"expected/{name.split('/', 1)[1]}": value for name, value in expected.items()}
         shown = {name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden}
         show_metrics({**shown, **beside})
-        if found:
-            show_gains(found)
+        for title, of_a_set in found.items():
+            if of_a_set:
+                show_gains(title, of_a_set)
         for name, value in expected.items():
             row = measure(name)
             differs = [word for word in overrides if not word.startswith(("experiment=", *_KEPT_ALIKE))]
@@ -79,16 +82,19 @@ class Results(dict[str, float]):
 
     def require_finite(self) -> None:
         """Raise InputError where images gave a result that is NaN or infinite: no number of the run can be used."""
-        said = {
-            "test/not_finite": f" of {self.images.count} test images" if self.images else " test images",
-            "val/not_finite": " validation images",
-        }
+        said = {f"{name}/not_finite": f" of {images.count} {_called(name)}" for name, images in self.images.items()}
+        said["val/not_finite"] = " validation images"
         for name, which in said.items():
             if bad := self.get(name):
                 raise InputError(
                     f"{bad:.0f}{which} gave a result that is not finite; lower optimizer.lr, or set "
                     "trainer.precision=32-true (per_image.csv of the run tells which)"
                 )
+
+
+def _called(name: str) -> str:
+    """Name the images of a test by their set."""
+    return "test images" if name == "test" else f"images of {name}"
 
 
 @contextmanager
@@ -166,14 +172,16 @@ class _Record:
         self._write_json("environment.json", self.environment)
 
     def metrics(self, results: Results) -> None:
-        rows = with_own(results.module.measures if results.module else ())
+        rows = results.module.rows if results.module else ROWS
         recorded = {key.split("/", 1)[1]: measure(key, rows) for key in results}
         about: dict[str, Any] = {
             "convention": {name: row.convention for name, row in recorded.items() if row.convention},
             "measures": {name: row.record() for name, row in recorded.items()},
         }
-        if results.images is not None:
-            about["images"] = asdict(results.images)
+        if (one := results.images.get("test")) is not None:
+            about["images"] = asdict(one)
+        elif results.images:
+            about["sets"] = {name: asdict(images) for name, images in results.images.items()}
         if results.module is not None:
             about["kind"] = results.module.kind
             if results.module.class_names:

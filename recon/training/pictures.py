@@ -14,7 +14,6 @@ from PIL.Image import Image
 
 from recon.dashboards.threaded import log_image, log_results
 from recon.data.loader import Loader, View
-from recon.measures import with_own
 from recon.modules.base import Module
 from recon.runs import tiles
 from recon.runs.draw import TITLE, class_name, grid, pixels, shortened, words
@@ -71,7 +70,7 @@ class Pictures(FastCallback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             arrays = _arrays(module, view, loader.split)
         table = {name: column.cpu().numpy() for name, column in module.results.items()}
-        picture = grid(arrays, words(arrays, table, with_own(module.measures), module.class_names))
+        picture = grid(arrays, words(arrays, table, module.rows, module.class_names))
         write_image(self.folder / "images" / f"{name}.png", picture)
         if file:
             write_arrays(self.folder / "images" / f"{file}.npz", arrays)

@@ -1,10 +1,11 @@
 """The task of the user's own images, in a folder."""
 
+import re
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,25 +14,32 @@ from recon.data.augment import Augment
 from recon.data.find import identity
 from recon.data.image_files import ImageFiles
 from recon.data.images import Header, abridged
-from recon.data.store import ImageStore
+from recon.data.sets import SETS, pattern_of
+from recon.data.store import ImageStore, joined
 from recon.data.task import Splits, Task, cut, require_crops, require_disjoint, require_file_settings, require_positive
 from recon.degradations.base import Degradation
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
 
+# What the numbers of a run stand under beside those of its test sets.
+_TAKEN = ("path", "test", "train", "val", "cost", "expected")
+
 
 @dataclass(kw_only=True)
 class Folder(Task):
-    """The user's own images: PNG, JPEG, BMP, TIFF or WebP; grey or colour; of 1 to 16 bits; of any sizes.
+    """The user's own images, or a public set of `recon.data.sets`: PNG, JPEG, BMP, TIFF or WebP, of any sizes.
 
     A folder of images has no labels; in a folder of folders, each folder is a class, numbered by sorted name; a glob
     has no labels. Each file counts once, whatever links lead to it. Images are turned by EXIF or XMP, and alpha is
     dropped; they stay grey if all of them are grey. Values are read by `recon.data.pixels.to_array`, of several frames
     the first.
 
+    Several test sets have a name each, under which their numbers stand, and the channels of the images to train on. The
+    damage of an image depends on its position in its own set alone.
+
     Attributes:
-        path: a folder or a glob (`**` for any depth) of the images to train on.
-        test: the same for the images to test on; `None` cuts them from `path` by key.
+        path: a folder or a glob (`**` for any depth) of the images to train on, or the name of a public set.
+        test: the same for the images to test on, or a list of such; `None` cuts them from `path` by key.
         test_fraction: the fraction in (0,1) that is cut from `path` where `test` is `None`.
         crops_per_image: random crops of each training image in an epoch, where `crop` is set.
         on_bad_image: "raise" for an unreadable file, or "skip" to leave it out with a warning.
@@ -43,7 +51,7 @@ class Folder(Task):
     epochs: int = 20
     validation: int | float = 0.1
     crop: int | list[int] | None = None
-    test: str | None = None
+    test: str | list[str] | None = None
     test_fraction: float = 0.1
     crops_per_image: int = 1
     on_bad_image: Literal["raise", "skip"] = "raise"
@@ -53,6 +61,8 @@ class Folder(Task):
         super().__post_init__()
         require_positive(self, "crops_per_image")
         require_file_settings(self)
+        if self._is_named:
+            _by_name(self.test)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,28 +114,38 @@ class Folder(Task):
         """Decode the images, with their degraded files if the degradation has them; see `Task.load_for`."""
         return self.load(root, cache, degradation if isinstance(degradation, FromFiles) else None)
 
+    @property
+    def test_sets(self) -> tuple[str, ...]:
+        """Return the names of the test sets where there are some."""
+        return tuple(self._files)[1:] if self._is_named else ()
+
     def load(self, root: Path, cache: Path | None = None, degraded: FromFiles | None = None) -> Splits:
         """Decode the images; nothing is downloaded.
 
         Args:
-            root: not used.
+            root: where the public sets lie.
             cache: see `Task.load_for`.
             degraded: names the degraded images, which are read with the channels of the clean ones; or `None`.
 
         Raises:
             InputError: see `Task.load`; `cache` cannot hold the images; or an image lacks its degraded one.
         """
+        self.root = root
         _ = self.shape  # refuses sizes that do not fit
         repeats = 1 if self.crop is None or self.tested_only else self.crops_per_image
         require_crops(self, len(self._headers[0]), repeats)
         partners = [] if degraded is None else [self._partners(setting, degraded, cache) for setting in self._files]
-        stores = [
-            files.store(headers, self._channels, self._categories, cache)
-            for files, headers in zip(self._files.values(), self._headers, strict=False)
-        ]
+        stores = {
+            name: files.store(files.headers, self._channels, self._categories, cache)
+            for name, files in self._files.items()
+        }
         if partners:
-            stores = list(map(_joined, stores, partners))
-        train, test = stores if len(stores) == 2 else self._cut_test(*stores)
+            stores = dict(zip(stores, map(_paired, stores.values(), partners), strict=True))
+        train, *tests = stores.values()
+        if self._is_named:
+            test = joined(dict(zip(self.test_sets, tests, strict=True)))
+        else:
+            train, test = (train, *tests) if tests else self._cut_test(train)
         splits = self.split(train, test, repeats)
         assert isinstance(splits.train, ImageStore)
         self._warn_of_classes(splits.train.label)
@@ -154,6 +174,8 @@ class Folder(Task):
 
     def _partners(self, setting: str, degraded: FromFiles, cache: Path | None) -> ImageStore:
         """Decode the degraded images of `task.<setting>`, which `degradation.<setting>` names."""
+        if self._is_named:
+            raise InputError("task.test: degradation=file pairs one folder of test images; give one folder or glob.")
         if (degraded.test is None) != (self.test is None):
             given, lacking = ("degradation", "task") if self.test is None else ("task", "degradation")
             raise InputError(f"{given}.test is set and {lacking}.test is not: set both, or neither.")
@@ -172,17 +194,29 @@ class Folder(Task):
 
     @cached_property
     def _files(self) -> dict[str, ImageFiles]:
-        """The files of `path` and of `test`, if it is set."""
-        patterns = {"path": self.path} | ({} if self.test is None else {"test": self.test})
+        """The files of `path`, and of `test`, if it is set, or of each test set."""
+        patterns = {"path": ("task.path", self.path)}
+        if self._is_named:
+            patterns |= {name: ("task.test", pattern) for name, pattern in _by_name(self.test).items()}
+        elif self.test is not None:
+            patterns["test"] = ("task.test", str(self.test))
         return {
-            key: ImageFiles(f"task.{key}", pattern, self.max_pixels, self.on_bad_image)
-            for key, pattern in patterns.items()
+            name: ImageFiles(
+                key, pattern_of(key, pattern, self.root) if pattern in SETS else pattern, self.max_pixels, self.on_bad_image
+            )
+            for name, (key, pattern) in patterns.items()
         }
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether the test sets have names."""
+        return isinstance(self.test, list | tuple) or self.test in SETS
 
     @cached_property
     def _headers(self) -> tuple[list[Header], list[Header]]:
         """Read the headers of the images of `path` and of `test`, if it is set."""
-        train, test = (self._files[key].headers if key in self._files else [] for key in ("path", "test"))
+        train = self._files["path"].headers
+        test = [header for name, files in self._files.items() if name != "path" for header in files.headers]
         least, purpose = (3, "train, validate and test") if self.test is None else (2, "train and validate")
         if len(train) < least:
             raise InputError(
@@ -206,11 +240,29 @@ class Folder(Task):
 
     @property
     def _channels(self) -> int:
-        return max(header.channels for headers in self._headers for header in headers)
+        train, test = self._headers
+        return max(header.channels for header in (train if self._is_named else [*train, *test]))
 
     @cached_property
     def _categories(self) -> list[str]:
         return sorted({header.category for header in self._headers[0]} - {""})
+
+
+def _by_name(test: Any) -> dict[str, str]:
+    """Name test sets: the public ones by their names, others by the last words of their paths."""
+    sets = {}
+    for pattern in [test] if isinstance(test, str) else test:
+        words = [word for word in re.split(r"[/\\]", str(pattern)) if word and not set("*?[{") & set(word)]
+        name = pattern if pattern in SETS else re.sub(r"\W+", "_", words[-1] if words else "").strip("_")
+        if not isinstance(pattern, str) or not name or name in (*sets, *_TAKEN):
+            raise InputError(
+                f"task.test={test} is not possible: give different sets ({', '.join(SETS)}), folders or globs, each "
+                f"with a name of its own other than {', '.join(_TAKEN)}."
+            )
+        sets[name] = pattern
+    if not sets:
+        raise InputError("task.test=[] names no set: give some, such as task.test=[bsd68,set12], or null.")
+    return sets
 
 
 def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
@@ -224,7 +276,7 @@ def _require_partner(degraded: Header, clean: Header, scale: int) -> None:
         )
 
 
-def _joined(clean: ImageStore, degraded: ImageStore) -> ImageStore:
+def _paired(clean: ImageStore, degraded: ImageStore) -> ImageStore:
     """Return the clean images with the degraded ones of the same names."""
     assert clean.names is not None
     assert degraded.names is not None
