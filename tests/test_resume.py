@@ -49,7 +49,10 @@ CASES = {
     "gradient penalty": [*GAN, "model.gradient_penalty=10", "model.net.norm=none", "scheduler=step"],
     "plateau by hand": ["model=inpainting", "model.adversarial=0.01", "scheduler=plateau", "model.net.widths=[8,16]"],
     "average, drawn codes": ["model=vae", "model.ema=0.9"],
-    "bfloat16": ["model=restoration", "accelerator=cpu_bf16", "model.net.widths=[8,16]", "augment=crop_flip"],
+    "bfloat16, clipping, crops that grow": [
+        "model=restoration", "accelerator=cpu_bf16", "model.net.widths=[8,16]", "augment=crop_flip",
+        "trainer.gradient_clip_val=0.1", "optimizer=adamw", "task.crop=[4,6,8]",
+    ],
     "accumulation": ["model=autoencoder", "trainer.accumulate_grad_batches=2"],
     "validation within the epoch": ["model=autoencoder", "trainer.val_check_interval=2"],
     "validation every other epoch": ["model=autoencoder", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],

@@ -143,7 +143,7 @@ NEWCOMERS = {
     "task=cifar": "did you mean task=cifar10?",
     "task=/my/images": "write task=folder task.path=/my/images",
     "task=~/images": "write task=folder task.path=",
-    "task.path=photo.jpg": "choose task=folder|webdataset",
+    "task.path=photo.jpg": "choose task=bsd400|folder|open_photos|webdataset",
     "data=mnist": "set its keys one by one, as data.<key>=<value>",
     "optimizer=AdamW": "did you mean optimizer=adamw?",
     "degradation=gaussian": "did you mean degradation=blur|noise?",

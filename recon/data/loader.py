@@ -144,8 +144,9 @@ def filled(images: Sequence[Tensor], value: float = 0.0) -> Tensor:
 
 @dataclass(frozen=True)
 class Stages:
-    """Crops that grow over a training, in smaller batches, so that each step has as many pixels (after Zamir et al.,
-    "Restormer", CVPR 2022).
+    """Crops that grow over a training, in smaller batches, so that each step has as many pixels.
+
+    After Zamir et al., "Restormer: efficient transformer for high-resolution image restoration", CVPR 2022.
 
     Attributes:
         sides: of the crops, rising.

@@ -316,15 +316,17 @@ class PairLoader(Loader[ImageStore]):
 
 
 def joined(stores: Mapping[str, ImageStore]) -> ImageStore:
-    """Join several sets of images with the same channels into one store, in memory, without their class labels."""
+    """Join several sets of images with the same channels into one store, in memory; one alone stays where it is."""
     if len(stores) == 1:
         [(name, store)] = stores.items()
         return replace(store, sets={name: len(store)})
     starts = accumulate([0, *(len(store.buffer) for store in stores.values())])
+    names = [store.names for store in stores.values() if store.names is not None]
     return ImageStore(
         torch.cat([store.buffer for store in stores.values()]),
         torch.cat([store.offset + start for store, start in zip(stores.values(), starts, strict=False)]),
-        *(torch.cat([getattr(store, name) for store in stores.values()]) for name in ("shape", "label")),
-        np.concatenate([store.names for store in stores.values()]),  # type: ignore[arg-type]
+        torch.cat([store.shape for store in stores.values()]),
+        torch.cat([store.label for store in stores.values()]),
+        np.concatenate(names) if len(names) == len(stores) else None,
         sets={name: len(store) for name, store in stores.items()},
     )

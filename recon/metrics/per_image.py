@@ -109,7 +109,9 @@ def digest(image: Tensor) -> Images:
 
 
 def by_set(index: Tensor, sets: Mapping[str, int]) -> dict[str, slice]:
-    """Return which rows of an evaluation are of each of several sets; those of which no image was evaluated are left out.
+    """Return which rows of an evaluation are of each of several sets.
+
+    A set of which no image was evaluated is left out.
 
     Args:
         index: (N,) int64, ascending.

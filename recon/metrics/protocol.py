@@ -191,7 +191,7 @@ def psnr_b(image: Tensor, clean: Tensor, block: int = 8) -> Tensor:
     error = (image.float().clamp(0, 1) - clean.float().clamp(0, 1)).square().mean((1, 2, 3))
     effect = torch.zeros_like(error)
     across = [image.float().clamp(0, 1).diff(dim=dim).square() for dim in (3, 2)]
-    borders = [torch.arange(block - 1, side - 1, block, device=image.device) for side in (width, height)]
+    borders = [torch.arange(block - 1, max(side, block) - 1, block, device=image.device) for side in (width, height)]
     at_border = [steps.index_select(dim, index) for steps, dim, index in zip(across, (3, 2), borders, strict=True)]
     count = sum(steps[0].numel() for steps in at_border)
     others = sum(steps[0].numel() for steps in across) - count

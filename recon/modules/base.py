@@ -220,26 +220,10 @@ class Module(Steps):
 
     def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
         """Pair an optimiser with its schedule, in Lightning's form."""
-        wanted = inspect.signature(self.options.scheduler).parameters
         estimated = self.trainer.estimated_stepping_batches
-        # recon.training.trainer refuses such a schedule where the training has no length.
+        # recon.training.trainer refuses a schedule that needs a length where the training has none.
         steps = max(1, int(estimated)) if math.isfinite(estimated) else None
-        known: dict[str, Any] = {
-            "T_max": steps,
-            "total_steps": steps,
-            "max_lr": [group["lr"] for group in optimizer.param_groups],
-        }
-        given = getattr(self.options.scheduler, "keywords", {})
-        if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
-            known["mode"] = self.mode
-        filled = {name: value for name, value in known.items() if name in wanted and name not in given}
-        per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
-        schedule: dict[str, Any] = {
-            "scheduler": self.options.scheduler(optimizer, **filled),
-            "interval": "step" if per_step else "epoch",
-        }
-        if "patience" in wanted:  # a metric is new only after a validation
-            schedule["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        schedule = self.options.schedule(optimizer, steps, self.mode, self.trainer.check_val_every_n_epoch or 1)
         if self.automatic_optimization:
             schedule["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": schedule}

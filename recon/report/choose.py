@@ -9,7 +9,7 @@ from pathlib import Path
 from recon import runs
 from recon.errors import InputError
 from recon.report.listing import Row, holds
-from recon.report.naming import degradation
+from recon.report.naming import degradation, protocol
 from recon.runs import RunFolder
 
 _WORD = re.compile(r"(last|best)(?::(.+))?", re.DOTALL)
@@ -65,12 +65,12 @@ def _best(key: str, rows: list[Row]) -> Path:
     if not finite:
         raise InputError(f"{key}: no run to choose the best of was tested; `action=list` shows the runs")
     problems = dict.fromkeys(
-        (name, row["task"], degradation(row.folder), row.folder.images and row.folder.images[0])
+        (name, row["task"], degradation(row.folder), protocol(row.folder), row.folder.by_set()[0].images)
         for row, name, _ in finite
     )
     if len(problems) > 1:
-        first, second = [f"{name} on {task}, {damage}" for name, task, damage, _ in problems][:2]
-        _, task, damage, _ = next(iter(problems))
+        first, second = [f"{name} on {task}, {damage}" for name, task, damage, *_ in problems][:2]
+        _, task, damage, *_ = next(iter(problems))
         raise InputError(
             f"{key}: the best of which? {first} and {second} were measured on different images and cannot be compared; "
             f"say which runs, as in {key}=best:task:{task}+degradation:{damage.split()[0]}"

@@ -111,7 +111,7 @@ def gains(columns: Mapping[str, Array], rows: Mapping[str, Measure]) -> list[Gai
 
 def verdict_of(run: RunFolder) -> str | None:
     """Say that a run is no better than its input by the means of its test; None where it is, or has no such input."""
-    tested = run.metrics
+    tested = run.by_set()[0].metrics
     if not damaged(tested.get("test/psnr_degraded", 0.0)):
         return None
     for row in headline(run.measures):

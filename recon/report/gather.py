@@ -22,7 +22,7 @@ from recon.report.run import Run, part
 from recon.runs import RunFolder
 
 # Keys of a task that say how one trains on it, not what it is tested on.
-_OF_TRAINING = ("batch_size", "epochs", "crop", "validation")
+_OF_TRAINING = ("batch_size", "epochs", "crop", "crop_share", "crops_per_image", "validation")
 _BASELINES = [name for name, row in ROWS.items() if row.role == "baseline"]
 _OF_INPUT = [name for name, row in ROWS.items() if row.input]
 _OF_CONTENT = [name for name, row in ROWS.items() if row.input == "content"]
@@ -155,7 +155,8 @@ class Problem:
         whole = self.damage == "none"
         verb = {"recognise": "Recognising", "restore": "Rebuilding" if whole else "Restoring", "generate": "Generating"}
         under = "" if whole or self.kind == "generate" else f" under {damage}"
-        return f"{verb[self.kind]} {self.data}{under}{self.mark}"
+        protocol = naming.protocol(self.first.folder)
+        return f"{verb[self.kind]} {self.data}{under}{f', protocol {protocol}' if protocol else ''}{self.mark}"
 
     @property
     def input(self) -> float | None:
@@ -287,6 +288,8 @@ def _keys(run: Run) -> tuple[str, str, str]:
     """What tells the problem of a run: its task, its kind and damage, and how it is measured."""
     config = run.folder.config
     task = {key: value for key, value in part(config, "task").items() if key not in _OF_TRAINING}
+    if run.folder.test_set:
+        task = {"test": run.folder.test_set}
     damage = part(config, "degradation") if run.kind != "generate" else {}
     measured = [(row.name, row.better, run.convention(row.name)) for row in _qualities(run)[:1]]
 

@@ -141,8 +141,8 @@ class Row:
 
     def headline(self) -> tuple[str, Any]:
         """Return the number that stands for the run, with its name; one not finite only where no other is of use."""
-        metrics = self.folder.metrics
-        names = [name for row in headline(self.folder.measures) if (name := f"test/{row.name}") in metrics]
+        metrics, split = self.folder.metrics, self.folder.by_set()[0].test_set or "test"
+        names = [name for row in headline(self.folder.measures) if (name := f"{split}/{row.name}") in metrics]
         of_use = (name for name in names if math.isfinite(metrics[name]) or not self.folder.measure(name).partial)
         name = next(of_use, next(iter(names), ""))
         return name, metrics.get(name)

@@ -41,12 +41,20 @@ def choice(folder: RunFolder, group: str) -> str:
 
 def data(folder: RunFolder) -> str:
     """Name the test images: by their folder where they are files, else by the task; "" where neither is known."""
+    if folder.test_set:
+        return cut(folder.test_set)
     task = part(folder.config, "task")
     source = task.get("test") or task.get("path")
     words = re.split(r"[/\\]", source) if isinstance(source, str) else []
     named = [word for word in words if re.search(r"\w", word) and not set("*?[{") & set(word)]
     parts = named[-2:] if named and named[-1].lower() in _PARTS else named[-1:]
     return cut("/".join(parts)) if parts else choice(folder, "task")
+
+
+def protocol(folder: RunFolder) -> str:
+    """Name the protocol of the numbers; "" for the plain one."""
+    name = choice(folder, "protocol")
+    return "" if name in ("plain", "Protocol") else name
 
 
 def degradation(folder: RunFolder) -> str:

@@ -50,7 +50,7 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
                     if str(path) not in listed and os.path.isfile(path / "environment.json")]  # fmt: skip
     folders.sort(key=lambda folder: _naturally(str(folder.path)))
     names = common_names(folders)
-    runs = [Run(folder, names[folder.path]) for folder in folders]
+    runs = [Run(folder.by_set()[0], names[folder.path]) for folder in folders]
     sweeps = sorted({run.folder.path.parent for run in runs} | ({sweep} if sweep else set()))
     sweeps = [path for path in sweeps if os.path.lexists(path / "sweep.json")]
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged record may hold any number
@@ -65,7 +65,8 @@ def write(what: str | Sequence[Path], target: Path, sweep: Path | None = None) -
 
 def build(runs: Sequence[Run], sweeps: Sequence[Path], stem: str) -> tuple[str, list[Topic]]:
     """Make the page of some runs; returns it with what it compares."""
-    problems = gather.problems(runs)
+    further = [Run(folder, run.name) for run in runs if run.folder.test_set for folder in run.folder.by_set()[1:]]
+    problems = gather.problems([*runs, *further])
     found = topics(problems)
     losses = ledger.losses(runs, sweeps)
     searches = [search for sweep in sweeps if (search := read(sweep, runs))]
@@ -202,9 +203,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def _configurations(topic: Topic) -> int:
-    if isinstance(topic, Family):
-        return len(topic.methods)
-    return len(topic.entries) + len(topic.unranked)
+    """Count what is compared; what was tested on several sets counts with the first."""
+    folder = (topic.problems[0] if isinstance(topic, Family) else topic).first.folder
+    if folder.test_set != next(iter(folder.sets), ""):
+        return 0
+    return len(topic.methods) if isinstance(topic, Family) else len(topic.entries) + len(topic.unranked)
 
 
 def _title(found: Sequence[Topic]) -> str:

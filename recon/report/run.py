@@ -26,7 +26,7 @@ from recon.runs.reading import Unreadable, read_bytes, read_text
 
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint",
-                 "recipe", "expected")  # fmt: skip
+                 "recipe", "expected", "protocol")  # fmt: skip
 # A column that `_images` adds to those of `per_image.csv`.
 _DERIVED = "accuracy"
 _TABLE = 256 << 20  # bytes of a table: a million images
@@ -108,7 +108,24 @@ class Run:
     @cached_property
     def images(self) -> dict[str, NDArray[np.float64]]:
         """The columns of `per_image.csv` in order of "index"; for classes also "accuracy", 1 where right."""
-        return self._read(_images, "per_image.csv")
+        table, rows = self._whole
+        if self.folder.test_set and table:
+            table = {name: column[rows] for name, column in table.items()}
+            table["index"] = table["index"] - table["index"][0]
+        return table
+
+    @cached_property
+    def _whole(self) -> tuple[dict[str, NDArray[np.float64]], slice]:
+        """The whole of `per_image.csv`, and which of its rows are of the test set: the sets come in order."""
+        table, own = self._read(_images, "per_image.csv"), self.folder.test_set
+        counts = {name: count for name, (_, count) in self.folder.sets.items()}
+        if not own or not table:
+            return table, slice(None)
+        if sum(counts.values()) != len(table["index"]):
+            self._damaged["per_image.csv"] = "its rows do not fit the sets of metrics.json"
+            return {}, slice(0)
+        start = sum(list(counts.values())[: list(counts).index(own)])
+        return table, slice(start, start + counts[own])
 
     @cached_property
     def epochs(self) -> dict[str, NDArray[np.float64]]:
@@ -116,8 +133,14 @@ class Run:
         return self._read(_table, "metrics.csv")
 
     def pictures(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays of `images/<name>.npz`, see `recon.runs.tiles`."""
-        return self._read(_arrays, f"images/{name}.npz")
+        """The arrays of `images/<name>.npz`, see `recon.runs.tiles`; those of its test set, where it has several."""
+        arrays, (table, rows) = self._read(_arrays, f"images/{name}.npz"), self._whole
+        if not self.folder.test_set or not arrays or not table:
+            return arrays
+        index = table["index"][rows]
+        mine = np.isin(arrays["index"], index)
+        arrays = {key: array[mine] for key, array in arrays.items()} if mine.any() else {}
+        return {key: array - int(index[0]) if key == "index" else array for key, array in arrays.items()}
 
     def _read(self, reader: Callable[[Path], dict[str, NDArray[Any]]], name: str) -> dict[str, NDArray[Any]]:
         """Read arrays of a file; none where it is missing, or damaged, which becomes a fault."""
@@ -153,6 +176,8 @@ class Run:
         """The keys of its configuration that all runs of one entry agree in."""
         flat = flattened({key: value for key, value in self.trained.config.items() if key not in _NOT_COMPARED})
         flat.pop("trainer.enable_progress_bar", None)
+        if flat.get("task.test") is not None:  # where it is null, the test images are cut from those to train on
+            flat["task.test"] = "given"
         return flat
 
     @cached_property
@@ -196,13 +221,13 @@ def _images(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _table(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Read the columns of a table of numbers; empty cells are NaN; a last column "file" is left out.
+    """Read the columns of a table of numbers; empty cells are NaN; last columns "set" and "file" are left out.
 
     Raises OSError or Unreadable.
     """
     header, _, body = read_text(path, _TABLE).replace("\r\n", "\n").partition("\n")
-    names = header.removesuffix(",file").split(",")
-    numbers = range(len(names)) if header.endswith(",file") else None
+    names = header.removesuffix(",file").removesuffix(",set").split(",")
+    numbers = range(len(names)) if len(names) <= header.count(",") else None
     if not body.strip():
         raise Unreadable("it holds no rows")
     if ",," in body or ",\n" in body or "\n," in body or body[0] == ",":

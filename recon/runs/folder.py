@@ -27,8 +27,9 @@ from recon.runs.reading import Unreadable, read_bytes, read_json
 class RunFolder:
     """A run folder, read when asked; a file that is missing or damaged reads as empty."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, test_set: str = "") -> None:
         self.path = path
+        self.test_set = test_set
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -54,11 +55,25 @@ class RunFolder:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The final numbers, such as "test/psnr"; NaN and infinities among them, and NaN for null."""
-        return {
+        found = {
             name: math.nan if value is None else float(value)
             for name, value in self._results.items()
             if "/" in name and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
         }
+        own = f"{self.test_set}/"
+        of_set = {name: value for name, value in found.items() if self.test_set and name.startswith(own)}
+        return found | {f"test/{name.removeprefix(own)}": value for name, value in of_set.items()}
+
+    @cached_property
+    def sets(self) -> dict[str, tuple[str, int]]:
+        """Of each of its test sets, by name, the digest of the images and their number; empty where it is one."""
+        read = self._results.get("sets")
+        sets = {name: _digest(found) for name, found in read.items()} if isinstance(read, dict) else {}
+        return {name: found for name, found in sets.items() if found and re.fullmatch(r"\w{1,80}", name)}
+
+    def by_set(self) -> list[RunFolder]:
+        """Return the run as it was tested on each of its sets, with its numbers there as those of the test."""
+        return [RunFolder(self.path, name) for name in self.sets] or [self]
 
     @cached_property
     def convention(self) -> dict[str, str]:
@@ -105,9 +120,7 @@ class RunFolder:
     @cached_property
     def images(self) -> tuple[str, int] | None:
         """The digest of the test images with their labels, and how many they are; None where it is not recorded."""
-        read = self._results.get("images")
-        digest, count = (read.get("digest"), read.get("count")) if isinstance(read, dict) else (None, None)
-        return (digest, count) if isinstance(digest, str) and digest and isinstance(count, int) else None
+        return self.sets.get(self.test_set) if self.test_set else _digest(self._results.get("images"))
 
     @property
     def status(self) -> str:
@@ -135,6 +148,11 @@ class RunFolder:
 
     def _has(self, *names: str) -> bool:
         return any((self.path / "checkpoints" / name).exists() for name in names)
+
+
+def _digest(read: Any) -> tuple[str, int] | None:
+    digest, count = (read.get("digest"), read.get("count")) if isinstance(read, dict) else (None, None)
+    return (digest, count) if isinstance(digest, str) and digest and isinstance(count, int) else None
 
 
 def action_of(config: Mapping[str, Any]) -> str:

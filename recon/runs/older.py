@@ -43,7 +43,7 @@ def modernised(config: dict[str, Any]) -> dict[str, Any]:
         others = ("runs", "list", "run" if action == "train" else "init_from")
         config = {key: value for key, value in config.items() if key not in others}
         config["action"] = {"_target_": _ACTIONS[action]}
-    if "task" in config:  # before there were protocols, images were measured as the plain one does
+    if "degradation" in config:  # before there were protocols, images were measured as the plain one does
         config = {"protocol": {"_target_": "recon.metrics.protocol.Protocol"}, **config}
     logger = config.get("logger")
     if isinstance(logger, dict) and isinstance(kind := logger.get("kind"), str) and kind in _LOGGERS:

@@ -41,7 +41,7 @@ class Results(dict[str, float]):
         module: what was tested, or None.
     """
 
-    images: Mapping[str, Images] = {}  # noqa: RUF012  read only
+    images: Mapping[str, Images] = {}
     module: Module | None = None
 
     def describe(self, module: Module) -> None:

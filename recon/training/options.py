@@ -1,5 +1,6 @@
 """How a module is trained: the options that all modules share."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,26 @@ class Training:
     def __post_init__(self) -> None:
         require_number("l1", self.l1)
         require_share("ema", self.ema)
+
+    def schedule(self, optimizer: Optimizer, steps: int | None, mode: str, every: int) -> dict[str, Any]:
+        """Make the schedule of an optimiser, in Lightning's form.
+
+        Args:
+            optimizer: whose learning rate it sets.
+            steps: of the whole training, or None where it has no length.
+            mode: "min" or "max", which way the monitored metric should go.
+            every: how many epochs there are between validations.
+        """
+        wanted, given = inspect.signature(self.scheduler).parameters, getattr(self.scheduler, "keywords", {})
+        rates = [group["lr"] for group in optimizer.param_groups]
+        known: dict[str, Any] = {"T_max": steps, "total_steps": steps, "max_lr": rates}
+        if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
+            known["mode"] = mode
+        filled = {name: value for name, value in known.items() if name in wanted and name not in given}
+        per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
+        made = {"scheduler": self.scheduler(optimizer, **filled), "interval": "step" if per_step else "epoch"}
+        # A metric is new only after a validation.
+        return made | ({"frequency": every} if "patience" in wanted else {})
 
     def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
         """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""

@@ -27,7 +27,8 @@ FOLLOWS_THE_MODEL = {"batch_size": 64, "epochs": 1}  # by the recipe of conf/rec
 
 def make(name, **settings):
     return instantiate(
-        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), FOLLOWS_THE_MODEL, settings)
+        OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), FOLLOWS_THE_MODEL, settings),
+        _convert_="all",
     )
 
 

@@ -94,3 +94,17 @@ def test_a_restored_image_is_measured_against_the_clean_one_as_it_is(compose: Co
     error = (rounded.double() - pair.clean.double()).square().mean((1, 2, 3))
     torch.testing.assert_close(found.double(), (-10 * error.log10()).clamp(max=100), rtol=1e-4, atol=0)
     assert math.isclose(float(metrics.psnr(pair.clean, pair.clean).min()), 100)
+
+
+def test_gradients_are_clipped_under_bfloat16_with_a_fused_optimiser(compose: Compose, tmp_path: Path) -> None:
+    """Lightning refuses that, though bfloat16 scales nothing."""
+    ends = {}
+    for fused in ("true", "false"):
+        words = ("model=restoration", "model/net=dncnn", "model.net.depth=3", "optimizer=adamw", "scheduler=constant")
+        config = compose(*words, "trainer.gradient_clip_val=1e-9", f"accelerator.fused={fused}",
+                         "trainer.precision=bf16-mixed", "optimizer.weight_decay=0", *SHORT)  # fmt: skip
+        ends[fused] = train(config, tmp_path / fused, {})["test/loss"]
+        unclipped = {**config, "trainer": {**config["trainer"], "gradient_clip_val": None}}
+        ends[f"{fused}, unclipped"] = train(unclipped, tmp_path / f"{fused} unclipped", {})["test/loss"]
+    assert ends["true"] == pytest.approx(ends["false"], rel=1e-4)
+    assert ends["true"] != pytest.approx(ends["true, unclipped"], rel=1e-4)

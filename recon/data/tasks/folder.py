@@ -66,16 +66,11 @@ class Folder(Task):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Return (C,H,W) that nets are built for, from the files' headers."""
+        """Return (C,H,W) that nets are built for, from the files' headers; of crops of a public set without these."""
+        if self.side is not None and self._is_named and self.path in SETS:
+            return SETS[self.path].channels, self.side, self.side
         train = self._headers[0]
         if self.side is not None:
-            # Images of `test` are whole, except for nets of one size, which `DataModule` checks.
-            small = [] if self.tested_only else [h for h in train if min(h.height, h.width) < self.side]
-            if small:
-                raise InputError(
-                    f"{small[0].path} has only {small[0].width}x{small[0].height} pixels, fewer than "
-                    f"task.crop={self.side}: choose a smaller crop or take the file away."
-                )
             return self._channels, self.side, self.side
         sizes = {(header.height, header.width) for header in train}
         if len(sizes) == 1:
@@ -95,12 +90,12 @@ class Folder(Task):
     @property
     def num_classes(self) -> int:
         """Return the number of class folders, 0 where there are none."""
-        return len(self._categories)
+        return 0 if self.path in SETS else len(self._categories)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the class folders."""
-        return tuple(self._categories)
+        return () if self.path in SETS else tuple(self._categories)
 
     def check(self, degradation: Degradation, augment: Augment | None, cache: Path | None) -> None:
         """Raise InputError for augmentation that would change the damage of degraded files."""
@@ -200,12 +195,11 @@ class Folder(Task):
             patterns |= {name: ("task.test", pattern) for name, pattern in _by_name(self.test).items()}
         elif self.test is not None:
             patterns["test"] = ("task.test", str(self.test))
-        return {
-            name: ImageFiles(
-                key, pattern_of(key, pattern, self.root) if pattern in SETS else pattern, self.max_pixels, self.on_bad_image
-            )
-            for name, (key, pattern) in patterns.items()
-        }
+        files = {}
+        for name, (key, pattern) in patterns.items():
+            found = pattern_of(key, pattern, self.root) if pattern in SETS else pattern
+            files[name] = ImageFiles(key, found, self.max_pixels, self.on_bad_image)
+        return files
 
     @property
     def _is_named(self) -> bool:
@@ -223,6 +217,14 @@ class Folder(Task):
                 f"task.path={self.path} has {len(train)} usable image{'s' * (len(train) != 1)}, too few to {purpose}: "
                 f"give a folder or a glob of at least {least}."
             )
+        if self.side is not None and not self.tested_only:
+            # Images of `test` are whole, except for nets of one size, which `DataModule` checks.
+            small = [header for header in train if min(header.height, header.width) < self.side]
+            if small:
+                raise InputError(
+                    f"{small[0].path} has only {small[0].width}x{small[0].height} pixels, fewer than "
+                    f"task.crop={self.side}: choose a smaller crop or take the file away."
+                )
         require_disjoint({identity(h.path): h.path for h in train}, {identity(h.path) for h in test}, "file")
         categories = {header.category for header in train}
         if any(categories) and not categories >= {header.category for header in test}:
@@ -241,6 +243,8 @@ class Folder(Task):
     @property
     def _channels(self) -> int:
         train, test = self._headers
+        if self._is_named and self.path in SETS:
+            return SETS[self.path].channels
         return max(header.channels for header in (train if self._is_named else [*train, *test]))
 
     @cached_property
@@ -250,7 +254,7 @@ class Folder(Task):
 
 def _by_name(test: Any) -> dict[str, str]:
     """Name test sets: the public ones by their names, others by the last words of their paths."""
-    sets = {}
+    sets: dict[str, str] = {}
     for pattern in [test] if isinstance(test, str) else test:
         words = [word for word in re.split(r"[/\\]", str(pattern)) if word and not set("*?[{") & set(word)]
         name = pattern if pattern in SETS else re.sub(r"\W+", "_", words[-1] if words else "").strip("_")
