@@ -120,7 +120,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
             f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
             "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
-    facts = facts_of(kind, task, degradation)
+    facts = facts_of(kind, task, degradation, config["model"])
     made = _module(config, kind, facts)
     made.holes = degradation.makes_holes
     made.protocol = construct(config["protocol"], "protocol")
@@ -135,8 +135,15 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     return made
 
 
-def facts_of(kind: type[Module], task: Task, degradation: Degradation) -> dict[str, Any]:
-    """Return the facts of the images that a net for a module is built from: plain numbers, saved with its weights."""
+def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of the images that a net for a module is built from: plain numbers, saved with its weights.
+
+    Args:
+        kind: the class of the module, whose `settings` are the node `model` of the configuration.
+        task: the images.
+        degradation: their damage.
+        settings: see `kind`.
+    """
     channels, *sides = task.shape
     if degradation.scale > 1:
         # The loader cuts clean images to whole multiples of the degraded ones.
@@ -144,7 +151,7 @@ def facts_of(kind: type[Module], task: Task, degradation: Degradation) -> dict[s
         sides = [side // degradation.scale * unit for side in sides]
     return {
         "channels": channels,
-        "in_channels": kind.in_channels(channels),
+        "in_channels": kind.in_channels(channels, settings),
         "image_size": tuple(sides),
         "scale": degradation.scale,
         "num_classes": task.num_classes,
@@ -190,7 +197,7 @@ def trained(folder: Path, key: str = "run") -> Module:
     facts = plain(checkpoint.get("facts"))
     kind: type[Module] = find_class(config["model"].get("_target_"), "model")
     if FACTS - facts.keys():
-        facts = facts_of(kind, task(config), construct(config["degradation"], "degradation"))
+        facts = facts_of(kind, task(config), construct(config["degradation"], "degradation"), config["model"])
     try:
         made = _module(config, kind, facts)
     except InputError as error:
@@ -219,6 +226,11 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
         raise InputError(
             f"{_name(type(module))} fills holes and this degradation makes none; choose degradation=missing|"
             "missing_box|missing_strokes|missing_half, or model=restoration"
+        )
+    if "noise" in module.needs and not degradation.is_noise:
+        raise InputError(
+            "model.noise_map: the map is of the level of Gaussian noise, which this degradation does not add; choose "
+            "degradation=noise, or set model.noise_map=false"
         )
     augment = construct(config["augment"], "augment")
     fixed_size = bool(getattr(module.net, "fixed_size", False))

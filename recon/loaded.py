@@ -32,13 +32,14 @@ class Model:
         self.module = module
         self.facts = module.facts
 
-    def __call__(self, image: Picture, mask: np.ndarray | Tensor | None = None) -> Any:
+    def __call__(self, image: Picture, mask: np.ndarray | Tensor | None = None, sigma: float | None = None) -> Any:
         """Restore, rebuild or recognise an image, or a batch of them.
 
         Args:
             image: a Pillow image; an array (H,W), (H,W,C) or (B,H,W,C), uint8 or float in [0,1]; or a float tensor
                 (C,H,W) or (B,C,H,W) in [0,1].
             mask: of the image's height and width, 1 where a pixel is known and 0 in a hole; None where all are known.
+            sigma: the standard deviation of the noise, for a model that is given it (`model.noise_map`).
 
         Returns:
             Images of the same type and layout as `image`; of a classifier the scores, a tensor (K,) or (B,K).
@@ -50,7 +51,14 @@ class Model:
         batch = x if x.ndim == 4 else x[None]
         self._check(batch)
         known = None if mask is None else self._known(mask, batch)
+        if ("noise" in self.module.needs) != (sigma is not None):
+            raise InputError(
+                "sigma: this model is given the level of the noise; give its standard deviation, such as sigma=25/255"
+                if sigma is None
+                else "sigma: this model is not told the level of the noise; leave it out"
+            )
         pair = Pair.of(batch, mask=known)
+        pair = pair._replace(severity=torch.full_like(pair.severity, sigma or 0.0))
         with torch.inference_mode():
             result = self.module.predict(Pair(*(part.to(self.module.device) for part in pair))).float().cpu()
         result = result if x.ndim == 4 else result[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import Compose, choices, data_root
 from PIL import Image, ImageFilter
+from skimage.data import astronaut
 from sklearn.datasets import load_digits
 
 from recon.actions.train import train
@@ -25,7 +26,7 @@ QUICK = (
     "logger=none",
     "task.batch_size=8",
 )
-WITHOUT_LABELS = {"photos"}
+WITHOUT_LABELS = {"photos", "bsd400", "open_photos"}
 
 
 def task_overrides(task: str, image_folder: Path) -> list[str]:
@@ -34,10 +35,26 @@ def task_overrides(task: str, image_folder: Path) -> list[str]:
         return ["task=folder", f"task.path={image_folder}"]
     if task == "webdataset":
         return ["task=webdataset", f"task.path={shard_of(image_folder)}", "task.num_classes=2"]
+    if task in ("bsd400", "open_photos"):
+        return [f"task={task}", f"data.root={photographs(image_folder)}"]
     place = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}.get(task)
     if place and not (data_root() / place).is_dir():
         pytest.skip(f"no {place} below {data_root()} (set RECON_DATA)")
     return [f"task={task}", f"data.root={data_root()}"]
+
+
+def photographs(image_folder: Path) -> Path:
+    """Write windows of photographs as small as the crops allow under the names of the public sets."""
+    root = image_folder.parent / "public"
+    if not root.exists():
+        for folder, count in (("train400", 34), ("bsd68", 2), ("set12", 1), ("open-photos/train", 10),
+                              ("open-photos/test", 2), ("set5", 1), ("classic5", 1)):  # fmt: skip
+            (root / folder).mkdir(parents=True)
+            grey = folder in ("train400", "bsd68", "set12", "classic5")
+            for number in range(count):
+                window = astronaut()[number * 8 :][:130, :131]
+                Image.fromarray(window).convert("L" if grey else "RGB").save(root / folder / f"{number}.png")
+    return root
 
 
 def shard_of(image_folder: Path) -> Path:
@@ -72,7 +89,7 @@ def test_every_model_on_every_task(model: str, task: str, compose: Compose, imag
         return
     record = take_one_step(config, tmp_path)
     assert any(name.startswith("val/") for name in record)
-    assert any(name.startswith("test/") for name in record)
+    assert any(name.startswith(("test/", "bsd68/", "open_photos/")) for name in record)
 
 
 def degradation_overrides(degradation: str, tmp_path: Path) -> list[str]:
@@ -152,8 +169,10 @@ def test_every_net_trains_with_a_model_that_takes_it(net: str, compose: Compose,
 def test_every_experiment_is_composed_and_takes_a_step(
     experiment: str, compose: Compose, image_folder: Path, tmp_path: Path
 ) -> None:
-    task = compose(f"experiment={experiment}")["task"]["_target_"].rsplit(".", 1)[-1]
-    name = {"MNIST": "mnist", "CIFAR10": "cifar10"}.get(task, task.lower())
+    node = compose(f"experiment={experiment}")["task"]
+    task = node["_target_"].rsplit(".", 1)[-1]
+    public = {"bsd400": "bsd400", "open_photos_train": "open_photos"}.get(node.get("path"))
+    name = public or {"MNIST": "mnist", "CIFAR10": "cifar10"}.get(task, task.lower())
     _, root = task_overrides(name, image_folder)
     # The overlay's own size stays: only the amount of work is cut.
     quick = [override for override in QUICK if not override.startswith("task.")]

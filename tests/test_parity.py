@@ -46,6 +46,7 @@ def need(*names):
 
 # Zhang et al. 2017; twelve images and one draw of noise are worth 0.05 dB, 68 images 0.02 dB.
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("sigma", "set12", "bsd68"), [(15, 32.86, 31.73), (25, 30.44, 29.23), (50, 27.18, 26.23)])
 def test_the_weights_of_dncnns_authors_have_their_published_figures(figures, sigma, set12, bsd68):
     need("train400", "set12", "bsd68")

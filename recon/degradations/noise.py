@@ -26,6 +26,7 @@ class GaussianNoise(Degradation):
     """
 
     examples: ClassVar = ("sigma", (0.05, 0.1, 0.25))
+    is_noise = True
 
     def __init__(self, sigma: Range) -> None:
         self.level = light_ends("sigma", sigma)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -32,7 +33,7 @@ class Module(Steps):
 
     Attributes:
         contract: the Protocol of the net.
-        needs: what it needs of task and degradation: "labels", "holes".
+        needs: what it needs of task and degradation: "labels", "holes", "noise" (Gaussian, of a known level).
         sees_degraded_size: whether the net is built for the size of the degraded images, not of the clean ones.
         monitor: the metric that selects the best checkpoint, or None for the latest.
         mode: "min" or "max".
@@ -46,7 +47,7 @@ class Module(Steps):
     contract: ClassVar[type] = Restorer
     kind: ClassVar[str] = "restore"
     measures: ClassVar[tuple[Measure, ...]] = ()
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     sees_degraded_size: ClassVar[bool] = False
     monitor: str | None = "val/loss"
     mode: str = "min"
@@ -73,8 +74,8 @@ class Module(Steps):
     # What a subclass says ------------------------------------------------------------------------------------------
 
     @staticmethod
-    def in_channels(channels: int) -> int:
-        """How many channels the net sees for images of `channels`."""
+    def in_channels(channels: int, settings: Mapping[str, Any]) -> int:
+        """How many channels the net sees for images of `channels`, by the settings of `model`."""
         return channels
 
     def nets(self) -> tuple[nn.Module, ...]:

@@ -1,5 +1,8 @@
 """Inpainting: fill holes that are known."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +58,7 @@ class InpaintingModule(AdversarialModule):
         self.discriminator = discriminator if adversarial else None
 
     @staticmethod
-    def in_channels(channels: int) -> int:
+    def in_channels(channels: int, settings: Mapping[str, Any]) -> int:
         """The image's channels and the mask."""
         return channels + 1
 

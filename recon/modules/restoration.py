@@ -1,6 +1,10 @@
 """Restoration: learn degraded -> clean."""
 
-from torch import nn
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from recon import losses
 from recon.modules.base import Module
@@ -13,10 +17,11 @@ class RestorationModule(Module):
     """Map the degraded image to the clean one.
 
     Args:
-        net: (B,C,h,w) -> (B,C,H,W), larger where the degradation makes images smaller.
+        net: (B,C',h,w) -> (B,C,H,W), larger where the degradation makes images smaller.
         loss: averaged over an image's pixels and channels.
         training: see `Module`.
-
+        noise_map: give the net the level of the noise as one more channel, as FFDNet does (Zhang et al., TIP 2018), so
+            that C' is C+1; else it is blind to the level.
     """
 
     monitor = "val/psnr"
@@ -27,11 +32,33 @@ class RestorationModule(Module):
         net: nn.Module,
         training: Training,
         loss: losses.PixelLoss,
+        noise_map: bool = False,
     ) -> None:
         super().__init__(net, training)
         self.pixel_loss = loss
+        self.noise_map = noise_map
+        if noise_map:
+            self.needs = frozenset({"noise"})
+
+    @staticmethod
+    def in_channels(channels: int, settings: Mapping[str, Any]) -> int:
+        """The image's channels, and the map of the noise level where there is one."""
+        return channels + bool(settings.get("noise_map"))
+
+    def forward(self, degraded: Tensor, level: Tensor | None = None) -> Tensor:
+        """Restore images (B,C,h,w), with the levels (B,) of their noise where the net has a map: (B,C,H,W)."""
+        if not self.noise_map:
+            return super().forward(degraded)
+        assert level is not None, "a net with a noise map is given the level of the noise"
+        levels = level.to(degraded.dtype).view(-1, 1, 1, 1).expand_as(degraded[:, :1])
+        return super().forward(torch.cat([degraded, levels], 1))
+
+    def predict(self, pair: Pair) -> Tensor:
+        """Restore, see `Module`."""
+        restored: Tensor = self(pair.degraded, pair.severity)
+        return restored
 
     def step(self, pair: Pair) -> Outcome:
         """Restore and compare."""
-        image = self(pair.degraded)
+        image = self.predict(pair)
         return Outcome(losses.per_image(self.pixel_loss(image, pair.clean)), image)
