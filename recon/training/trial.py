@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import traceback
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,6 +185,12 @@ def require_batch(module: Module, batch_size: int, images: int | None, devices: 
         )
 
 
+def native_bfloat16() -> bool:
+    """Return whether this processor has instructions for bfloat16, as those with AVX-512 bf16 or AMX have."""
+    native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
+    return native
+
+
 def require_precision(module: Module, trainer: Trainer) -> None:
     """Raise InputError where training in a low precision would fail, or go wrong without a word."""
     precision = trainer.precision
@@ -193,6 +200,12 @@ def require_precision(module: Module, trainer: Trainer) -> None:
         raise InputError(
             f"accelerator.fused: a fused optimiser cannot clip gradients with trainer.precision={precision}; set "
             "accelerator.fused=false, or choose trainer.precision=bf16-mixed"
+        )
+    if precision.startswith("bf16") and trainer.strategy.root_device.type == "cpu" and not native_bfloat16():
+        warnings.warn(
+            f"trainer.precision={precision}: this processor has no instructions for bfloat16, so that it is many times "
+            "slower than float32 here; set trainer.precision=32-true, or choose accelerator=cpu",
+            stacklevel=2,
         )
     dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(precision)
     if dtype is None:
