@@ -51,3 +51,21 @@ def require_widths(name: str, values: Sequence[int], least: int = 1, count: int 
         raise InputError(f"{name}: there are {len(values)} widths; give {wanted}")
     for value in values:
         require_whole(name, value)
+
+
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(name: str, text: str) -> float:
+    """Read a length of time such as "90s", "20min" or "1h30min"; raises InputError where it is none.
+
+    >>> seconds_of("budget", "1h30min")
+    5400.0
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*", str(text))
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != re.sub(r"\s", "", str(text)):
+        raise InputError(f"{name}: {text!r} is no length of time; give one such as {name}=20min or {name}=1h30min")
+    seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if not 0 < seconds <= 366 * 86400:
+        raise InputError(f"{name}: {text} is out of range; give more than 0s and at most 366d")
+    return seconds

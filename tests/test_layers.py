@@ -27,7 +27,7 @@ LAYERS = [
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
     "build", "loaded",
-    "actions.evaluate", "actions.train", "actions", "sweep", "cli",
+    "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 
 

@@ -8,11 +8,13 @@ from lightning.pytorch import Trainer
 
 from recon import build
 from recon.actions.base import Action
+from recon.actions.budget import within_budget
 from recon.actions.evaluate import introduce, test
 from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
+from recon.ranges import seconds_of
 from recon.runs import RunFolder
 from recon.runs.checkpoint import best_or_last, keep_best, latest, load_weights
 from recon.runs.record import recorded
@@ -27,9 +29,13 @@ class Train(Action):
 
     Args:
         init_from: a run folder whose best weights the training starts from, or None.
+        budget: how long the run may take, such as "20min" or "1h30min": a probe then chooses the number of steps, which
+            the run records; None for `trainer.max_epochs` and `trainer.max_steps`.
     """
 
-    def __init__(self, init_from: str | None) -> None:
+    def __init__(self, init_from: str | None, budget: str | None) -> None:
+        if budget is not None:
+            seconds_of("budget", budget)
         if init_from == "":
             raise InputError("init_from: it names no folder; give init_from=outputs/<day>/<run>, or leave it out")
 
@@ -49,6 +55,8 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     Returns:
         The metrics of `metrics.json`.
     """
+    if config.get("budget") and not config["resume"]:
+        config = within_budget(config, about.get("overrides", ()))
     module, data, trainer, loggers = build.run(config, folder)
     if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")

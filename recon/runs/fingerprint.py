@@ -46,7 +46,9 @@ def fingerprint_of(folder: RunFolder) -> str:
 
 def identity(config: Mapping[str, Any]) -> str:
     """Name a resolved configuration without the keys that cannot change a result: 16 hexadecimal digits."""
-    return _combined(json.dumps(_without(config, WITHOUT_EFFECT), sort_keys=True, ensure_ascii=False))
+    # A budget stands for the length that it came to on a machine.
+    chosen = ("trainer.max_steps", "trainer.max_epochs", "trainer.precision") if config.get("budget") else ()
+    return _combined(json.dumps(_without(config, (*WITHOUT_EFFECT, *chosen)), sort_keys=True, ensure_ascii=False))
 
 
 def data_version(config: Mapping[str, Any]) -> str:
@@ -109,10 +111,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    inner = {key.split(".", 1)[0]: key.split(".", 1)[1] for key in keys if "." in key}
+    inner: dict[str, tuple[str, ...]] = {}
+    for group, _, key in (key.partition(".") for key in keys if "." in key):
+        inner[group] = (*inner.get(group, ()), key)
     kept = {key: value for key, value in config.items() if key not in keys}
     return {
-        key: _without(value, (inner[key],)) if key in inner and isinstance(value, Mapping) else value
+        key: _without(value, inner[key]) if key in inner and isinstance(value, Mapping) else value
         for key, value in kept.items()
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -186,9 +187,9 @@ def require_batch(module: Module, batch_size: int, images: int | None, devices: 
 
 
 def native_bfloat16() -> bool:
-    """Return whether this processor has instructions for bfloat16, as those with AVX-512 bf16 or AMX have."""
-    native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
-    return native
+    """Return whether this processor has instructions for bfloat16: torch uses it on those with plain AVX-512 too."""
+    emulated = platform.machine() in ("x86_64", "AMD64") and not torch.cpu._is_avx512_bf16_supported()
+    return not emulated and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def require_precision(module: Module, trainer: Trainer) -> None:
