@@ -19,7 +19,9 @@ from recon.losses import (
     Hinge,
     LeastSquares,
     Minimax,
+    Perceptual,
     Sum,
+    Texture,
     Wasserstein,
     gradient_penalty,
     hole_weighted,
@@ -98,6 +100,59 @@ class TestStructure:
         spectra = [abs(np.fft.fft2(x.double().numpy(), norm="ortho")) for x in images]
         np.testing.assert_allclose(Frequency()(*images), abs(spectra[0] - spectra[1]), atol=1e-5)
         assert Frequency()(images[0].roll((2, 3), (2, 3)), images[0]).max() < 1e-5, "a shift changes no magnitude"
+
+
+class TestFeatures:
+    """Losses of what a classifier sees, here one of two known convolutions."""
+
+    @pytest.fixture
+    def net(self):
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
+        for number, weight in enumerate(net.parameters()):
+            torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(number))
+        return net.double()
+
+    @pytest.mark.parametrize("kind", [Perceptual, Texture])
+    def test_is_that_of_its_definition(self, images, net, kind):
+        image, clean = (x.double() for x in images)
+        first = [F.conv2d(x, net[0].weight, net[0].bias) for x in (image, clean)]
+        second = [F.conv2d(x.relu(), net[2].weight, net[2].bias) for x in first]
+        expected = torch.zeros(2, dtype=torch.float64)
+        for one, other in (first, second):
+            if kind is Texture:
+                one, other = (torch.einsum("bihw,bjhw->bij", x, x)[..., None] / x[0, 0].numel() for x in (one, other))
+            expected += 0.5 * (one - other).square().flatten(1).mean(1)
+        torch.testing.assert_close(kind(net)(image, clean), expected)
+        assert kind(net)(clean, clean).abs().max() == 0
+
+    @pytest.mark.parametrize("kind", [Perceptual, Texture])
+    def test_gradient(self, images, net, kind):
+        image, clean = (i[:1].double() for i in images)
+        assert torch.autograd.gradcheck(lambda x: kind(net)(x, clean), image.requires_grad_())
+        assert all(weight.grad is None for weight in net.parameters())
+
+    def test_texture_does_not_see_where_things_are(self, images, net):
+        whole = images[0].double().repeat(1, 1, 8, 8)
+        moved = whole.roll((2, 3), (2, 3))
+        assert Texture(net)(moved, whole).max() < 0.1 * Perceptual(net)(moved, whole).min()
+
+    def test_a_net_without_convolutions_or_another_model_is_refused(self, net):
+        with pytest.raises(InputError, match=r"features: .* no convolution"):
+            Perceptual(torch.nn.Linear(2, 2))
+        net.kind = "restore"
+        with pytest.raises(InputError, match=r"features: .* recognises nothing"):
+            Texture(net)
+
+    def test_a_run_of_a_classifier_is_given_by_its_name(self, compose, typed):
+        from conftest import QUICK
+
+        words = ("task=digits", "hydra.run.dir=outputs/day/seeing", "model=classifier", *QUICK)
+        assert typed(*words, "model/net=cnn")[0] == 0
+        restoring = ("task=digits", "model=restoration", "model.net.widths=[4]", "model/loss=perceptual", *QUICK)
+        status, _, errors = typed(*restoring, "model.loss.features=seeing", "hydra.run.dir=outputs/day/restoring")
+        assert status == 0, errors
+        assert "model.loss.features" in typed.refused(*restoring, "model.loss.features=restoring")
+        assert "model.loss.features" in typed.refused(*restoring)
 
 
 class TestSum:

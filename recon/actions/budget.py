@@ -134,11 +134,12 @@ def _probe(config: Config, splits: Splits | None) -> Pace:
 def _between(settings: Mapping[str, Any], per_epoch: int) -> float:
     """Return how many steps there are from one validation to the next, where an epoch has `per_epoch` batches."""
     interval, epochs = settings["val_check_interval"], settings["check_val_every_n_epoch"]
+    batches: float
     if interval is None:
-        batches = float(per_epoch * epochs)
+        batches = per_epoch * epochs
     else:
         batches = interval if isinstance(interval, int) else interval * per_epoch
-    return max(1.0, min(batches, per_epoch * (epochs or 1)) / settings["accumulate_grad_batches"])
+    return max(1.0, batches / int(settings["accumulate_grad_batches"]))
 
 
 class _Clock(FastCallback):
@@ -189,4 +190,4 @@ def _evaluation(trainer: Trainer, module: Module, data: DataModule, name: str) -
             if seconds > _LONGEST / 4 or number + 1 >= wanted:
                 break
     module.train()
-    return seconds * wanted / max(1, number + 1) if wanted else 0.0
+    return float(seconds * wanted / (number + 1)) if wanted else 0.0

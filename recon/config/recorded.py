@@ -28,6 +28,8 @@ _OF_THE_RUN = (
 # The nodes that every recorded configuration has.
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
           "sweep", "task", "trainer")  # fmt: skip
+# The keys that name a run beside `run` and `resume`.
+OF_A_RUN = ("init_from", "model.judge", "model.loss.features")
 # What may be changed on resume, as it cannot change the result; `trainer.max_epochs` is checked separately.
 _RESUMABLE = (
     "resume",
@@ -75,9 +77,9 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
 
 
 def _with_whole_path(word: str) -> str:
-    """Write the run that `init_from=` or `model.judge=` names by its path, as a run's record must."""
+    """Write the run that such a key as `init_from=` names by its path, as a run's record must."""
     key, _, value = word.partition("=")
-    if key not in ("init_from", "model.judge") or value in ("", "null", "''") or Path(value).exists():
+    if key not in OF_A_RUN or value in ("", "null", "''") or Path(value).exists():
         return word
     folder = _run_folder(key, word)
     return word if folder is None else f"{key}={quoted(str(folder))}"

@@ -5,6 +5,7 @@ lose their digits, and sums over images would overflow.
 """
 
 from recon.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, Minimax, Wasserstein, gradient_penalty
+from recon.losses.features import Perceptual, Texture
 from recon.losses.pixel import (
     BCE,
     L1,
@@ -22,6 +23,6 @@ from recon.losses.structure import SSIM, Edge, Frequency
 
 __all__ = [
     "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "Charbonnier", "Edge", "Frequency", "Hinge", "LeastSquares",
-    "Minimax", "PixelLoss", "Sum", "Wasserstein", "gradient_penalty", "hole_weighted", "kl_to_standard_normal",
-    "l1_penalty", "per_image", "wide",
+    "Minimax", "Perceptual", "PixelLoss", "Sum", "Texture", "Wasserstein", "gradient_penalty", "hole_weighted",
+    "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
 ]  # fmt: skip

@@ -30,7 +30,9 @@ from recon.runs.checkpoint import sweep_up
 from recon.runs.fingerprint import WITHOUT_EFFECT, code_version, data_version, fingerprint
 
 # The beginnings of overrides that leave the numbers of an experiment as they are.
-_KEPT_ALIKE = tuple(f"{key}{end}" for key in (*WITHOUT_EFFECT, "hydra", "model.judge") for end in "=./")
+_KEPT_ALIKE = tuple(
+    f"{key}{end}" for key in (*WITHOUT_EFFECT, "hydra", "model.judge", "model.loss.features") for end in "=./"
+)
 
 
 class Results(dict[str, float]):
