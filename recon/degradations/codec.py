@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from recon import keyed
 from recon.degradations.base import Degradation, Degraded, all_known, draw_whole
 from recon.degradations.jpeg import SUBSAMPLINGS, compress, to_bytes, unrounded
 from recon.degradations.levels import Range, one_of, whole_ends
@@ -52,13 +53,20 @@ class JPEG(_Codec):
         differentiable: whether gradients pass. The image is the same; its gradient is that of the codec without any
             rounding ("straight-through", Bengio et al. 2013): that of the clamp and the loss of colour detail, whatever
             the quality, as without rounding the inverse transform undoes the forward one.
+        shifted: whether the grid of blocks begins at a drawn row and column of each image, as where a compressed image
+            was cropped; what lies beyond the image repeats its border.
     """
 
     largest = 65500  # libjpeg's bound
     examples: ClassVar = ("quality", (30, 10, 3))
 
     def __init__(
-        self, quality: Range, subsampling: str = "4:2:0", exact: bool = False, differentiable: bool = False
+        self,
+        quality: Range,
+        subsampling: str = "4:2:0",
+        exact: bool = False,
+        differentiable: bool = False,
+        shifted: bool = False,
     ) -> None:
         self.level = whole_ends("quality", quality, 1, 100)
         if exact and differentiable:
@@ -66,11 +74,33 @@ class JPEG(_Codec):
         self.subsampling = one_of("subsampling", subsampling, SUBSAMPLINGS)
         self.exact = exact
         self.differentiable = differentiable
+        self.shifted = shifted
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Compress the images, see `Degradation`."""
         self.check_shape((clean.shape[1], clean.shape[2], clean.shape[3]))
-        quality = draw_whole(self.level, keys, "quality")
+        if self.shifted:
+            return self._behind_a_border(clean, keys)
+        return self._compress(clean, keys)
+
+    def _behind_a_border(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Compress each image (B,C,H,W) behind a border of a drawn height and width, less than a block each."""
+        height, width = clean.shape[2:]
+        # Blocks of coarser colour cover 16x16 pixels.
+        room = 15 if clean.shape[1] == 3 and self.subsampling != "4:4:4" else 7
+        most = torch.full_like(keys, room + 1)
+        top, left = (keyed.integers(keyed.fold(keys, side), most).view(-1, 1) for side in ("top", "left"))
+        rows, columns = (torch.arange(side + room, device=keys.device) for side in (height, width))
+        rows, columns = (rows - top).clamp(0, height - 1), (columns - left).clamp(0, width - 1)
+        image = self._compress(_picked(clean, rows, columns), keys).image
+        rows, columns = (torch.arange(side, device=keys.device) for side in (height, width))
+        return Degraded(_picked(image, rows + top, columns + left), all_known(clean), self._quality(keys).float())
+
+    def _quality(self, keys: Tensor) -> Tensor:
+        return draw_whole(self.level, keys, "quality")
+
+    def _compress(self, clean: Tensor, keys: Tensor) -> Degraded:
+        quality = self._quality(keys)
         with torch.no_grad():
             if self.exact:
                 image = _through_files(clean, quality, "JPEG", subsampling=self.subsampling)
@@ -81,6 +111,13 @@ class JPEG(_Codec):
             smooth = unrounded(clean, self.subsampling)
             image = image + (smooth - smooth.detach())  # adds 0, with the gradient of `smooth`
         return Degraded(image, all_known(clean), quality.float())
+
+
+def _picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Read rows (B,h) and columns (B,w) of images (B,C,H,W): (B,C,h,w)."""
+    batch, channels = images.shape[:2]
+    kept = images.gather(2, rows[:, None, :, None].expand(batch, channels, -1, images.shape[3]))
+    return kept.gather(3, columns[:, None, None, :].expand(batch, channels, kept.shape[2], -1))
 
 
 class WebP(_Codec):

@@ -22,7 +22,8 @@ from recon.errors import InputError
 QUALITIES = [5, 10, 30, 50, 75, 90, 100]
 SUBSAMPLINGS = ["4:4:4", "4:2:2", "4:2:0"]
 SIZES = [(1, 1), (1, 9), (2, 2), (4, 4), (5, 5), (7, 9), (8, 8), (16, 16), (17, 15), (18, 50), (33, 47), (64, 66)]
-ALL = [JPEG((1, 100)), JPEG(20, "4:4:4"), JPEG((30, 60), "4:2:2"), JPEG((5, 95), exact=True), WebP((0, 100))]
+ALL = [JPEG((1, 100)), JPEG(20, "4:4:4"), JPEG((30, 60), "4:2:2"), JPEG((5, 95), exact=True), WebP((0, 100)),
+       JPEG((5, 90), shifted=True)]  # fmt: skip
 each = pytest.mark.parametrize("operator", ALL, ids=lambda operator: f"{type(operator).__name__}{operator.level}")
 
 
@@ -84,6 +85,26 @@ def test_odd_sizes_and_borders(size: tuple[int, int]) -> None:
         assert_as_libjpeg(tensor(part[..., 0]), quality, "4:2:0")
         for subsampling in SUBSAMPLINGS:
             assert_as_libjpeg(tensor(part), quality, subsampling)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_shifted_grid_is_that_of_a_crop_of_a_compressed_image(channels: int) -> None:
+    clean = images((channels, 37, 53))
+    found = JPEG(20, shifted=True)(clean, keys())
+    room, places = 8 if channels == 1 else 16, set()
+    for number, image in enumerate(found.image):
+        matching = []
+        for top in range(room):
+            for left in range(room):
+                edges = ((0, 0), (0, 0), (top, room - 1 - top), (left, room - 1 - left))
+                whole = torch.from_numpy(np.pad(clean[number : number + 1].numpy(), edges, mode="edge"))
+                expected = by_pillow(whole, 20)[..., top : top + 37, left : left + 53]
+                if torch.equal(image[None], expected):
+                    matching.append((top, left))
+        assert matching  # several where the image is flat
+        places.update(matching[:1])
+    assert len(places) > 1, "each image has its own place"
+    assert not torch.equal(JPEG(20)(clean, keys()).image, found.image)
 
 
 @settings(max_examples=40, deadline=None)

@@ -109,7 +109,7 @@ def test_half_precision_is_rounded_only_at_the_end(name: str, precision: torch.d
 
 
 # What rounds or counts has no gradient.
-STEPPED = {"jpeg", "webp", "noise_jpeg", "quantise", "poisson", "low_light", "real_world"}
+STEPPED = {"jpeg", "webp", "noise_jpeg", "double_jpeg", "quantise", "poisson", "low_light", "real_world"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in STEPPED])
