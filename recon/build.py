@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import channels_last
 
 from recon.actions.base import kind_of
-from recon.config.check import Config, check_config, check_node, hints_of
+from recon.config.check import Config, check_config, hints_of
 from recon.config.conf import choices, read_choice
-from recon.config.construct import Trained, called, construct, find_class
+from recon.config.construct import Trained, arguments_of, called, construct, find_class
 from recon.config.optimiser import require_optimiser
 from recon.config.recorded import read_config
 from recon.dashboards import threaded
@@ -120,6 +120,11 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
             f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
             "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
+    if config["model"].get("judge") and (kind.kind == "recognise" or not task.num_classes):
+        why = (
+            "this model recognises by itself" if kind.kind == "recognise" else "the images of this task have no labels"
+        )
+        raise InputError(f"model.judge: a judge tells whether images are recognised, and {why}; leave it out")
     facts = facts_of(kind, task, degradation, config["model"])
     made = _module(config, kind, facts)
     made.holes = degradation.makes_holes
@@ -166,13 +171,15 @@ def _module(config: Config, kind: type[Module], facts: Mapping[str, Any]) -> Mod
     require_optimiser(optimizer, scheduler)
     options = {"optimizer": optimizer, "scheduler": scheduler, "seed": config["seed"]}
     options |= {key: config["model"][key] for key in shared}
-    check_node(options, hints_of(Training), "model")
-    known = {**facts, "training": called(Training, options, "model", "a model")}
-    require_net(model, kind, known)
 
     def load(folder: Any, key: str, wanted: type, mark: Trained) -> Module:
         return _trained_for(folder, key, wanted, mark, facts)
 
+    known = {
+        **facts,
+        "training": called(Training, arguments_of(options, Training, "model", {}, load), "model", "a model"),
+    }
+    require_net(model, kind, known)
     made: Module = construct(model, "model", known, load)
     made.facts = dict(facts)
     return made
@@ -213,7 +220,8 @@ def _trained_for(folder: Any, key: str, wanted: type, mark: Trained, facts: Mapp
         raise InputError(f"{key}: it names no run folder; give one of {what}, or null")
     path = Path(folder).expanduser()
     made = trained(path, key)
-    if not isinstance(made, wanted):
+    of_choice = (read_choice("model", mark.model) or {}).get("_target_")
+    if not isinstance(made, wanted) or (of_choice and not isinstance(made, find_class(of_choice, "model"))):
         raise InputError(f"{key}: {path} is no run of {what}; choose one that is")
     if reason := difference(made.built_for, facts):
         raise InputError(f"{key}: {path} cannot be used here ({reason}); choose another run")

@@ -113,8 +113,8 @@ def _image(
     return Measure(name, label, better, unit, decimals, "quality", convention, kind="restore", **more)
 
 
-def _share(name: str, label: str, convention: str = "", kind: str = "recognise") -> Measure:
-    return Measure(name, label, 1, "%", 2, "quality", convention, factor=100.0, bounds=(0.0, 1.0), kind=kind)
+def _share(name: str, label: str, convention: str = "", kind: str = "recognise", **more: Any) -> Measure:
+    return Measure(name, label, 1, "%", 2, "quality", convention, factor=100.0, bounds=(0.0, 1.0), kind=kind, **more)
 
 
 _POSITIVE = (0.0, math.inf)
@@ -129,7 +129,8 @@ ROWS: dict[str, Measure] = {
                before="psnr_degraded"),
         _image("ssim", "SSIM", 1, "", 4, _SSIM, before="ssim_degraded", bounds=(-math.inf, 1.0)),
         _share("accuracy", "accuracy", "fraction of all images whose class is predicted right"),
-        _share("recognised", "recognised", kind="generate"),
+        _share("recognised", "recognised", "fraction of the images whose label the classifier of model.judge sees",
+               kind="", before="recognised_degraded"),
         _share("f1", "F1", "macro F1: unweighted mean over the classes of each class's F1"),
         _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
         _share("recall", "recall", f"macro recall: {_MACRO}without labels"),
@@ -150,6 +151,10 @@ ROWS: dict[str, Measure] = {
         Measure("psnr_hole_mean", "PSNR in the hole filled with the mean", 0, "dB", 2, "baseline",
                 _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
                 partial=True, input="content"),
+        Measure("recognised_degraded", "recognised, degraded", 0, "%", 2, "baseline", "as recognised, of the degraded "
+                "images", factor=100.0, bounds=(0.0, 1.0), input="content"),
+        Measure("recognised_clean", "recognised, clean", 0, "%", 2, "other", "as recognised, of the clean images",
+                factor=100.0, bounds=(0.0, 1.0), input="content"),
         Measure("seconds", "training time", -1, "s", 1, "cost", timed=True),
         Measure("parameters", "weights", -1, "", 0, "cost",
                 "trainable weights of the net that restores, recognises or generates; no discriminator"),

@@ -112,14 +112,14 @@ def _construct(node: Any, key: str, kind: Kind | None, facts: Mapping[str, Any],
     target = find_class(node["_target_"], key, kind)
     if bool(node.get("_partial_", False)) != kind.is_partial:
         raise InputError(f"{key}._partial_: it must be {str(kind.is_partial).lower()} here; correct it")
-    arguments = _arguments(node, target, key, facts, load)
+    arguments = arguments_of(node, target, key, facts, load)
     if kind.is_partial:
         return functools.partial(target, **arguments)
     return called(target, arguments, key, node["_target_"])
 
 
-def _arguments(
-    node: dict[str, Any], target: type, key: str, facts: Mapping[str, Any], load: Load | None
+def arguments_of(
+    node: Mapping[str, Any], target: type, key: str, facts: Mapping[str, Any], load: Load | None
 ) -> dict[str, Any]:
     """Make the arguments of a class: those of the node, nested classes and trained models, and the facts."""
     hints = hints_of(target)

@@ -21,7 +21,7 @@ class _OfFeatures(PixelLoss):
         features: a run of model=classifier on images of the same channels; None for a loss that compares nothing yet.
 
     Raises:
-        InputError: it is another model, or its net has no convolution.
+        InputError: its net has no convolution.
     """
 
     def __init__(self, features: Annotated[nn.Module, Trained("classifier")] | None) -> None:
@@ -29,8 +29,6 @@ class _OfFeatures(PixelLoss):
         self._net = features
         if features is None:  # as while the memory of a model is worked out, without any run
             return
-        if getattr(features, "kind", "recognise") != "recognise":
-            raise InputError("features: it is a run of a model that recognises nothing; give one of model=classifier")
         features.eval().requires_grad_(False)
         inner = getattr(features, "active_net", features)
         layers = [layer for layer in inner.modules() if isinstance(layer, nn.Conv2d)]
@@ -71,7 +69,7 @@ class Perceptual(_OfFeatures):
         features: a run of model=classifier on images of the same channels.
 
     Raises:
-        InputError: it is another model, or its net has no convolution.
+        InputError: its net has no convolution.
     """
 
     def _difference(self, one: Tensor, other: Tensor) -> Tensor:
@@ -88,7 +86,7 @@ class Texture(_OfFeatures):
         features: a run of model=classifier on images of the same channels.
 
     Raises:
-        InputError: it is another model, or its net has no convolution.
+        InputError: its net has no convolution.
     """
 
     def _difference(self, one: Tensor, other: Tensor) -> Tensor:

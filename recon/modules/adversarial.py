@@ -1,7 +1,6 @@
 """Adversarial training: a generator against a discriminator, and what any module with two optimisers needs."""
 
-import math
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -9,11 +8,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from recon import keyed, losses, metrics
-from recon.config.construct import Trained
+from recon import keyed, losses
 from recon.errors import InputError
 from recon.modules.base import Module
-from recon.modules.classification import ClassificationModule
 from recon.modules.outcome import Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
@@ -88,7 +85,6 @@ class GANModule(AdversarialModule):
         gradient_penalty: weight of the penalty on the discriminator's gradient norm (Gulrajani et al. 2017), at
             least 0.
         discriminator_steps: discriminator updates for each update of the generator, at least 1.
-        judge: tests whether images are recognised as their label, or None.
 
     Raises:
         InputError: a number out of its range, a loss that there is not, or a penalty with batch norm.
@@ -105,7 +101,6 @@ class GANModule(AdversarialModule):
         loss: losses.AdversarialLoss,
         gradient_penalty: float,
         discriminator_steps: int,
-        judge: Annotated[ClassificationModule, Trained("classifier")] | None,
     ) -> None:
         super().__init__(net, training)
         require_number("gradient_penalty", gradient_penalty)
@@ -121,8 +116,6 @@ class GANModule(AdversarialModule):
         self.adversarial = loss
         self.gradient_penalty = gradient_penalty
         self.discriminator_steps = discriminator_steps
-        # In a tuple, the judge is no submodule: it is neither trained nor saved with this module.
-        self._judge = (judge.eval().requires_grad_(False),) if judge is not None else ()
 
     @property
     def averaged_net(self) -> nn.Module:
@@ -164,11 +157,7 @@ class GANModule(AdversarialModule):
             "logit_real": real_logit,
             "logit_fake": fake_logit,
         }
-        columns: dict[str, Tensor] = {}
-        for judge in self._judge:
-            seen = metrics.predicted(judge.to(fake.device)(fake.float()))
-            recognised = (seen == pair.label).float().where(seen >= 0, math.nan)
-            columns = {"recognised": recognised, "recognised_as": seen}
+        columns = self.options.recognised(fake, pair.label)
         return Outcome(self.adversarial.generator(fake_logit), terms=terms, columns=columns)
 
     def predict(self, pair: Pair) -> Tensor:
@@ -177,7 +166,8 @@ class GANModule(AdversarialModule):
 
     def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Count the classes that the judge recognised among the generated images."""
-        return {"classes": float((columns["recognised_as"].unique() >= 0).sum())} if self._judge else {}
+        seen = columns.get("recognised_as")
+        return {} if seen is None else {"classes": float((seen.unique() >= 0).sum())}
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Show samples beside clean images of the same label."""

@@ -247,6 +247,7 @@ class Module(Steps):
             "ssim": metrics.ssim(*seen),
             "mse": metrics.mse(*seen),
             **self.protocol.measure(*seen),
+            **self.options.recognised(image, pair.label),
             **hole,
         }
 
@@ -256,8 +257,14 @@ class Module(Steps):
         The damage of evaluation never changes, so that one validation measures them for all.
         """
         # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
-        seen = self.protocol.seen(resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab"), pair.clean)
-        return {"psnr_degraded": metrics.psnr(*seen), "ssim_degraded": metrics.ssim(*seen)}
+        degraded = resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab")
+        seen = self.protocol.seen(degraded, pair.clean)
+        judged = {
+            f"recognised_{name}": found["recognised"]
+            for name, image in (("degraded", degraded), ("clean", pair.clean))
+            if (found := self.options.recognised(image, pair.label))
+        }
+        return {"psnr_degraded": metrics.psnr(*seen), "ssim_degraded": metrics.ssim(*seen), **judged}
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Reduce the columns of an evaluation to its metrics.
@@ -295,8 +302,9 @@ class Module(Steps):
             return
         if self._input is None:
             rows = self.rows
-            baselines = [name for name in self.results if name in rows and rows[name].role == "baseline"]
-            self._input = {name: self.results[name] for name in ("index", *baselines)}
+            known = [name for name in self.results if name in rows and rows[name].role in ("baseline", "other")]
+            of_input = [name for name in known if rows[name].input]
+            self._input = {name: self.results[name] for name in ("index", *of_input)}
         elif torch.equal(self._input["index"], self.results["index"]):
             self.results |= self._input
 

@@ -1,9 +1,10 @@
 """How a module is trained: the options that all modules share."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from recon.config.construct import Trained
 from recon.losses import l1_penalty
+from recon.metrics import predicted
 from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -28,6 +31,8 @@ class Training:
             given the number of training steps and runs per step, any other runs per epoch.
         seed: the run's seed, for the module's own keyed draws.
         l1: weight of the sum of absolute weights in the training loss, at least 0.
+        judge: a classifier that tells whether images that were restored or generated are recognised as their label, or
+            None.
         ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off. It rises
             to this as (1+t)/(10+t) over the steps t, so that the average soon forgets the initial weights.
 
@@ -40,10 +45,13 @@ class Training:
     seed: int
     l1: float
     ema: float
+    judge: Annotated[nn.Module, Trained("classifier")] | None = None
 
     def __post_init__(self) -> None:
         require_number("l1", self.l1)
         require_share("ema", self.ema)
+        if self.judge is not None:
+            self.judge.eval().requires_grad_(False)
 
     def schedule(self, optimizer: Optimizer, steps: int | None, mode: str, every: int) -> dict[str, Any]:
         """Make the schedule of an optimiser, in Lightning's form.
@@ -64,6 +72,18 @@ class Training:
         made = {"scheduler": self.scheduler(optimizer, **filled), "interval": "step" if per_step else "epoch"}
         # A metric is new only after a validation.
         return made | ({"frequency": every} if "patience" in wanted else {})
+
+    def recognised(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Let the judge, if there is one, look at images (B,C,H,W) with their labels (B,).
+
+        Returns:
+            "recognised" (B,), 1 where an image is seen as its label, NaN where the judge sees nothing; and
+            "recognised_as" (B,), the class that it sees or -1.
+        """
+        if self.judge is None:
+            return {}
+        seen = predicted(self.judge.to(image.device)(image.float()))
+        return {"recognised": (seen == label).float().where(seen >= 0, math.nan), "recognised_as": seen}
 
     def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
         """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""

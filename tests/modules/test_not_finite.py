@@ -156,7 +156,7 @@ def test_the_digest_tells_the_images_that_were_tested(compose: Compose, tmp_path
     assert read(tmp_path / "other")["images"] == images
     for limit, count in ((None, 360), (2, 256)):
         config = {**restoration, "run": str(tmp_path / "one"), "action": EVALUATE}
-        del config["init_from"]  # a key of training alone
+        del config["init_from"], config["budget"]  # keys of training alone
         config["trainer"] = {**config["trainer"], "limit_test_batches": limit}
         config["task"] = {**config["task"], "batch_size": 128}
         evaluate(config, tmp_path / str(limit), {})

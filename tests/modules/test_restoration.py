@@ -1,4 +1,7 @@
-"""A net that is given the level of the noise, by one switch for any net."""
+"""Restoration: the map of the noise, and a judge of what is recognised."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +61,18 @@ def test_a_loaded_model_asks_for_the_level(compose: Compose, tmp_path) -> None:
     train(compose("task=digits", "model=restoration", "model/net=dncnn", *QUICK), tmp_path / "blind", {})
     with pytest.raises(InputError, match="leave it out"):
         recon.load(tmp_path / "blind")(image, sigma=0.1)
+
+
+def test_a_judge_tells_what_is_recognised_before_and_after(typed: Typed) -> None:
+    seeing = ("task=digits", "model=classifier", "model/net=cnn", "hydra.run.dir=outputs/day/seeing")
+    assert typed(*seeing, *(word for word in QUICK if "max_steps" not in word), "trainer.max_epochs=1")[0] == 0
+    restoring = ("task=digits", "model=restoration", "model.net.widths=[4]", "degradation.sigma=0.4", *QUICK)
+    status, output, errors = typed(*restoring, "model.judge=seeing", "hydra.run.dir=outputs/day/restoring")
+    assert status == 0, errors
+    record = json.loads(Path("outputs/day/restoring/metrics.json").read_text())
+    assert record["test/recognised_clean"] > record["test/recognised_degraded"]
+    assert 0 <= record["test/recognised"] <= 1
+    assert "recognised, %" in output, "the table of gains"
+    assert "labels" in typed.refused("task=photos", "model=restoration", "model.judge=seeing", *QUICK)
+    assert "recognises by itself" in typed.refused("task=digits", "model=classifier", "model.judge=seeing", *QUICK)
+    assert "model.judge" in typed.refused("task=digits", "model=restoration", "model.judge=restoring", *QUICK)
