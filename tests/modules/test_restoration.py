@@ -64,8 +64,8 @@ def test_a_loaded_model_asks_for_the_level(compose: Compose, tmp_path) -> None:
 
 
 def test_a_judge_tells_what_is_recognised_before_and_after(typed: Typed) -> None:
-    seeing = ("task=digits", "model=classifier", "model/net=cnn", "hydra.run.dir=outputs/day/seeing")
-    assert typed(*seeing, *(word for word in QUICK if "max_steps" not in word), "trainer.max_epochs=1")[0] == 0
+    seeing = ("task=digits", "model=classifier", "model/net=lenet", "hydra.run.dir=outputs/day/seeing")
+    assert typed(*seeing, *(word for word in QUICK if "max_steps" not in word), "trainer.max_epochs=12")[0] == 0
     restoring = ("task=digits", "model=restoration", "model.net.widths=[4]", "degradation.sigma=0.4", *QUICK)
     status, output, errors = typed(*restoring, "model.judge=seeing", "hydra.run.dir=outputs/day/restoring")
     assert status == 0, errors
