@@ -21,6 +21,7 @@ from recon.runs.checkpoint import best_or_last, load_weights
 from recon.runs.record import recorded
 from recon.streams import printable
 from recon.training.trainer import check_lengths
+from recon.training.trial import require_smallest
 
 
 class Evaluate(Action):
@@ -55,7 +56,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     """
     module, data, trainer, loggers = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
-    data.load()
+    require_smallest(module, data)
     check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder, test_alone=True)

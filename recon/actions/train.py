@@ -21,7 +21,7 @@ from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
 from recon.training.trainer import check_lengths, told_by_lightning
-from recon.training.trial import require_batch
+from recon.training.trial import require_batch, require_smallest
 
 
 class Train(Action):
@@ -62,6 +62,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
+    require_smallest(module, data)
     check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder)

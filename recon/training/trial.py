@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from recon.config.check import Config
 from recon.config.conf import choices, read_choice
 from recon.config.construct import construct
+from recon.data.datamodule import DataModule
 from recon.degradations.base import Degradation, Degraded
 from recon.degradations.file import FromFiles
 from recon.errors import InputError
@@ -124,6 +125,28 @@ def _broken_promise(made: Degradation, result: object, shape: tuple[int, int, in
     if not (holes | (result.mask == 1)).all():
         return "gives a mask of other values than 0 and 1"
     return "makes holes and does not set makes_holes" if holes.any() and not made.makes_holes else None
+
+
+def require_smallest(module: Module, data: DataModule) -> None:
+    """Try the smallest image that is evaluated whole, where it is smaller than those that the net was tried on.
+
+    Raises:
+        InputError: the net does not take it, which would be found out after the training only.
+    """
+    splits, scale = data.load(), data.degradation.scale
+    shapes = [shape for split in ((splits.test,) if data.task.tested_only else splits[1:]) for shape in split.shapes]
+    channels, height, width = min(shapes, key=lambda shape: min(shape[1:]))
+    if data.evaluation_crop is not None or min(height, width) >= min(data.task.shape[1:]):
+        return
+    least = module.least_batch  # of training, on larger images
+    try:
+        try_out(module, (channels, height, width), scale, data.task.num_classes)
+        module.least_batch = least
+    except InputError as error:
+        raise InputError(
+            f"task.test: an image to evaluate has {width}x{height} pixels, too few for this net ({error}); take such "
+            "images away, or choose another model/net"
+        ) from error
 
 
 def try_out(module: Module, shape: tuple[int, int, int], scale: int, num_classes: int) -> None:

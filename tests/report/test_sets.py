@@ -81,3 +81,14 @@ def test_rows_that_do_not_fit_the_sets_are_damage(runs, tmp_path):
     run = Run(RunFolder(tmp_path / "run").by_set()[0], "run")
     assert run.images == {}
     assert any("do not fit the sets" in fault for fault in run.faults)
+
+
+def test_an_image_too_small_for_the_net_is_refused_before_any_work(runs, typed):
+    data = runs.parent / "data"
+    shutil.copytree(data / "Left", data / "Tiny", dirs_exist_ok=True)
+    with Image.open(data / "Left" / "0.png") as image:
+        image.crop((0, 0, 5, 3)).save(data / "Tiny" / "tiny.png")
+    words = ("task=folder", f"task.path={data / 'train'}", "task.validation=2", "task.crop=16", *SHORT)
+    said = typed.refused(*words, f"task.test=[{data / 'Tiny'}]", "model=restoration", "model/net=dncnn")
+    assert said.startswith("error: task.test: an image to evaluate has 5x3 pixels, too few for this net")
+    assert not list(typed.tmp_path.glob("outputs/*/*/config.yaml"))
