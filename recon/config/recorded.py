@@ -327,10 +327,13 @@ def _spans(recorded: Mapping[str, Any]) -> str:
 def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
     """Raise InputError where another number of epochs would have changed those that are done, or nothing at all."""
     begun = recorded["trainer"]["max_epochs"]
-    if schedule := _spans(recorded):
+    spans = [f"the learning rate of {schedule} spans" for schedule in [_spans(recorded)] if schedule]
+    if isinstance(recorded["task"].get("crop"), list):
+        spans.append("the rising sides of task.crop span")
+    if spans:
         raise InputError(
-            f"trainer.max_epochs: the learning rate of {schedule} spans the whole training, so one of another length "
-            "is another run; leave it out, or start a new run with init_from"
+            f"trainer.max_epochs: {spans[0]} the whole training, so one of another length is another run; leave it "
+            "out, or start a new run with init_from"
         )
     if not isinstance(epochs, int) or epochs < begun:
         raise InputError(

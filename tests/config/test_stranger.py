@@ -211,7 +211,7 @@ def test_a_recorded_address_is_not_fetched(strange: Path, typed: Typed) -> None:
     assert "allow_network=true" in refused(typed, "resume", strange)
 
 
-NODES = ("task", "model", "degradation", "augment", "optimizer", "scheduler")
+NODES = ("task", "model", "degradation", "protocol", "augment", "optimizer", "scheduler")
 DAMAGES: dict[str, Any] = {
     "nothing": b"", "zeros": b"\0" * 99, "not UTF-8": b"\xff\xfe", "a list": b"[1, 2]", "a number": b"5",
     "an alias": b"a: &a {b: *a}", "a tag": b"!!python/object/apply:os.system ['true']", "deep": b"[" * 99999,
