@@ -49,6 +49,7 @@ class Degradation(ABC):
 
     Attributes:
         makes_holes: whether the mask may hold zeros.
+        gaussian: whether it adds white Gaussian noise alone, unclipped, whose sigma is the severity.
         level: the two ends of the parameter that sets the severity; equal when it is constant.
         scale: how many times smaller than the clean image the degraded one is.
         examples: the parameter that sets the severity, with a mild, a medium and a strong value to show; None where
@@ -56,6 +57,7 @@ class Degradation(ABC):
     """
 
     makes_holes: bool = False
+    gaussian: ClassVar[bool] = False
     level: tuple[float, float] = (0.0, 0.0)
     scale: int = 1
     examples: ClassVar[tuple[str, Sequence[Range]] | None] = None

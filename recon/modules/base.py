@@ -11,13 +11,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from recon import keyed, metrics
+from recon.degradations.base import Degradation
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.protocol import Protocol
+from recon.metrics.sure import sure_psnr
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.steps import Steps
+from recon.modules.validation import require_a_validation
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
 from recon.training.options import Training
@@ -39,12 +42,14 @@ class Module(Steps):
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
+        trains: whether it is fitted to the training images; if not, a run only tests it.
         kind: what the model is for: "restore", "recognise" or "generate".
         measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
 
     contract: ClassVar[type] = Restorer
     kind: ClassVar[str] = "restore"
+    trains: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = ()
     needs: ClassVar[frozenset[str]] = frozenset()
     sees_degraded_size: ClassVar[bool] = False
@@ -67,6 +72,7 @@ class Module(Steps):
         self.summary: dict[str, float] = {}  # and what they come to, in float64
         self.images: dict[str, per_image.Images] = {}  # which images the latest test was of, by set
         self.holes = True  # whether the degradation makes holes
+        self.gaussian = False  # whether it adds Gaussian noise of known sigma alone
         self.protocol = Protocol()
         self._input: dict[str, Tensor] | None = None  # the measures of the validation's input, once known
 
@@ -96,6 +102,9 @@ class Module(Steps):
         """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""
         result: Tensor = self.active_net(self.like_weights(inputs[0]))
         return result
+
+    def check(self, degradation: Degradation) -> None:
+        """Raise InputError where the module cannot work on what a degradation makes."""
 
     def step(self, pair: Pair) -> Outcome:
         """Work on one batch; the same for training, validation and test."""
@@ -233,8 +242,8 @@ class Module(Steps):
         columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms, **outcome.columns}
         if outcome.image is not None:
             columns |= self.image_metrics(outcome.image, pair)
-            if image is not None or self._input is None:
-                columns |= self.input_metrics(pair)
+            columns |= self.input_metrics(pair) if image is not None or self._input is None else {}
+            columns |= self.estimates(outcome.image, pair) if image is not None else {}
         self.table.update(pair.index, columns, image)
 
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
@@ -257,6 +266,13 @@ class Module(Steps):
         # A smaller image is judged by its enlargement: the baseline of the super-resolution literature.
         seen = self.protocol.seen(resize(pair.degraded, pair.clean.shape[2:], "bicubic_matlab"), pair.clean)
         return {"psnr_degraded": metrics.psnr(*seen), "ssim_degraded": metrics.ssim(*seen)}
+
+    def estimates(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Estimate the PSNR (B,) of a test's images without the clean ones, where noise and weights allow it."""
+        if self.kind != "restore" or not self.gaussian or self.dtype != torch.float32:
+            return {}
+        restore, keys = lambda noisy: self.predict(pair._replace(degraded=noisy)), self.keys(pair, "sure")
+        return {"psnr_sure": sure_psnr(restore, pair.degraded, pair.severity, keys, image)}
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Reduce the columns of an evaluation to its metrics.
@@ -318,27 +334,13 @@ class Module(Steps):
         # The best weights, validated once more after training, are not a point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
         if self.trainer.state.fn == "fit":
-            self._require_a_validation()
+            require_a_validation(self.summary, len(self.results["index"]), self.monitor)
 
     def rows_by_set(self, split: str) -> dict[str, slice]:
         """Return which rows of the latest evaluation are of each test set, by name; all of `split` where it is one."""
         data = getattr(self.trainer, "datamodule", None)
         sets = data.load().test.sets if split == "test" and data is not None else {}
         return per_image.by_set(self.results["index"], sets) or {split: slice(None)}
-
-    def _require_a_validation(self) -> None:
-        """Raise InputError where no image of a validation gave a number."""
-        count, bad = len(self.results["index"]), int(self.summary.get("val/not_finite", 0))
-        if count == bad:
-            raise InputError(
-                f"model: all {count} validation images gave a result that is not finite; lower optimizer.lr, or set "
-                "trainer.precision=32-true (checkpoints written before are kept)"
-            )
-        if not bad and self.monitor is not None and math.isnan(self.summary[self.monitor]):
-            raise InputError(
-                f"degradation: {self._monitored} is defined for none of the {count} validation images, so that nothing "
-                "tells which weights are best; choose a degradation that makes holes in them"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the facts of the images that the net was built for, beside the losses of the steps."""
