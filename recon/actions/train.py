@@ -57,15 +57,17 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder)
-        checkpoint = resumed_from(folder) if config["resume"] else None
-        with interrupt.deferred(), told_by_lightning(config["trainer"]):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        load_weights(module, best_or_last(folder))
-        trainer.validate(module, datamodule=data, verbose=False)
-        results |= module.summary
+        if module.trains:
+            checkpoint = resumed_from(folder) if config["resume"] else None
+            with interrupt.deferred(), told_by_lightning(config["trainer"]):
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            load_weights(module, best_or_last(folder))
+            trainer.validate(module, datamodule=data, verbose=False)
+            results |= module.summary
         results |= test(trainer, module, data, folder)
         results.describe(module)
-        results |= throughput(trainer, data)
+        if module.trains:
+            results |= throughput(trainer, data)
     if config["checkpoint"].get("keep") == "best":
         keep_best(folder)
     return results

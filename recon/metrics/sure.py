@@ -49,8 +49,22 @@ def sure(net: Restore, noisy: Tensor, sigma: Tensor, keys: Tensor, restored: Ten
         step = STEP * sigma.clamp(min=1e-3)
         signs = probe(keys, tuple(noisy.shape[1:]))
         change = net(noisy + signs * step.view(-1, 1, 1, 1)).float() - image
-        divergence = (signs * change).mean((1, 2, 3)) / step
-        return (image - noisy).square().mean((1, 2, 3)) + sigma.square() * (2 * divergence - 1)
+        return risk(image, noisy, sigma, (signs * change).mean((1, 2, 3)) / step)
+
+
+def risk(image: Tensor, noisy: Tensor, sigma: Tensor, divergence: Tensor) -> Tensor:
+    """Return Stein's estimate of the mean squared error.
+
+    >>> risk(noisy=torch.zeros(1, 1, 2, 2), image=torch.ones(1, 1, 2, 2), sigma=torch.ones(1), divergence=torch.ones(1))
+    tensor([2.])
+
+    Args:
+        image: (B,C,H,W), restored.
+        noisy: (B,C,H,W).
+        sigma: (B,) standard deviation of the noise.
+        divergence: (B,), how much each value of `image` changes with its own value of `noisy`, on average.
+    """
+    return (image - noisy).square().mean((1, 2, 3)) + sigma.square() * (2 * divergence - 1)
 
 
 def probe(keys: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -43,6 +43,7 @@ class Module(Steps):
         least_batch: how many images a training batch must have on each device.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
         trains: whether it is fitted to the training images; if not, a run only tests it.
+        one_pass: whether it restores by one pass of its net; the time of anything else is not measured as a net's.
         kind: what the model is for: "restore", "recognise" or "generate".
         measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
@@ -50,6 +51,7 @@ class Module(Steps):
     contract: ClassVar[type] = Restorer
     kind: ClassVar[str] = "restore"
     trains: ClassVar[bool] = True
+    one_pass: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = ()
     needs: ClassVar[frozenset[str]] = frozenset()
     sees_degraded_size: ClassVar[bool] = False
