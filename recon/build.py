@@ -122,9 +122,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         )
     facts = facts_of(kind, task, degradation)
     made = _module(config, kind, facts)
-    made.holes = degradation.makes_holes
-    made.gaussian = degradation.gaussian
-    made.check(degradation)
+    made.prepare_for(degradation)
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names

@@ -61,7 +61,7 @@ def take_one_step(config: dict[str, Any], folder: Path) -> dict[str, float]:
     record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     assert json.loads((folder / "environment.json").read_text())["status"] == "ok"
     assert (folder / "images" / "test.png").stat().st_size > 0
-    assert (folder / "checkpoints" / "best.ckpt").exists() == kind.trains
+    assert (folder / "checkpoints" / "best.ckpt").exists()
     assert any(name.startswith("val/") for name in record) == kind.trains
     return record
 

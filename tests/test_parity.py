@@ -46,6 +46,7 @@ def need(*names):
 
 # Zhang et al. 2017; twelve images and one draw of noise are worth 0.05 dB, 68 images 0.02 dB.
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("sigma", "set12", "bsd68"), [(15, 32.86, 31.73), (25, 30.44, 29.23), (50, 27.18, 26.23)])
 def test_the_weights_of_dncnns_authors_have_their_published_figures(figures, sigma, set12, bsd68):
     need("train400", "set12", "bsd68")
@@ -57,7 +58,6 @@ def test_the_weights_of_dncnns_authors_have_their_published_figures(figures, sig
     assert reached["bsd68/psnr"] == pytest.approx(bsd68, abs=0.02)
     # Stein's estimate knows the clean images as little as the net does.
     assert reached["bsd68/psnr_sure"] == pytest.approx(reached["bsd68/psnr"], abs=0.1)
-    print(sigma, {name: value for name, value in reached.items() if "psnr" in name})
 
 
 def test_steins_estimate_is_near_the_true_psnr_of_three_photographs(figures, tmp_path):

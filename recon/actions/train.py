@@ -14,7 +14,7 @@ from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.runs import RunFolder
-from recon.runs.checkpoint import best_or_last, keep_best, latest, load_weights
+from recon.runs.checkpoint import BEST, best_or_last, keep_best, latest, load_weights
 from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
@@ -68,6 +68,9 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         results.describe(module)
         if module.trains:
             results |= throughput(trainer, data)
+        else:
+            # The facts of its images, by which the run is evaluated and loaded like any other.
+            trainer.save_checkpoint(folder / "checkpoints" / BEST, weights_only=True)
     if config["checkpoint"].get("keep") == "best":
         keep_best(folder)
     return results

@@ -87,11 +87,12 @@ class DeepImagePriorModule(Module):
         """The image's channels, which are 0, and those of noise."""
         return channels + NOISE_CHANNELS
 
-    def check(self, degradation: Degradation) -> None:
+    def prepare_for(self, damage: Degradation) -> None:
         """Refuse smaller images, see `Module`."""
-        if degradation.scale != 1:
+        super().prepare_for(damage)
+        if damage.scale != 1:
             raise InputError(
-                f"degradation: it makes images {degradation.scale} times smaller, and model=deep_image_prior does not "
+                f"degradation: it makes images {damage.scale} times smaller, and model=deep_image_prior does not "
                 "make them large again; choose degradation=noise|missing, or set degradation.upsample=bicubic"
             )
 
@@ -148,7 +149,7 @@ class DeepImagePriorModule(Module):
         with torch.autocast(degraded.device.type, enabled=False):
             fits = [_Fit(self._fresh(key), self.options.optimizer, target, mask) for target in targets]
             noise = _input(key, degraded)
-            best = Restored(degraded[0], 0, math.inf)
+            best = Restored(degraded[0].cpu(), 0, math.inf)
             for step in range(1, self.steps + 1):
                 seen = self._jittered(noise, key, step)
                 for fit in fits:

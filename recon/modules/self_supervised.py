@@ -50,14 +50,15 @@ class SelfSupervisedModule(Module):
         self.method = method
         self.blind_loss = methods[method]
 
-    def check(self, degradation: Degradation) -> None:
+    def prepare_for(self, damage: Degradation) -> None:
         """Refuse smaller images, and for "sure" all but Gaussian noise, see `Module`."""
-        if degradation.scale != 1:
+        super().prepare_for(damage)
+        if damage.scale != 1:
             raise InputError(
-                f"degradation: it makes images {degradation.scale} times smaller, and model=self_supervised only "
+                f"degradation: it makes images {damage.scale} times smaller, and model=self_supervised only "
                 "removes noise; choose degradation=noise, or model=restoration with model/net=edsr"
             )
-        if self.method == "sure" and not degradation.gaussian:
+        if self.method == "sure" and not damage.gaussian:
             raise InputError(
                 "model.method: sure needs Gaussian noise of known sigma alone; choose degradation=noise, or "
                 "model.method=neighbor2neighbor|noise2void for other noise of mean 0"

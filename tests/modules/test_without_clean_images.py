@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data as photographs
 from test_modules import built
 
+from recon.actions.evaluate import evaluate
 from recon.actions.train import train
 from recon.config.construct import find_class
 from recon.errors import InputError
@@ -119,10 +120,20 @@ def test_a_photograph_is_denoised_by_a_net_fitted_to_it_alone(
     said = capsys.readouterr().out
     assert f"image 0: restored after {float(row['fitted_steps']):.0f} steps, PSNR by SURE " in said
     assert said.count("restored after") == 1  # the pictures show what the test made
-    assert not (tmp_path / "one" / "checkpoints").exists()
     assert not any(name.startswith(("val/", "train/", "cost/latency")) for name in record)
     with np.load(tmp_path / "one" / "images" / "samples.npz") as arrays:
         assert {"degraded", "restored", "clean"} <= set(arrays)
+
+
+def test_a_run_without_training_is_evaluated_like_any_other(compose: Compose, crops: Path, tmp_path: Path) -> None:
+    first, _ = restored(compose, crops, tmp_path / "run", "model.steps=20")
+    words = ("task=folder", f"task.path={crops}", "logger=none", "accelerator=cpu", "trainer.enable_progress_bar=false")
+    words = (*words, "action=evaluate", f"run={tmp_path / 'run'}", "model.net.widths=[16,32]", "model.steps=20")
+    evaluate(compose("model=deep_image_prior", *words), tmp_path / "again", {})
+    again = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert {name: again[name] for name in ("test/psnr", "test/psnr_sure", "images")} == {
+        name: first[name] for name in ("test/psnr", "test/psnr_sure", "images")
+    }
 
 
 def test_holes_are_filled_from_the_known_pixels(compose: Compose, crops: Path, tmp_path: Path) -> None:
