@@ -127,7 +127,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         raise InputError(f"model.judge: a judge tells whether images are recognised, and {why}; leave it out")
     facts = facts_of(kind, task, degradation, config["model"])
     made = _module(config, kind, facts)
-    made.holes = degradation.makes_holes
+    made.prepare_for(degradation)
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
@@ -234,11 +234,6 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
         raise InputError(
             f"{_name(type(module))} fills holes and this degradation makes none; choose degradation=missing|"
             "missing_box|missing_strokes|missing_half, or model=restoration"
-        )
-    if "noise" in module.needs and not degradation.is_noise:
-        raise InputError(
-            "model.noise_map: the map is of the level of Gaussian noise, which this degradation does not add; choose "
-            "degradation=noise, or set model.noise_map=false"
         )
     augment = construct(config["augment"], "augment")
     fixed_size = bool(getattr(module.net, "fixed_size", False))

@@ -51,7 +51,7 @@ class Model:
         batch = x if x.ndim == 4 else x[None]
         self._check(batch)
         known = None if mask is None else self._known(mask, batch)
-        if ("noise" in self.module.needs) != (sigma is not None):
+        if getattr(self.module, "noise_map", False) != (sigma is not None):
             raise InputError(
                 "sigma: this model is given the level of the noise; give its standard deviation, such as sigma=25/255"
                 if sigma is None

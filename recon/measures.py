@@ -128,6 +128,12 @@ ROWS: dict[str, Measure] = {
         _image("psnr", "PSNR", 1, "dB", 2, _PSNR + "the MSE over all pixels and channels, no border cropped",
                before="psnr_degraded"),
         _image("ssim", "SSIM", 1, "", 4, _SSIM, before="ssim_degraded", bounds=(-math.inf, 1.0)),
+        Measure("psnr_sure", "PSNR by SURE", 0, "dB", 2, "other",
+                "mean over images of the PSNR that Stein's unbiased risk estimate gives without the clean image, at "
+                "most 100 dB: divergence by one keyed probe of ±1 (Ramani et al. 2008) in float32, of the net with its "
+                "output clamped to [0,1], no 8-bit rounding, all pixels and channels; the noise is Gaussian, unclipped "
+                "and of known sigma; an estimate of the MSE below its standard error sigma²·√(2/N) counts as that",
+                kind="restore"),
         _share("accuracy", "accuracy", "fraction of all images whose class is predicted right"),
         _share("recognised", "recognised", "fraction of the images whose label the classifier of model.judge sees",
                kind="", before="recognised_degraded"),
@@ -168,6 +174,7 @@ ROWS: dict[str, Measure] = {
         Measure("not_finite", "images not finite", -1, "", 0, "about", "images whose result is NaN or infinite; any "
                 "mean over the images is then not finite either", bounds=_POSITIVE),
         Measure("lr", "learning rate", role="about"),
+        Measure("fitted_steps", "steps of the fit to the image", 0, "", 0, "about"),
         Measure("index", "place in the test set", 0, "", 0, "about", input="damage"),
         Measure("severity", "level of damage", role="about", input="damage"),
         Measure("label", "class", 0, "", 0, "about", input="damage"),

@@ -40,6 +40,16 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
+def trained_models() -> list[str]:
+    """The choices of `model` that are fitted to the training images; the others are only tested."""
+    import yaml
+
+    from recon.config.construct import find_class
+
+    nodes = {name: yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text()) for name in choices("model")}
+    return [name for name, node in nodes.items() if find_class(node["_target_"], "model").trains]
+
+
 def data_root() -> Path:
     return Path(os.environ.get("RECON_DATA", ROOT.parent / "shared" / "data"))
 

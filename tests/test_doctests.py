@@ -15,7 +15,17 @@ from PIL import Image
 import recon
 from recon import keyed
 
-PARTS = ("keyed", "pair", "filters", "degradations", "metrics.images", "metrics.classes", "nets")
+PARTS = (
+    "keyed",
+    "pair",
+    "filters",
+    "degradations",
+    "metrics.images",
+    "metrics.classes",
+    "metrics.sure",
+    "losses.blind",
+    "nets",
+)
 # The contracts between modules and nets are type hints and trials of nets, which their own tests call.
 WITHOUT = ("nets.contracts",)
 

@@ -24,6 +24,7 @@ MOST = {
 # Commands that are not carried out here, by a part of each, and why.
 ELSEWHERE = {
     "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
+    "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",
 }
 DOWNLOADED = ("mnist", "cifar10")  # carried out where they are there already

@@ -56,6 +56,22 @@ def test_the_weights_of_dncnns_authors_have_their_published_figures(figures, sig
     )  # fmt: skip
     assert reached["set12/psnr"] == pytest.approx(set12, abs=0.05)
     assert reached["bsd68/psnr"] == pytest.approx(bsd68, abs=0.02)
+    # Stein's estimate knows the clean images as little as the net does.
+    assert reached["bsd68/psnr_sure"] == pytest.approx(reached["bsd68/psnr"], abs=0.1)
+
+
+def test_steins_estimate_is_near_the_true_psnr_of_three_photographs(figures, tmp_path):
+    """Of one photograph it is off by some tenths of a decibel: its own standard error here is 0.3 dB."""
+    need("train400", "set12")
+    (tmp_path / "three").mkdir()
+    for name in ("01", "02", "03"):
+        (tmp_path / "three" / f"{name}.png").symlink_to(data_root() / "set12" / f"{name}.png")
+    reached = figures(
+        "model/net=dncnn", "model.net.batch_norm=false", "degradation.sigma=25/255", "degradation=noise",
+        f"task.test=[{tmp_path}/three]", weights=authors(25),
+    )  # fmt: skip
+    assert reached["three/psnr_sure"] == pytest.approx(reached["three/psnr"], abs=0.3)
+    assert reached["three/psnr"] - reached["three/psnr_degraded"] > 9
 
 
 @pytest.mark.parametrize(("scale", "published"), [(2, 33.66), (3, 30.39), (4, 28.42)])

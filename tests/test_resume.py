@@ -53,6 +53,7 @@ CASES = {
         "model=restoration", "accelerator=cpu_bf16", "model.net.widths=[8,16]", "augment=crop_flip",
         "trainer.gradient_clip_val=0.1", "optimizer=adamw", "task.crop=[4,6,8]",
     ],
+    "keyed masks": ["model=self_supervised", "model.method=noise2void", "model.net.widths=[8,16]"],
     "accumulation": ["model=autoencoder", "trainer.accumulate_grad_batches=2"],
     "validation within the epoch": ["model=autoencoder", "trainer.val_check_interval=2"],
     "validation every other epoch": ["model=autoencoder", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],

@@ -49,7 +49,7 @@ class Degradation(ABC):
 
     Attributes:
         makes_holes: whether the mask may hold zeros.
-        is_noise: whether it adds white Gaussian noise and nothing else, of the standard deviation `severity`.
+        gaussian: whether it adds white Gaussian noise alone, unclipped, whose sigma is the severity.
         level: the two ends of the parameter that sets the severity; equal when it is constant.
         scale: how many times smaller than the clean image the degraded one is.
         examples: the parameter that sets the severity, with a mild, a medium and a strong value to show; None where
@@ -57,7 +57,7 @@ class Degradation(ABC):
     """
 
     makes_holes: bool = False
-    is_noise: bool = False
+    gaussian: ClassVar[bool] = False
     level: tuple[float, float] = (0.0, 0.0)
     scale: int = 1
     examples: ClassVar[tuple[str, Sequence[Range]] | None] = None

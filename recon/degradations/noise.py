@@ -25,8 +25,8 @@ class GaussianNoise(Degradation):
         sigma: standard deviation in units of the [0,1] range, from 0 to 1; 25/255 is the literature's "sigma 25".
     """
 
+    gaussian: ClassVar = True
     examples: ClassVar = ("sigma", (0.05, 0.1, 0.25))
-    is_noise = True
 
     def __init__(self, sigma: Range) -> None:
         self.level = light_ends("sigma", sigma)

@@ -1,10 +1,11 @@
-"""What training minimises: pixel losses, adversarial losses and penalties, in plain torch.
+"""What training minimises: pixel losses, adversarial losses, losses without clean images and penalties, in plain torch.
 
 All are computed in float32, or in float64 for float64 images: differences of nearly equal half-precision numbers would
 lose their digits, and sums over images would overflow.
 """
 
 from recon.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, Minimax, Wasserstein, gradient_penalty
+from recon.losses.blind import BlindLoss, Neighbor2Neighbor, Noise2Void, SureLoss
 from recon.losses.features import Perceptual, Texture
 from recon.losses.pixel import (
     BCE,
@@ -22,7 +23,8 @@ from recon.losses.pixel import (
 from recon.losses.structure import SSIM, Edge, Frequency
 
 __all__ = [
-    "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "Charbonnier", "Edge", "Frequency", "Hinge", "LeastSquares",
-    "Minimax", "Perceptual", "PixelLoss", "Sum", "Texture", "Wasserstein", "gradient_penalty", "hole_weighted",
-    "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
+    "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "Edge", "Frequency", "Hinge",
+    "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual", "PixelLoss", "Sum", "SureLoss",
+    "Texture", "Wasserstein", "gradient_penalty", "hole_weighted", "kl_to_standard_normal", "l1_penalty",
+    "per_image", "wide",
 ]  # fmt: skip

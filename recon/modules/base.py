@@ -12,13 +12,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from recon import keyed, metrics
+from recon.degradations.base import Degradation
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.protocol import Protocol
+from recon.metrics.sure import sure_psnr
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.steps import Steps
+from recon.modules.validation import require_a_validation
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
 from recon.training.options import Training
@@ -33,21 +36,24 @@ class Module(Steps):
 
     Attributes:
         contract: the Protocol of the net.
-        needs: what it needs of task and degradation: "labels", "holes", "noise" (Gaussian, of a known level).
+        needs: what it needs of task and degradation: "labels", "holes".
         sees_degraded_size: whether the net is built for the size of the degraded images, not of the clean ones.
-        monitor: the metric that selects the best checkpoint, or None for the latest.
-        mode: "min" or "max".
+        monitor, mode: the metric that selects the best checkpoint, or None for the latest; "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
+        trains: whether it is fitted to the training images; if not, a run only tests it.
+        one_pass: whether it restores by one pass of its net; the time of anything else is not measured as a net's.
         kind: what the model is for: "restore", "recognise" or "generate".
         measures: rows for measures that `recon.measures` does not have, or has otherwise.
     """
 
     contract: ClassVar[type] = Restorer
     kind: ClassVar[str] = "restore"
+    trains: ClassVar[bool] = True
+    one_pass: ClassVar[bool] = True
     measures: ClassVar[tuple[Measure, ...]] = ()
-    needs: frozenset[str] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
     sees_degraded_size: ClassVar[bool] = False
     monitor: str | None = "val/loss"
     mode: str = "min"
@@ -68,6 +74,7 @@ class Module(Steps):
         self.summary: dict[str, float] = {}  # and what they come to, in float64
         self.images: dict[str, per_image.Images] = {}  # which images the latest test was of, by set
         self.holes = True  # whether the degradation makes holes
+        self.gaussian = False  # whether it adds Gaussian noise of known sigma alone
         self.protocol = Protocol()
         self._input: dict[str, Tensor] | None = None  # the measures of the validation's input, once known
 
@@ -92,6 +99,10 @@ class Module(Steps):
     def averaged_net(self) -> nn.Module:
         """The part of the net of which `ema` keeps a moving average."""
         return self.net
+
+    def prepare_for(self, damage: Degradation) -> None:
+        """Take note of the damage; raises InputError where the module cannot work on such images."""
+        self.holes, self.gaussian = damage.makes_holes, damage.gaussian
 
     def forward(self, *inputs: Any, **_: Any) -> Tensor:
         """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""
@@ -234,8 +245,8 @@ class Module(Steps):
         columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms, **outcome.columns}
         if outcome.image is not None:
             columns |= self.image_metrics(outcome.image, pair)
-            if image is not None or self._input is None:
-                columns |= self.input_metrics(pair)
+            columns |= self.input_metrics(pair) if image is not None or self._input is None else {}
+            columns |= self.estimates(outcome.image, pair) if image is not None else {}
         self.table.update(pair.index, columns, image)
 
     def image_metrics(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
@@ -265,6 +276,13 @@ class Module(Steps):
             if (found := self.options.recognised(image, pair.label))
         }
         return {"psnr_degraded": metrics.psnr(*seen), "ssim_degraded": metrics.ssim(*seen), **judged}
+
+    def estimates(self, image: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Estimate the PSNR (B,) of a test's images without the clean ones, where noise and weights allow it."""
+        if self.kind != "restore" or not self.gaussian or self.dtype != torch.float32:
+            return {}
+        restore, keys = lambda noisy: self.predict(pair._replace(degraded=noisy)), self.keys(pair, "sure")
+        return {"psnr_sure": sure_psnr(restore, pair.degraded, pair.severity, keys, image)}
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
         """Reduce the columns of an evaluation to its metrics.
@@ -327,27 +345,13 @@ class Module(Steps):
         # The best weights, validated once more after training, are not a point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
         if self.trainer.state.fn == "fit":
-            self._require_a_validation()
+            require_a_validation(self.summary, len(self.results["index"]), self.monitor)
 
     def rows_by_set(self, split: str) -> dict[str, slice]:
         """Return which rows of the latest evaluation are of each test set, by name; all of `split` where it is one."""
         data = getattr(self.trainer, "datamodule", None)
         sets = data.load().test.sets if split == "test" and data is not None else {}
         return per_image.by_set(self.results["index"], sets) or {split: slice(None)}
-
-    def _require_a_validation(self) -> None:
-        """Raise InputError where no image of a validation gave a number."""
-        count, bad = len(self.results["index"]), int(self.summary.get("val/not_finite", 0))
-        if count == bad:
-            raise InputError(
-                f"model: all {count} validation images gave a result that is not finite; lower optimizer.lr, or set "
-                "trainer.precision=32-true (checkpoints written before are kept)"
-            )
-        if not bad and self.monitor is not None and math.isnan(self.summary[self.monitor]):
-            raise InputError(
-                f"degradation: {self._monitored} is defined for none of the {count} validation images, so that nothing "
-                "tells which weights are best; choose a degradation that makes holes in them"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the facts of the images that the net was built for, beside the losses of the steps."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from recon import losses
+from recon.degradations.base import Degradation
+from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.outcome import Outcome
 from recon.pair import Pair
@@ -37,13 +39,20 @@ class RestorationModule(Module):
         super().__init__(net, training)
         self.pixel_loss = loss
         self.noise_map = noise_map
-        if noise_map:
-            self.needs = frozenset({"noise"})
 
     @staticmethod
     def in_channels(channels: int, settings: Mapping[str, Any]) -> int:
         """The image's channels, and the map of the noise level where there is one."""
         return channels + bool(settings.get("noise_map"))
+
+    def prepare_for(self, damage: Degradation) -> None:
+        """Refuse damage without a level of noise where there is a map of it, see `Module`."""
+        super().prepare_for(damage)
+        if self.noise_map and not damage.gaussian:
+            raise InputError(
+                "model.noise_map: the map is of the level of Gaussian noise, which this degradation does not add; "
+                "choose degradation=noise, or set model.noise_map=false"
+            )
 
     def forward(self, degraded: Tensor, level: Tensor | None = None) -> Tensor:
         """Restore images (B,C,h,w), with the levels (B,) of their noise where the net has a map: (B,C,H,W)."""

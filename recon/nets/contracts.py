@@ -23,6 +23,11 @@ class Restorer(Contract, Protocol):
 
 
 @runtime_checkable
+class AnySizeRestorer(Restorer, Protocol):
+    """Restores images of any size, not only of that which it was built for."""
+
+
+@runtime_checkable
 class Classifier(Contract, Protocol):
     """Maps images (B,C,H,W) to the scores (B,K) of K classes."""
 
@@ -116,6 +121,12 @@ def _try_restorer(net: Any, blank: Blank) -> str | None:
     return _unlike(net(blank.image), blank.clean, "gives")
 
 
+def _try_any_size_restorer(net: Any, blank: Blank) -> str | None:
+    if getattr(net, "fixed_size", False):
+        return "takes images of one size alone"
+    return _try_restorer(net, blank)
+
+
 def _try_classifier(net: Any, blank: Blank) -> str | None:
     scores = net(blank.image)
     if _shape(scores) == (1, blank.num_classes):
@@ -149,6 +160,7 @@ def _try_players(net: Any, blank: Blank) -> str | None:
 _TRIALS: dict[type, Callable[[Any, Blank], str | None]] = {
     Contract: lambda net, blank: None,
     Restorer: _try_restorer,
+    AnySizeRestorer: _try_any_size_restorer,
     Classifier: _try_classifier,
     Coder: _try_coder,
     VariationalCoder: _try_variational_coder,

@@ -28,6 +28,10 @@ class Cost(FastCallback):
         """Add "cost/parameters", "cost/latency_ms" and "cost/megapixels_per_second"."""
         assert isinstance(pl_module, Module)
         module, loader = pl_module, trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
+        parameters = sum(weight.numel() for weight in module.averaged_net.parameters() if weight.requires_grad)
+        module.summary["cost/parameters"] = float(parameters)
+        if not module.one_pass:
+            return
         one = loader.preview(1, largest=_LARGEST).pair
         count = max(1, min(loader.batch_size, _PIXELS // one.clean[0, 0].numel()))
         several = loader.preview(count, largest=_LARGEST).pair
@@ -36,9 +40,7 @@ class Cost(FastCallback):
         with eager, torch.inference_mode(), trainer.precision_plugin.forward_context():
             latency = median_seconds(lambda: module.predict(one))
             batch = median_seconds(lambda: module.predict(several))
-        parameters = sum(weight.numel() for weight in module.averaged_net.parameters() if weight.requires_grad)
         module.summary |= {
-            "cost/parameters": float(parameters),
             "cost/latency_ms": 1000 * latency,
             "cost/megapixels_per_second": several.clean[:, 0].numel() / 1e6 / batch,
         }

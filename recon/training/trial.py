@@ -234,6 +234,11 @@ def require_precision(module: Module, trainer: Trainer) -> None:
     dtype = {"16-true": torch.float16, "bf16-true": torch.bfloat16}.get(precision)
     if dtype is None:
         return
+    if getattr(module, "method", None) == "sure":
+        raise InputError(
+            f"model.method: sure needs float32, whose small differences trainer.precision={precision} rounds away; "
+            f"choose trainer.precision={precision.replace('true', 'mixed')}, or another method"
+        )
     if module.average is not None:
         raise InputError(
             f"model.ema: with trainer.precision={precision} the small steps of the average are rounded away; set "

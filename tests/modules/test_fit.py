@@ -25,6 +25,7 @@ from recon.training import trial
 FITTING = {
     "autoencoder": {"conv_autoencoder", "dense_autoencoder"},
     "classifier": {"cnn", "lenet", "resnet18"},
+    "deep_image_prior": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "gan": {"dcgan"},
     "inpainting": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "restoration": {
@@ -40,6 +41,7 @@ FITTING = {
         "unet",
         "vae",
     },
+    "self_supervised": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "vae": {"vae"},
 }
 
@@ -75,8 +77,11 @@ def test_every_net_trains_with_a_model_or_is_refused_with_those_that_do(
     for net in choices("model/net"):
         config = with_net(compose, model, net)
         if net in FITTING[model]:
+            if model == "deep_image_prior":
+                config["model"]["steps"], config["task"]["batch_size"] = 1, 1
             module, data = built(config)
-            Trainer(**QUIET, max_epochs=1, max_steps=1, limit_val_batches=1).fit(module, datamodule=data)
+            trainer = Trainer(**QUIET, max_epochs=1, max_steps=1, limit_val_batches=1, limit_test_batches=1)
+            (trainer.fit if module.trains else trainer.test)(module, datamodule=data)
             continue
         said = refusal(config)
         found = re.fullmatch(r"model\.net: (\w+) .*, and so does not fit (\w+); choose model/net=(.*)", said)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Compose, choices
+from conftest import Compose, trained_models
 from test_modules import built
 
 from recon import build, metrics
@@ -35,7 +35,7 @@ def record_of(model: str, precision: str, compose: Compose, folder: Path) -> dic
 @pytest.mark.parametrize(
     ("precision", "model"),
     [
-        *(("16-true", model) for model in choices("model")),
+        *(("16-true", model) for model in trained_models()),
         ("bf16-true", "gan"),
         ("64-true", "gan"),
         ("64-true", "vae"),
@@ -61,6 +61,8 @@ def test_every_precision_measures_alike(compose: Compose, tmp_path: Path) -> Non
         (["model=gan", "trainer.precision=bf16-true"], r"model\.ema: .*set model\.ema=0, or .*precision=bf16-mixed"),
         (["model=vae", "model.ema=0.9", "trainer.precision=16-true"], r"model\.ema: .*"),
         (["model=vae", "trainer.precision=16-true"], r"optimizer\.eps: .* 1e-08 is 0, .*; add \+optimizer\.eps=1e-4.*"),
+        (["model=self_supervised", "model.method=sure", "trainer.precision=bf16-true"],
+         r"model\.method: sure needs float32, .*; choose trainer\.precision=bf16-mixed, or another method"),
         (["model=gan", "model.ema=0", "model.gradient_penalty=10", "model.net.norm=none", "trainer.precision=16-true"],
          r"model\.gradient_penalty: .*choose trainer\.precision=bf16-true or 32-true"),
     ],
