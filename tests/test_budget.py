@@ -59,6 +59,11 @@ def test_a_budget_that_holds_nothing_is_refused(paces, compose):
         within_budget(compose(*WORDS, "budget=3s"), ())
 
 
+def test_what_is_not_trained_has_no_budget(paces, compose):
+    with pytest.raises(InputError, match="budget: this model is not trained"):
+        within_budget(compose("task=digits", "model=deep_image_prior", "budget=10min"), ())
+
+
 @pytest.mark.parametrize("other", ["trainer.max_steps=5", "trainer.max_time=00:01:00:00"])
 def test_only_one_key_ends_the_training(paces, compose, other):
     with pytest.raises(InputError, match=f"budget: .*{other.split('=')[0]}"):

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from recon import build
 from recon.config.check import Config
+from recon.config.construct import find_class
 from recon.console import say
 from recon.data.datamodule import DataModule, lengths
 from recon.data.task import Splits
@@ -67,6 +68,8 @@ def within_budget(config: Config, overrides: Sequence[str]) -> Config:
         InputError: another key ends the training too, or nothing fits the budget.
     """
     started, budget, settings = time.monotonic(), seconds_of("budget", config["budget"]), config["trainer"]
+    if not find_class(config["model"].get("_target_"), "model").trains:  # type: ignore[attr-defined]
+        raise InputError("budget: this model is not trained but fitted to each test image, or computed; leave it out")
     for key in ("max_steps", "max_time"):
         if settings[key] not in (-1, None):
             raise InputError(f"budget: it fixes the length of the training, and so does trainer.{key}; leave one out")
