@@ -122,7 +122,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         )
     facts = facts_of(kind, task, degradation)
     made = _module(config, kind, facts)
-    made.holes = degradation.makes_holes
+    made.prepare_for(degradation)
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
@@ -196,6 +196,8 @@ def trained(folder: Path, key: str = "run") -> Module:
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
     put_weights(made, checkpoint, path, key)
+    if not made.learns:  # what it does follows from the damage, where others have learned it
+        made.prepare_for(construct(config["degradation"], "degradation"))
     return made.eval().requires_grad_(False)
 
 

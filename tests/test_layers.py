@@ -19,7 +19,7 @@ LAYERS = [
     "report", "actions.report", "actions.list", "actions.prune",
     "pair", "keyed", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics.protocol", "metrics",
     "losses.pixel", "losses", "nets",
-    "data.pixels", "data.find", "degradations",
+    "data.pixels", "data.find", "degradations", "baselines",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",
     "data.augment", "data.loader", "data.store", "data.download", "data.images", "data.cache", "data.image_files",
     "data.task", "data.tar", "data.samples", "data.shards", "data.tasks", "data.datamodule",

@@ -14,7 +14,7 @@ from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
 from recon.runs import RunFolder
-from recon.runs.checkpoint import best_or_last, keep_best, latest, load_weights
+from recon.runs.checkpoint import BEST, best_or_last, keep_best, latest, load_weights
 from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
@@ -57,15 +57,22 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     check_lengths(trainer, data, training=True)
     with recorded(folder, config, about, loggers) as results:
         introduce(module, data, trainer, folder)
-        checkpoint = resumed_from(folder) if config["resume"] else None
-        with interrupt.deferred(), told_by_lightning(config["trainer"]):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        load_weights(module, best_or_last(folder))
+        if module.learns:
+            checkpoint = resumed_from(folder) if config["resume"] else None
+            with interrupt.deferred(), told_by_lightning(config["trainer"]):
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            load_weights(module, best_or_last(folder))
+        else:
+            say("train: this model has nothing to train; it is tested at once")
         trainer.validate(module, datamodule=data, verbose=False)
         results |= module.summary
         results |= test(trainer, module, data, folder)
         results.describe(module)
-        results |= throughput(trainer, data)
+        if module.learns:
+            results |= throughput(trainer, data)
+        else:
+            # The facts of its images, by which the run is evaluated and loaded like any other.
+            trainer.save_checkpoint(folder / "checkpoints" / BEST, weights_only=True)
     if config["checkpoint"].get("keep") == "best":
         keep_best(folder)
     return results

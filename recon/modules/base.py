@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from recon import keyed, metrics
+from recon.degradations.base import Degradation
 from recon.errors import InputError
 from recon.filters.resize import resize
 from recon.measures import Measure, with_own
@@ -34,8 +35,7 @@ class Module(Steps):
         contract: the Protocol of the net.
         needs: what it needs of task and degradation: "labels", "holes".
         sees_degraded_size: whether the net is built for the size of the degraded images, not of the clean ones.
-        monitor: the metric that selects the best checkpoint, or None for the latest.
-        mode: "min" or "max".
+        monitor, mode: the metric that selects the best checkpoint, or None for the latest; "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
@@ -91,6 +91,10 @@ class Module(Steps):
     def averaged_net(self) -> nn.Module:
         """The part of the net of which `ema` keeps a moving average."""
         return self.net
+
+    def prepare_for(self, damage: Degradation) -> None:
+        """Take note of the damage; raises InputError where the module cannot work on such images."""
+        self.holes = damage.makes_holes
 
     def forward(self, *inputs: Any, **_: Any) -> Tensor:
         """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""

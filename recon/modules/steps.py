@@ -1,6 +1,6 @@
 """The losses of training steps, recorded without reading them at each step."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,13 @@ from recon.training.lightning import FastModule
 
 
 class Steps(FastModule):
-    """The part of a module that records the losses of training steps and logs them every few steps."""
+    """The part of a module that records the losses of training steps and logs them every few steps.
+
+    Attributes:
+        learns: whether there is anything to train; else a run is its test alone.
+    """
+
+    learns: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

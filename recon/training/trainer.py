@@ -50,8 +50,8 @@ def make_trainer(config: Config, module: Module, folder: Path, loggers: Sequence
         module.leave_gradients()
     elif str(settings["precision"]) in ("16", "16-mixed") and config["optimizer"].get("fused"):
         raise InputError(
-            "trainer.gradient_clip_val: a fused optimiser unscales the gradients of float16 itself, so that they cannot "
-            "be clipped; set accelerator.fused=false, or choose trainer.precision=bf16-mixed"
+            "trainer.gradient_clip_val: a fused optimiser unscales the gradients of float16 itself, so that they "
+            "cannot be clipped; set accelerator.fused=false, or choose trainer.precision=bf16-mixed"
         )
     if not module.automatic_optimization:
         if settings["accumulate_grad_batches"] != 1:
