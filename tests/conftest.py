@@ -40,6 +40,11 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
+def models_that_learn() -> list[str]:
+    """The models with a net; a classical method has nothing to train."""
+    return [name for name in choices("model") if "- net: " in (ROOT / "conf" / "model" / f"{name}.yaml").read_text()]
+
+
 def data_root() -> Path:
     return Path(os.environ.get("RECON_DATA", ROOT.parent / "shared" / "data"))
 

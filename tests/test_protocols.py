@@ -97,7 +97,9 @@ def test_no_two_protocols_have_one_convention():
     names = ("psnr", "ssim", "mse")
     plain = {row.name: row.convention for row in Protocol().rows}
     assert plain == {}
-    said = [{row.name: row.convention for row in protocol.rows} for protocol in (Denoising(), SuperResolution(), JPEG())]
+    said = [
+        {row.name: row.convention for row in protocol.rows} for protocol in (Denoising(), SuperResolution(), JPEG())
+    ]
     for name in names:
         assert len({rows[name] for rows in said}) == 3
         assert all("no 8-bit rounding" not in rows[name] and "no border" not in rows[name] for rows in said)

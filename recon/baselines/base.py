@@ -73,6 +73,9 @@ def for_each(work: Callable[..., Array], like: Tensor, *columns: Iterable[Any]) 
         like: (B,C,H,W).
         columns: B entries each.
     """
+    _, channels, height, width = like.shape
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        restored = np.stack(list(pool.map(work, *columns)))
+        # scikit-image leaves out a single channel.
+        images = [image.reshape(height, width, channels) for image in pool.map(work, *columns)]
+    restored = np.stack(images)
     return torch.from_numpy(restored).permute(0, 3, 1, 2).float().contiguous().to(like.device)

@@ -15,9 +15,7 @@ from recon.errors import InputError
 from recon.pair import Pair
 
 # How NumPy continues an image as a blur did.
-_PADS = {"reflect": "symmetric", "replicate": "edge", "circular": "wrap", "zero": "constant"}
-# The noise of images that seem to have none: that of rounding to 8 bit, uniform over one level.
-_ROUNDING = 1 / 255 / np.sqrt(12)
+_PADS = {"reflect": "symmetric", "replicate": "edge", "circular": "wrap"}
 
 
 class Deblurrer(Method):
@@ -31,6 +29,11 @@ class Deblurrer(Method):
             raise InputError(
                 f"model.method: {self.name} needs a blur that is known, alone or before Gaussian noise, and this "
                 "degradation is another; choose degradation=blur|box_blur|defocus_blur|kernel_blur, or another method"
+            )
+        if blur.boundary not in _PADS:
+            raise InputError(
+                f"model.method: {self.name} continues images beyond their border, and degradation.boundary="
+                f"{blur.boundary} has cut them there; choose {'|'.join(_PADS)}"
             )
         try:
             blur.kernel(blur.level[0])
@@ -62,31 +65,35 @@ class Wiener(Deblurrer):
     """Least squares under a smoothness term, in the frequency domain: Wiener's filter as Hunt has it (1973).
 
     `skimage.restoration.wiener` in each channel, with a Laplacian. Its balance is Hunt's: that by which the result,
-    blurred again, differs from the image as the noise does, by a standard deviation of sigma; at least that of rounding
-    to 8 bit, 0.29/255. The image is continued to a period of mirror images, as most blurs here continue it.
+    blurred again, differs from the image as the noise does, by a standard deviation of sigma, here of 1/255 at least.
+    Unless the blur took the image for periodic, it is first continued by the side of the kernel and blended there
+    into its blurred self, as MATLAB's `edgetaper` does.
     """
 
     name = "wiener"
 
     def deblur(self, image: Array, kernel: Array, sigma: float) -> Array:
         """Filter, see `Deblurrer`."""
-        height, width = image.shape[:2]
-        framed = self._framed(image, kernel.shape)
-        balance = balance_of(framed, kernel, max(sigma, _ROUNDING))
+        (down, right), (height, width) = kernel.shape, image.shape[:2]
+        framed = self.framed(image, kernel.shape)
+        if self.blur.boundary == "circular":
+            down = right = 0
+        else:
+            own = np.outer(_ramp(framed.shape[0], down), _ramp(framed.shape[1], right))[..., None]
+            spectrum = np.fft.rfft2(framed, axes=(0, 1)) * uft.ir2tf(kernel, framed.shape[:2])[..., None]
+            framed = framed * own + np.fft.irfft2(spectrum, framed.shape[:2], axes=(0, 1)) * (1 - own)
+            sigma *= float(np.sqrt(np.mean(own**2)))  # what is blurred has lost its noise
+        balance = balance_of(framed, kernel, max(sigma, 1 / 255))
         channels = [wiener(framed[..., channel], kernel, balance, clip=False) for channel in range(image.shape[2])]
-        return np.stack(channels, -1)[:height, :width]
+        return np.stack(channels, -1)[down : down + height, right : right + width]
 
-    def _framed(self, image: Array, kernel: tuple[int, ...]) -> Array:
-        """Continue an image at the right and below to a whole period that holds the kernel."""
-        boundary = self.blur.boundary
-        pads = [(0, side) for side in kernel]
-        if boundary != "zero":
-            periods = [side * (1 if boundary == "circular" else 2) for side in image.shape[:2]]
-            whole = [-(-most // period) * period for most, period in zip(kernel, periods, strict=True)]
-            pads = [(0, side - have) for side, have in zip(whole, image.shape, strict=False)]
-        mode = {"zero": "constant", "circular": "wrap"}.get(boundary, "symmetric")
-        framed: Array = np.pad(image, [*pads, (0, 0)], mode=mode)  # type: ignore[call-overload]
-        return framed
+    def framed(self, image: Array, kernel: tuple[int, ...]) -> Array:
+        """Continue an image (H,W,C) as the blur did: by a kernel at each side, or to whole periods that hold one."""
+        pads = [(side, side) for side in kernel]
+        if self.blur.boundary == "circular":
+            sides = zip(image.shape, kernel, strict=False)
+            pads = [(0, -(-least // side) * side - side) for side, least in sides]
+        return np.pad(image, [*pads, (0, 0)], mode=_PADS[self.blur.boundary])  # type: ignore[call-overload,no-any-return]
 
 
 class RichardsonLucy(Deblurrer):
@@ -124,9 +131,15 @@ def balance_of(image: Array, kernel: Array, sigma: float) -> float:
     smooth = np.abs(uft.laplacian(2, shape)[0]) ** 2
     power = (np.abs(np.fft.rfft2(image, axes=(0, 1), norm="forward")) ** 2).mean(2)
     power[:, 1 : (shape[1] + 1) // 2] *= 2  # the half of the spectrum that is not there
-    low, high = -12.0, 6.0
+    low, high = -12.0, 6.0  # powers of ten; the residual grows with the balance
     for _ in range(24):
-        balance = 10 ** ((low + high) / 2)
-        kept = balance * smooth / np.maximum(blur + balance * smooth, 1e-300)
-        low, high = ((low + high) / 2, high) if (power * kept**2).sum() < sigma**2 else (low, (low + high) / 2)
-    return float(10 ** ((low + high) / 2))
+        middle = (low + high) / 2
+        kept = 10**middle * smooth / np.maximum(blur + 10**middle * smooth, 1e-300)
+        low, high = (middle, high) if (power * kept**2).sum() < sigma**2 else (low, middle)
+    return float(10**low)
+
+
+def _ramp(side: int, ends: int) -> Array:
+    """Return weights (side,) that rise from 0 to 1 along the first `ends` places, and fall along the last."""
+    rise = (1 - np.cos(np.pi * (np.arange(ends) + 0.5) / ends)) / 2
+    return np.concatenate([rise, np.ones(side - 2 * ends), rise[::-1]])

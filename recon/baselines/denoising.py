@@ -107,11 +107,14 @@ class NonLocalMeans(Denoiser):
     grey: ClassVar = ((15, 3, 10, 0.40), (30, 5, 10, 0.40), (45, 7, 17, 0.35), (75, 9, 17, 0.35), (np.inf, 11, 17, 0.3))
     colour: ClassVar = ((25, 3, 10, 0.55), (55, 5, 17, 0.40), (np.inf, 7, 17, 0.35))
 
+    def row(self, sigma: float, channels: int) -> tuple[int, int, float]:
+        """Return the side of patches, the radius of the search and the strength for a sigma."""
+        # A level such as 15/255, rounded to float32, is still of the first row.
+        return next(row[1:] for row in (self.grey if channels == 1 else self.colour) if 255 * sigma <= row[0] + 1e-3)
+
     def denoise(self, image: Array, sigma: float) -> Array:
         """Average the patches, see `Denoiser`."""
-        table = self.grey if image.shape[2] == 1 else self.colour
-        # A level such as 15/255, drawn in float32, is still of the first row.
-        side, radius, strength = next(row[1:] for row in table if 255 * sigma <= row[0] + 1e-3)
+        side, radius, strength = self.row(sigma, image.shape[2])
         denoised: Array = denoise_nl_means(
             image, side, radius, strength * sigma, fast_mode=True, sigma=sigma, channel_axis=-1
         )
@@ -203,7 +206,7 @@ def estimated(image: Array) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an image without detail has no median of it
         sigma = float(estimate_sigma(image, average_sigmas=True, channel_axis=-1))
-    return sigma if np.isfinite(sigma) else 0.0
+    return sigma if sigma > 1e-6 else 0.0
 
 
 def neighbours(image: Tensor, radius: int) -> Iterator[tuple[int, Tensor]]:

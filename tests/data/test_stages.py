@@ -50,7 +50,9 @@ def test_a_training_that_begins_in_a_stage_sees_the_same_batches(store):
 
 def test_ranks_share_a_batch_evenly(store):
     ranks = [list(batches(loader(store, rank=rank, world_size=2))) for rank in range(2)]
-    assert [len(pair.clean) for pair in ranks[0]] == [len(pair.clean) for pair in ranks[1]] == [8] * 2 + [2] * 2 + [1] * 4
+    assert (
+        [len(pair.clean) for pair in ranks[0]] == [len(pair.clean) for pair in ranks[1]] == [8] * 2 + [2] * 2 + [1] * 4
+    )
     one = next(batches(loader(store)))
     assert torch.equal(ranks[1][0].degraded, one.degraded[1::2])
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Compose, choices
+from conftest import Compose, models_that_learn
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from test_modules import QUIET, built
@@ -12,7 +12,7 @@ from test_modules import QUIET, built
 from recon.modules.base import Module
 
 # Every model, and once more the one that optimises by hand only when told to.
-MODELS = [*((model, {}) for model in choices("model")), ("inpainting", {"adversarial": 0.1})]
+MODELS = [*((model, {}) for model in models_that_learn()), ("inpainting", {"adversarial": 0.1})]
 models = pytest.mark.parametrize(("model", "more"), MODELS, ids=[f"{model} {more or ''}" for model, more in MODELS])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Compose, choices
+from conftest import ROOT, Compose, models_that_learn
 from lightning.pytorch import Trainer
 
 from recon import build
@@ -14,7 +14,7 @@ from recon.measures import KINDS, ROWS, Measure, from_record, headline, measure
 
 # The columns of `metrics.csv` that say which epoch a row is of, and the entries of `metrics.json` that are no metric.
 NO_MEASURE = {"epoch", "step", "convention", "measures", "images", "kind"}
-MODELS = [(model,) for model in choices("model")] + [("inpainting", "model.adversarial=0.1")]
+MODELS = [(model,) for model in models_that_learn()] + [("inpainting", "model.adversarial=0.1")]
 
 
 def unknown(names: set[str]) -> set[str]:
