@@ -24,6 +24,7 @@ MOST = {
 # Commands that are not carried out here, by a part of each, and why.
 ELSEWHERE = {
     "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
+    "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",
     "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",
 }
 DOWNLOADED = ("mnist", "cifar10")  # carried out where they are there already

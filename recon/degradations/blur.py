@@ -32,6 +32,9 @@ _HEAVIEST = 1e6  # weight of a pixel
 class Blur(Degradation):
     """A convolution of each image with a kernel, up to its borders.
 
+    >>> BoxBlur(3).kernel(3)[0]
+    tensor([0.1111, 0.1111, 0.1111], dtype=torch.float64)
+
     Attributes:
         boundary: what continues an image beyond its border: "reflect", "replicate", "circular" or "zero".
     """

@@ -5,12 +5,21 @@ from torch import Tensor
 
 
 def distinct(values: Tensor, level: tuple[float, float]) -> Tensor:
-    """Return the first of values (B,) that are all equal, so that one kernel is computed for all images."""
+    """Return the first of values (B,) that are all equal, so that one kernel is computed for all images.
+
+    >>> distinct(torch.tensor([2.0, 2.0]), (2.0, 2.0))
+    tensor([2.])
+    """
     return values[:1] if level[0] == level[1] else values
 
 
 def gaussian(sigma: Tensor, longest: Tensor, radius: int) -> Tensor:
-    """Return each sigma's weights (B,2·radius+1), zero beyond the radius of `longest`; in float64."""
+    """Return each sigma's weights (B,2·radius+1), zero beyond the radius of `longest`; in float64.
+
+    >>> gaussian(torch.tensor([0.5]), torch.tensor([0.5]), 2)
+    tensor([[2.6387e-04, 1.0645e-01, 7.8657e-01, 1.0645e-01, 2.6387e-04]],
+           dtype=torch.float64)
+    """
     sigma = sigma.double().unsqueeze(1)
     offset = torch.arange(-radius, radius + 1, device=sigma.device)
     # The clamp keeps sigma 0 from dividing 0 by 0; its radius is 0.
@@ -31,7 +40,12 @@ def _turned(angle: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def turned_gaussian(sigma: Tensor, ratio: Tensor, angle: Tensor, radius: int) -> Tensor:
-    """Return the kernels (B,2·radius+1,2·radius+1) of Gaussians longer along their angle; in float64."""
+    """Return the kernels (B,2·radius+1,2·radius+1) of Gaussians longer along their angle; in float64.
+
+    >>> turned_gaussian(torch.tensor([0.5]), torch.tensor([0.1]), torch.tensor([0.0]), 2)[0, 2]
+    tensor([2.6387e-04, 1.0645e-01, 7.8657e-01, 1.0645e-01, 2.6387e-04],
+           dtype=torch.float64)
+    """
     offset, along, across = _turned(angle, radius)
     sigma, ratio = sigma.double().view(-1, 1, 1), ratio.double().view(-1, 1, 1)
     reached = _reached(offset, sigma)
@@ -40,7 +54,11 @@ def turned_gaussian(sigma: Tensor, ratio: Tensor, angle: Tensor, radius: int) ->
 
 
 def line(length: Tensor, angle: Tensor, radius: int) -> Tensor:
-    """Return the kernels (B,2·radius+1,2·radius+1) of MATLAB's `fspecial('motion')`; in float64."""
+    """Return the kernels (B,2·radius+1,2·radius+1) of MATLAB's `fspecial('motion')`; in float64.
+
+    >>> line(torch.tensor([4.0]), torch.tensor([0.0]), 2)[0, 2]
+    tensor([0.1250, 0.2500, 0.2500, 0.2500, 0.1250], dtype=torch.float64)
+    """
     offset, along, across = _turned(angle, radius)
     half = (length.double().view(-1, 1, 1) - 1) / 2
     # Farther from the middle than the line's ends, the distance is to the nearer end; otherwise to the line.
@@ -50,7 +68,13 @@ def line(length: Tensor, angle: Tensor, radius: int) -> Tensor:
 
 
 def disk(radius: Tensor, reach: int) -> Tensor:
-    """Return the kernels (B,2·reach+1,2·reach+1) of disks, each pixel's weight the exact area inside; in float64."""
+    """Return the kernels (B,2·reach+1,2·reach+1) of disks, each pixel's weight the exact area inside; in float64.
+
+    >>> disk(torch.tensor([1.0]), 1)[0]
+    tensor([[0.0251, 0.1453, 0.0251],
+            [0.1453, 0.3183, 0.1453],
+            [0.0251, 0.1453, 0.0251]], dtype=torch.float64)
+    """
     radius = radius.double().view(-1, 1, 1).clamp_min(1e-9)
     offset = torch.arange(reach + 1, dtype=torch.float64, device=radius.device)
     # One quarter, its innermost pixels cut in half by the axes.
