@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import Compose, Typed
 from PIL import Image
-from report_runs import SHORT, carry_out, text_of
+from report_runs import SHORT, carry_out, change_json, text_of
 from skimage.data import camera
 
 import recon
@@ -133,12 +134,27 @@ def test_bicubic_is_the_baseline_of_super_resolution(tmp_path: Path) -> None:
         (["model.method=biharmonic"], "model.method: biharmonic fills holes and this degradation makes none"),
         (["model.method=wiener"], "model.method: wiener needs a blur that is known"),
         (["degradation=downsample", "degradation.upsample=null"], "model.method: nlm keeps the size of images"),
-        (["model/net=unet"], "model/net"),
+        (["model/net=unet"], "model/net: the chosen model takes none; leave it out"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_work(words: list[str], said: str, typed: Typed) -> None:
     assert said in typed.refused("model=baseline", *words)
     assert not list(typed.tmp_path.rglob("*.*"))
+
+
+def test_it_has_no_weights_to_start_a_training_from(typed: Typed, runs: Path) -> None:
+    said = typed.refused("model=restoration", f"init_from={runs / 'nlm'}", *SHORT)
+    assert "holds no weights, as its model has nothing to train" in said
+
+
+def test_one_that_was_interrupted_is_tested_when_it_is_resumed(typed: Typed, runs: Path) -> None:
+    shutil.copytree(runs / "median", "outputs/run")
+    shutil.rmtree("outputs/run/checkpoints")
+    change_json(Path("outputs/run/environment.json"), lambda record: record.update(status="interrupted"))
+    status, _, errors = typed("resume=outputs/run")
+    assert status == 0, errors
+    before, after = (json.loads((path / "metrics.json").read_text()) for path in (runs / "median", Path("outputs/run")))
+    assert before["Left/psnr"] == after["Left/psnr"]
 
 
 def test_it_is_named_by_its_method(typed: Typed) -> None:
