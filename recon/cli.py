@@ -133,14 +133,14 @@ def _is_from_hydra(error: BaseException) -> bool:
     return any("hydra" in parts for parts in files) and not any(parts[-2] == "actions" for parts in files)
 
 
-def _run_name(choices: Mapping[str, Any], degradation: Mapping[str, Any] | None) -> str:
-    """Name a run by its model, net, damage with its first level, and images: "restoration_unet_noise0.1_mnist"."""
+def _run_name(choices: Mapping[str, Any], degradation: Mapping[str, Any] | None, method: Any = None) -> str:
+    """Name a run by model, net or method, damage with its first level, images: "restoration_unet_noise0.1_mnist"."""
     values = with_numbers(dict(degradation or {})).values()
     levels = (list(value) if isinstance(value, list | ListConfig) else [value] for value in values)
     numbers = [level for level in levels if level and all(type(number) in (int, float) for number in level)]
     damage = choices["degradation"] + "-".join(f"{number:.3g}" for number in (numbers or [[]])[0][:2])
     words = [
-        "" if choices["action"] == "train" else choices["action"], choices["model"], choices.get("model/net"),
+        "" if choices["action"] == "train" else choices["action"], choices["model"], choices.get("model/net") or method,
         "" if choices["degradation"] == "none" else damage, choices["task"],
     ]  # fmt: skip
     return "_".join(str(word) for word in words if word)

@@ -154,7 +154,7 @@ NEWCOMERS = {
     "action=test": "did you mean action=evaluate?",
     "action=restore": "recon.load(<run>)(image)",
     "augment=true": "choose one of crop_flip|flip|none|rotate|turns",
-    "model={a:1}": "choose one of autoencoder|classifier",
+    "model={a:1}": "choose one of autoencoder|baseline|classifier",
     "train": "write action=train",
     "photo.jpg": "write task=folder task.path=photo.jpg",
     "help": "write --help",

@@ -79,12 +79,13 @@ def _row(module: Module, size: tuple[int, int], batches: Sequence[int]) -> list[
         counter = FlopCounterMode(display=False)
         with counter:
             module.predict(noise_images(module, 1, size))
-        operations = counter.get_total_flops() // 2
+        # Those of scikit-image are not counted.
+        operations = f"{counter.get_total_flops() // 2:,}" if module.trains else "–"
         seconds = [
             median_seconds(lambda pair=pair: module.predict(pair), _SECONDS)  # type: ignore[misc]
             for pair in (noise_images(module, batch, size) for batch in batches)
         ]
-    return ["×".join(map(str, size)), f"{operations:,}", *(f"{1000 * each:.2f}" for each in seconds)]
+    return ["×".join(map(str, size)), operations, *(f"{1000 * each:.2f}" for each in seconds)]
 
 
 def noise_images(module: Module, count: int, size: tuple[int, int]) -> Pair:
@@ -93,12 +94,16 @@ def noise_images(module: Module, count: int, size: tuple[int, int]) -> Pair:
     shrunk = [side // (1 if module.sees_degraded_size else facts["scale"]) for side in size]
     noise = torch.rand(count, facts["channels"], *shrunk, generator=torch.Generator().manual_seed(0)).to(device)
     clean = torch.zeros(count, facts["channels"], *size, device=device)
+    mask = torch.ones_like(clean[:, :1])
+    mask[:, :, : size[0] // 2, : size[1] // 2] = 0  # a method that fills holes works in them alone
     classes = facts["num_classes"]
-    return Pair.of(noise, clean, label=torch.arange(count, device=device) % classes if classes else None)
+    return Pair.of(noise, clean, mask, label=torch.arange(count, device=device) % classes if classes else None)
 
 
 def receptive_field(module: Module) -> str:
     """Say which part of the image the middle pixel of the result depends on, by its gradient."""
+    if not module.trains:
+        return "not measured, as it has no gradient"
     side = max(module.facts["image_size"])
     size = (side, side) if "image_size" in module.built_for else (max(side, 128), max(side, 128))
     pair = noise_images(module, 1, size)

@@ -73,6 +73,8 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
             load_weights(module, best_or_last(folder))
             trainer.validate(module, datamodule=data, verbose=False)
             results |= module.summary
+        else:
+            say("train: this model has nothing to train; it is tested at once")
         results |= test(trainer, module, data, folder)
         results.describe(module)
         if module.trains:

@@ -152,6 +152,8 @@ def _several_sentence(key: str, value: str) -> str:
 def _not_a_name(folders: Sequence[Path], group: str) -> str | None:
     """Say that a group takes names where something else was typed, such as `model={a: 1}`; None for what is none."""
     known = choices(group, folders)
+    if _typed_value(group) in known and "/" in group:
+        return f"{group}: the chosen {group.split('/')[0]} takes none; leave it out"
     return f"{group}: it takes the name of a choice; choose one of {_listed(known)}" if known else None
 
 

@@ -32,15 +32,8 @@ _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger
 OF_A_RUN = ("init_from", "model.judge", "model.loss.features")
 # What may be changed on resume, as it cannot change the result; `trainer.max_epochs` is checked separately.
 _RESUMABLE = (
-    "resume",
-    "allow_network",
-    "data",
-    "logger",
-    "checkpoint",
-    "sweep",
-    "hydra",
-    "trainer.enable_progress_bar",
-)
+    "resume", "allow_network", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar",
+)  # fmt: skip
 
 
 def with_words_of_the_run(arguments: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ All share the boundaries of `recon.filters.convolve`, which continue an image be
 """
 
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.degradations.base import Degradation, Degraded, all_known, draw
+from recon.degradations.kernels import disk, distinct, gaussian, line, turned_gaussian
 from recon.degradations.levels import Range, ends, one_of, whole_ends
 from recon.errors import InputError
 from recon.filters.bands import BOUNDARIES
@@ -27,7 +29,28 @@ _TURN = 3600  # degrees, ten times around
 _HEAVIEST = 1e6  # weight of a pixel
 
 
-class GaussianBlur(Degradation):
+class Blur(Degradation):
+    """A convolution of each image with a kernel, up to its borders.
+
+    >>> BoxBlur(3).kernel(3)[0]
+    tensor([0.1111, 0.1111, 0.1111], dtype=torch.float64)
+
+    Attributes:
+        boundary: what continues an image beyond its border: "reflect", "replicate", "circular" or "zero".
+    """
+
+    boundary: str
+
+    @abstractmethod
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel (h,w) float64 of an image by its severity: a single bright pixel becomes it.
+
+        Raises:
+            InputError: the kernel also depends on what is drawn for each image and recorded nowhere.
+        """
+
+
+class GaussianBlur(Blur):
     """Blur with a Gaussian, sampled at the pixels; it may be longer in one direction.
 
     The kernel of each image is the square that ends at `int(4 sigma + 0.5)` pixels of its own sigma. With `ratio` 1 it
@@ -51,25 +74,30 @@ class GaussianBlur(Degradation):
         self.angle = ends("angle", angle, -_TURN, _TURN)
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel of a severity, see `Blur`."""
+        ratio, angle = _constant("ratio", self.ratio), _constant("angle", self.angle)
+        return turned_gaussian(_one(severity), _one(ratio), _one(angle), int(4 * severity + 0.5))[0]
+
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         sigma = draw(self.level, keys, "sigma")
         radius = int(4 * self.level[1] + 0.5)
         if self.ratio == (1, 1):
-            distinct = _distinct(sigma, self.level)
-            weights = _gaussian(distinct, distinct, radius)
+            sigmas = distinct(sigma, self.level)
+            weights = gaussian(sigmas, sigmas, radius)
             return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), sigma)
         ratio, angle = draw(self.ratio, keys, "ratio"), draw(self.angle, keys, "angle")
         if self.angle[0] == self.angle[1] and self.angle[0] % 90 == 0:
-            along, across = _gaussian(sigma, sigma, radius), _gaussian(sigma.double() * ratio, sigma, radius)
+            along, across = gaussian(sigma, sigma, radius), gaussian(sigma.double() * ratio, sigma, radius)
             down, right = (across, along) if self.angle[0] % 180 == 0 else (along, across)
             return Degraded(filter_apart(clean, down, right, self.boundary), all_known(clean), sigma)
-        ratio, angle = _distinct(ratio, self.ratio), _distinct(angle, self.angle)
-        kernels = _turned_gaussian(_distinct(sigma, self.level), ratio, angle, radius)
+        ratio, angle = distinct(ratio, self.ratio), distinct(angle, self.angle)
+        kernels = turned_gaussian(distinct(sigma, self.level), ratio, angle, radius)
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), sigma)
 
 
-class MotionBlur(Degradation):
+class MotionBlur(Blur):
     """Blur along a straight line, as a camera does that moves evenly while the shutter is open.
 
     The kernel is that of MATLAB's `fspecial('motion', length, angle)`: a pixel weighs 1 less its distance to the line,
@@ -91,14 +119,19 @@ class MotionBlur(Degradation):
         self.angle = ends("angle", angle, -_TURN, _TURN)
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel of a severity, see `Blur`."""
+        angle = _constant("angle", self.angle)
+        return line(_one(severity), _one(angle), math.ceil((severity - 1) / 2))[0]
+
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         length, angle = draw(self.level, keys, "length"), draw(self.angle, keys, "angle")
-        kernels = _line(_distinct(length, self.level), _distinct(angle, self.angle), math.ceil((self.level[1] - 1) / 2))
+        kernels = line(distinct(length, self.level), distinct(angle, self.angle), math.ceil((self.level[1] - 1) / 2))
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), length)
 
 
-class DefocusBlur(Degradation):
+class DefocusBlur(Blur):
     """Blur with a uniform disk, the image of a point through a round aperture out of focus.
 
     As in MATLAB's `fspecial('disk', radius)`, a pixel of the kernel weighs the area of it that the disk covers. The
@@ -118,14 +151,18 @@ class DefocusBlur(Degradation):
         self.level = ends("radius", radius, 0, (_WIDEST - 1) / 2)
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel of a severity, see `Blur`."""
+        return disk(_one(severity), max(0, math.ceil(severity - 0.5)))[0]
+
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         radius = draw(self.level, keys, "radius")
-        kernels = _disk(_distinct(radius, self.level), max(0, math.ceil(self.level[1] - 0.5)))
+        kernels = disk(distinct(radius, self.level), max(0, math.ceil(self.level[1] - 0.5)))
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), radius)
 
 
-class BoxBlur(Degradation):
+class BoxBlur(Blur):
     """Blur with the mean over a square, equal to `scipy.ndimage.uniform_filter`; the severity is the size.
 
     >>> BoxBlur(3)(clean, keys).image[0, 0, 0]
@@ -144,6 +181,11 @@ class BoxBlur(Degradation):
             raise InputError(f"size: {size!r} is not odd; give an odd size, or a range of two such as [3,9]")
         self.boundary = one_of("boundary", boundary, BOUNDARIES)
 
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel of a severity, see `Blur`."""
+        size = int(severity)
+        return torch.full((size, size), 1 / size**2, dtype=torch.float64)
+
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
         low, high = map(int, self.level)
@@ -153,7 +195,7 @@ class BoxBlur(Degradation):
         return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), size)
 
 
-class KernelBlur(Degradation):
+class KernelBlur(Blur):
     """Convolve with a given kernel, or with one of several, chosen by key.
 
     It is the true convolution of `scipy.ndimage.convolve`, which turns a single bright pixel into the unaltered
@@ -192,6 +234,10 @@ class KernelBlur(Degradation):
         self.level = 0.0, len(values) - 1.0
         # A convolution weighs by the kernel turned by 180°.
         self._kernels = torch.tensor(values).flip(1, 2)
+
+    def kernel(self, severity: float) -> Tensor:
+        """Return the kernel of a severity, see `Blur`."""
+        return self._kernels[int(severity)].flip(0, 1)
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
@@ -236,75 +282,11 @@ def _require_small(shape: tuple[int, ...]) -> None:
         )
 
 
-def _distinct(values: Tensor, level: tuple[float, float]) -> Tensor:
-    """Return the first of values (B,) that are all equal, so that one kernel is computed for all images."""
-    return values[:1] if level[0] == level[1] else values
+def _one(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
 
 
-def _gaussian(sigma: Tensor, longest: Tensor, radius: int) -> Tensor:
-    """Return each sigma's weights (B,2·radius+1), zero beyond the radius of `longest`; in float64."""
-    sigma = sigma.double().unsqueeze(1)
-    offset = torch.arange(-radius, radius + 1, device=sigma.device)
-    # The clamp keeps sigma 0 from dividing 0 by 0; its radius is 0.
-    kernel = (-0.5 * (offset / sigma.clamp_min(1e-9)) ** 2).exp() * _reached(offset, longest.unsqueeze(1))
-    return kernel / kernel.sum(1, keepdim=True)
-
-
-def _reached(offset: Tensor, sigma: Tensor) -> Tensor:
-    return offset.abs() <= (4 * sigma.double() + 0.5).floor()
-
-
-def _turned(angle: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the offsets -radius..radius, and each kernel pixel's distance along and across directions (B,)."""
-    offset = torch.arange(-radius, radius + 1, dtype=torch.float64, device=angle.device)
-    angle = angle.double().deg2rad().view(-1, 1, 1)
-    right, up = offset, -offset.unsqueeze(1)  # rows are counted downwards
-    return offset, right * angle.cos() + up * angle.sin(), up * angle.cos() - right * angle.sin()
-
-
-def _turned_gaussian(sigma: Tensor, ratio: Tensor, angle: Tensor, radius: int) -> Tensor:
-    """Return the kernels (B,2·radius+1,2·radius+1) of Gaussians longer along their angle; in float64."""
-    offset, along, across = _turned(angle, radius)
-    sigma, ratio = sigma.double().view(-1, 1, 1), ratio.double().view(-1, 1, 1)
-    reached = _reached(offset, sigma)
-    kernels = (-0.5 * (along.square() + (across / ratio).square()) / sigma.clamp_min(1e-9).square()).exp()
-    return _normalised(kernels * (reached & reached.transpose(1, 2)))
-
-
-def _line(length: Tensor, angle: Tensor, radius: int) -> Tensor:
-    """Return the kernels (B,2·radius+1,2·radius+1) of MATLAB's `fspecial('motion')`; in float64."""
-    offset, along, across = _turned(angle, radius)
-    half = (length.double().view(-1, 1, 1) - 1) / 2
-    # Farther from the middle than the line's ends, the distance is to the nearer end; otherwise to the line.
-    far = offset.square() + offset.square().unsqueeze(1) >= half.square()
-    distance = (across.square() + ((half - along.abs()) * far).square()).sqrt()
-    return _normalised((1 - distance).clamp_min(0))
-
-
-def _disk(radius: Tensor, reach: int) -> Tensor:
-    """Return the kernels (B,2·reach+1,2·reach+1) of disks, each pixel's weight the exact area inside; in float64."""
-    radius = radius.double().view(-1, 1, 1).clamp_min(1e-9)
-    offset = torch.arange(reach + 1, dtype=torch.float64, device=radius.device)
-    # One quarter, its innermost pixels cut in half by the axes.
-    left, right = (offset - 0.5).clamp_min(0), offset + 0.5
-    low, high = left.unsqueeze(1), right.unsqueeze(1)
-    # Going right along a pixel, the circle is first above it, then crosses it, then is below it.
-    enters = (radius.square() - high.square()).clamp_min(0).sqrt().maximum(left).minimum(right)
-    leaves = (radius.square() - low.square()).clamp_min(0).sqrt().maximum(left).minimum(right)
-    area = (enters - left) * (high - low) - (leaves - enters) * low
-    area = area + _under_circle(leaves, radius) - _under_circle(enters, radius)
-    halves = torch.where(offset == 0, 2.0, 1.0).double()
-    area = area * halves * halves.unsqueeze(1)
-    mirrored = torch.arange(-reach, reach + 1, device=radius.device).abs()
-    return _normalised(area.index_select(1, mirrored).index_select(2, mirrored))
-
-
-def _under_circle(x: Tensor, radius: Tensor) -> Tensor:
-    """Return the area between the axis and the circle, from the middle to `x`, at most to the radius."""
-    x = x.minimum(radius)
-    height = (radius.square() - x.square()).sqrt()
-    return (x * height + radius.square() * (x / radius).asin()) / 2
-
-
-def _normalised(kernels: Tensor) -> Tensor:
-    return kernels / kernels.sum((1, 2), keepdim=True)
+def _constant(name: str, ends: tuple[float, float]) -> float:
+    if ends[0] < ends[1]:
+        raise InputError(f"{name}: it is drawn for each image, so that no kernel is known; give one number")
+    return ends[0]

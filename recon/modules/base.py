@@ -232,13 +232,7 @@ class Module(Steps):
 
     def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
         """Pair an optimiser with its schedule, in Lightning's form."""
-        estimated = self.trainer.estimated_stepping_batches
-        # recon.training.trainer refuses a schedule that needs a length where the training has none.
-        steps = max(1, int(estimated)) if math.isfinite(estimated) else None
-        schedule = self.options.schedule(optimizer, steps, self.mode, self.trainer.check_val_every_n_epoch or 1)
-        if self.automatic_optimization:
-            schedule["monitor"] = self.monitor
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {"optimizer": optimizer, "lr_scheduler": self.options.schedule(optimizer, self)}
 
     def _evaluate(self, pair: Pair, image: Tensor | None = None) -> None:
         outcome = self.step(pair)
@@ -300,8 +294,7 @@ class Module(Steps):
 
     def worst(self, count: int) -> Tensor:
         """Return the indices (K,) int64 of the at most `count` worst images of the latest evaluation, worst first."""
-        badness = self.badness(self.results)
-        if badness is None:
+        if (badness := self.badness(self.results)) is None:
             return torch.empty(0, dtype=torch.int64)
         return per_image.worst_first(self.results, badness, self.rows)[:count]
 

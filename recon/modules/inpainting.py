@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recon import losses, metrics
 from recon.errors import InputError
+from recon.filters.holes import mean_filled
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.outcome import Outcome
 from recon.pair import Pair
@@ -118,9 +119,7 @@ class InpaintingModule(AdversarialModule):
 
     def input_metrics(self, pair: Pair) -> dict[str, Tensor]:
         """Add the PSNR of the hole filled with the mean of the known pixels."""
-        known = (pair.degraded * pair.mask).sum((2, 3), keepdim=True) / pair.mask.sum((2, 3), keepdim=True)
-        filled = torch.where(pair.mask > 0, pair.degraded, known)
-        baseline = metrics.psnr(filled, pair.clean, mask=1 - pair.mask)
+        baseline = metrics.psnr(mean_filled(pair.degraded, pair.mask), pair.clean, mask=1 - pair.mask)
         return {**super().input_metrics(pair), "psnr_hole_mean": baseline}
 
     def _paint(self, degraded: Tensor, mask: Tensor) -> Tensor:

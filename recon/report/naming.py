@@ -32,6 +32,8 @@ def choice(folder: RunFolder, group: str) -> str:
     choices = folder.environment.get("choices")
     if isinstance(choices, dict) and choices.get(group):
         return cut(choices[group])
+    if group == "model/net" and isinstance(method := part(folder.config, "model").get("method"), str):
+        return cut(method)  # a classical method takes the place of a net
     node: Any = folder.config
     for name in group.split("/"):
         node = node.get(name) if isinstance(node, dict) else None

@@ -136,6 +136,8 @@ def load_weights(module: nn.Module, path: Path, key: str = "run") -> None:
 def put_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, key: str = "run") -> None:
     """Put a checkpoint's weights into a module; raises InputError, which names `key` and `path`, if they do not fit."""
     weights: dict[str, Tensor] = checkpoint["state_dict"]
+    if not weights and module.state_dict():
+        raise InputError(f"{key}: {path} holds no weights, as its model has nothing to train; choose another run")
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:

@@ -53,25 +53,22 @@ class Training:
         if self.judge is not None:
             self.judge.eval().requires_grad_(False)
 
-    def schedule(self, optimizer: Optimizer, steps: int | None, mode: str, every: int) -> dict[str, Any]:
-        """Make the schedule of an optimiser, in Lightning's form.
-
-        Args:
-            optimizer: whose learning rate it sets.
-            steps: of the whole training, or None where it has no length.
-            mode: "min" or "max", which way the monitored metric should go.
-            every: how many epochs there are between validations.
-        """
+    def schedule(self, optimizer: Optimizer, module: Any) -> dict[str, Any]:
+        """Make the schedule of an optimiser of a `Module` in training, in Lightning's form."""
+        estimated = module.trainer.estimated_stepping_batches
+        # recon.training.trainer refuses a schedule that needs a length where the training has none.
+        steps = max(1, int(estimated)) if math.isfinite(estimated) else None
         wanted, given = inspect.signature(self.scheduler).parameters, getattr(self.scheduler, "keywords", {})
         rates = [group["lr"] for group in optimizer.param_groups]
         known: dict[str, Any] = {"T_max": steps, "total_steps": steps, "max_lr": rates}
         if "patience" in wanted:  # ReduceLROnPlateau must know which way the monitored metric should go
-            known["mode"] = mode
+            known["mode"] = module.mode
         filled = {name: value for name, value in known.items() if name in wanted and name not in given}
         per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
         made = {"scheduler": self.scheduler(optimizer, **filled), "interval": "step" if per_step else "epoch"}
-        # A metric is new only after a validation.
-        return made | ({"frequency": every} if "patience" in wanted else {})
+        if "patience" in wanted:  # a metric is new only after a validation
+            made["frequency"] = module.trainer.check_val_every_n_epoch or 1
+        return made | ({"monitor": module.monitor} if module.automatic_optimization else {})
 
     def recognised(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Let the judge, if there is one, look at images (B,C,H,W) with their labels (B,).

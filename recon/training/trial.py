@@ -45,6 +45,8 @@ def require_net(model: Config, kind: type[Module], facts: Mapping[str, Any]) -> 
         InputError: names what is wrong, and the nets that fit.
     """
     node = model.get("net")
+    if not kind.trains and node is None:
+        return
     if not isinstance(node, dict) or "_target_" not in node:
         raise InputError(f"model.net: {_not_a_net(node)}")
     net = _on_meta(node, facts, "model.net")

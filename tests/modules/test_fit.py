@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Compose, Typed, choices
+from conftest import ROOT, Compose, Typed, choices, trained_models
 from lightning.pytorch import Trainer
 from PIL import Image
 from test_modules import QUIET, built
@@ -61,7 +61,7 @@ def with_net(compose: Compose, model: str, net: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("model", trained_models())
 def test_every_net_trains_with_a_model_or_is_refused_with_those_that_do(
     model: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
