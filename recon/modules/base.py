@@ -312,10 +312,8 @@ class Module(Steps):
         if split != "val":
             return
         if self._input is None:
-            rows = self.rows
-            known = [name for name in self.results if name in rows and rows[name].role in ("baseline", "other")]
-            of_input = [name for name in known if rows[name].input]
-            self._input = {name: self.results[name] for name in ("index", *of_input)}
+            known = [name for name, row in self.rows.items() if row.input and row.role in ("baseline", "other")]
+            self._input = {name: self.results[name] for name in ("index", *known) if name in self.results}
         elif torch.equal(self._input["index"], self.results["index"]):
             self.results |= self._input
 

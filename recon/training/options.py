@@ -65,7 +65,8 @@ class Training:
             known["mode"] = module.mode
         filled = {name: value for name, value in known.items() if name in wanted and name not in given}
         per_step = not {"T_max", "total_steps"}.isdisjoint(filled)
-        made = {"scheduler": self.scheduler(optimizer, **filled), "interval": "step" if per_step else "epoch"}
+        made: dict[str, Any] = {"scheduler": self.scheduler(optimizer, **filled)}
+        made["interval"] = "step" if per_step else "epoch"
         if "patience" in wanted:  # a metric is new only after a validation
             made["frequency"] = module.trainer.check_val_every_n_epoch or 1
         return made | ({"monitor": module.monitor} if module.automatic_optimization else {})
