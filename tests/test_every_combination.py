@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Compose, choices, data_root
+from conftest import Compose, choices, data_root, trained_models
 from PIL import Image, ImageFilter
 from skimage.data import astronaut
 from sklearn.datasets import load_digits
@@ -72,19 +72,29 @@ def shard_of(image_folder: Path) -> Path:
 
 def take_one_step(config: dict[str, Any], folder: Path) -> dict[str, float]:
     kind = find_class(config["model"]["_target_"], "model")
-    if not kind.trains:  # one step of the fit to one image
+    if "steps" in config["model"]:  # one step of the fit to one image
         config["model"]["steps"] = config["task"]["batch_size"] = 1
     train(config, folder, {})
     record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     assert json.loads((folder / "environment.json").read_text())["status"] == "ok"
     assert (folder / "images" / "test.png").stat().st_size > 0
     assert (folder / "checkpoints" / "best.ckpt").exists()
-    assert any(name.startswith("val/") for name in record) == kind.trains
+    if config["trainer"]["limit_val_batches"]:
+        assert any(name.startswith("val/") for name in record) == kind.trains
     return record
 
 
-@pytest.mark.parametrize("task", choices("task"))
-@pytest.mark.parametrize("model", choices("model"))
+# What is not trained sees images of the same few kinds alike, and the named sets are folders.
+PAIRS = [
+    (model, task)
+    for task in choices("task")
+    for model in choices("model")
+    if (task not in ("bsd400", "open_photos") or model in ("restoration", "baseline"))
+    and (model in trained_models() or task in ("digits", "bsd400", "webdataset"))
+]
+
+
+@pytest.mark.parametrize(("model", "task"), PAIRS)
 @pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
 def test_every_model_on_every_task(model: str, task: str, compose: Compose, image_folder: Path, tmp_path: Path) -> None:
     config = compose(f"model={model}", *task_overrides(task, image_folder), *QUICK)
@@ -93,7 +103,6 @@ def test_every_model_on_every_task(model: str, task: str, compose: Compose, imag
             train(config, tmp_path, {})
         return
     record = take_one_step(config, tmp_path)
-    assert any(name.startswith("val/") for name in record)
     assert any(name.startswith(("test/", "bsd68/", "open_photos/")) for name in record)
 
 

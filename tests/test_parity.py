@@ -16,7 +16,9 @@ def figures(compose, tmp_path):
     """Test a model by the whole path of an evaluation; its weights are as given, or those it begins with."""
 
     def measure(*overrides, weights=None):
-        config = compose("task=bsd400", "model=restoration", "task.validation=1", *overrides)
+        config = compose(
+            f"data.root={data_root()}", "task=bsd400", "model=restoration", "task.validation=1", *overrides
+        )
         module, data, trainer, _ = build.run(config, tmp_path)
         if weights is not None:
             module.net.load_state_dict(weights)

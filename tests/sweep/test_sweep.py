@@ -236,7 +236,8 @@ def test_a_killed_sweep_goes_on_to_what_an_undisturbed_one_gives(sweep: Sweep, t
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+    ("number", "status"),
+    [pytest.param(*each, marks=pytest.mark.slow) for each in ((signal.SIGINT, 130), (signal.SIGTERM, 143))],
 )
 def test_a_signal_ends_the_jobs_and_keeps_the_state(
     number: signal.Signals, status: int, sweep: Sweep, tmp_path: Path
