@@ -70,6 +70,7 @@ def test_only_one_key_ends_the_training(paces, compose, other):
         within_budget(compose(*WORDS, "budget=10min", other), ())
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_steps_that_it_recorded(compose, tmp_path, capsys):
     train(compose(*WORDS, "budget=5s"), tmp_path, {})
     recorded = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))

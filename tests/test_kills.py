@@ -46,8 +46,7 @@ KINDS: dict[str, Sequence[str]] = {
     "two processes": ["model=gan", "model.net.dropout=0.2", "trainer.devices=2"],
     "a sweep": ["model=autoencoder", "model.ema=0.9", "seed=1,2,3", "sweep.jobs=1"],
 }  # fmt: skip
-SHORT = ("two optimisers and an average",)
-# How many kills the long form shares out among all kinds.
+# How many kills are shared out among all kinds.
 KILLS = int(os.environ.get("RECON_KILLS", "120"))
 
 
@@ -176,13 +175,6 @@ def survive(kind: str, kills: int, tmp_path: Path, images: Path) -> None:
     # The jobs of a sweep write at the disk's own speed.
     assert start is Swept or writing >= kills // 4, "too few kills met a file half written"
     print(f"{kind}: {met} kills in {runs} runs, {writing} while a file was written; all ended as the undisturbed one")
-
-
-@pytest.mark.parametrize("kind", SHORT)
-def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
-    kind: str, tmp_path: Path, image_folder: Path
-) -> None:
-    survive(kind, 6, tmp_path, image_folder)
 
 
 @pytest.mark.slow

@@ -76,7 +76,9 @@ def test_steins_estimate_is_near_the_true_psnr_of_three_photographs(figures, tmp
     assert reached["three/psnr"] - reached["three/psnr_degraded"] > 9
 
 
-@pytest.mark.parametrize(("scale", "published"), [(2, 33.66), (3, 30.39), (4, 28.42)])
+@pytest.mark.parametrize(
+    ("scale", "published"), [(2, 33.66), pytest.param(3, 30.39, marks=pytest.mark.slow), (4, 28.42)]
+)
 def test_bicubic_enlargement_of_set5_has_its_published_figures(figures, scale, published):
     need("open-photos", "set5")
     reached = figures(
@@ -87,7 +89,10 @@ def test_bicubic_enlargement_of_set5_has_its_published_figures(figures, scale, p
     assert reached["set5/psnr_degraded"] == pytest.approx(published, abs=0.03)
 
 
-@pytest.mark.parametrize(("quality", "published"), [(10, 27.82), (20, 30.12), (30, 31.48), (40, 32.43)])
+@pytest.mark.parametrize(
+    ("quality", "published"),
+    [(10, 27.82), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((20, 30.12), (30, 31.48), (40, 32.43)))],
+)
 def test_jpeg_on_classic5_has_its_published_figures(figures, quality, published):
     need("train400", "classic5")
     reached = figures(

@@ -111,7 +111,16 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("case", CASES)
+# Cases of one kind; the others have one each.
+ALIKE = {
+    "schedule by metric", "accumulation", "validation within the epoch", "validation every other epoch",
+    "validation counted over epochs", "without validation",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in ALIKE else case for case in CASES]
+)
 def test_a_stopped_run_goes_on_exactly(case: str, compose: Compose, stop: Stop, tmp_path: Path) -> None:
     config = compose(*QUICK, *CASES[case])
     train(config, tmp_path / "whole", {})

@@ -180,6 +180,7 @@ def test_a_killed_job_is_submitted_again_and_goes_on(sweep: Sweep, cluster: Path
     assert len(list(cluster.glob("*.pid"))) == 2
 
 
+@pytest.mark.slow
 def test_the_local_executor_runs_the_same_command(sweep: Sweep) -> None:
     done = sweep(*SLURM, "seed=1", "sweep.slurm.cluster=local")
     assert done.status == 0, done.errors

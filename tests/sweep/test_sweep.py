@@ -114,6 +114,7 @@ def test_one_launcher_runs_all_jobs_in_its_own_process(sweep: Sweep, tmp_path: P
 # What goes wrong ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_three_of_eight_jobs_fail_and_the_others_finish(sweep: Sweep) -> None:
     unlucky = ("degradation=noise", "degradation._target_=accidents.Accident", "model=restoration", "model/net=dncnn")
     few = ("model.net.depth=3", "model.net.width=8", "sweep.retry=0", "sweep.jobs=2")
