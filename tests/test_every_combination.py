@@ -89,9 +89,11 @@ PAIRS = [
     (model, task)
     for task in choices("task")
     for model in choices("model")
-    if {"bsd400": model in ("restoration", "baseline"), "open_photos": model == "baseline"}.get(
-        task, (model in trained_models() and model != "self_supervised") or task in ("digits", "cifar10")
-    )
+    if {
+        "bsd400": model in ("restoration", "baseline"),
+        "open_photos": model == "baseline",
+        "fashion_mnist": model == "classifier",
+    }.get(task, (model in trained_models() and model != "self_supervised") or task in ("digits", "cifar10"))
 ]
 
 

@@ -402,7 +402,11 @@ def fill_the_disk_of_the_service() -> None:
     resource.prlimit(service_id(), resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-@pytest.mark.parametrize("happens", [kill_the_service, stop_the_service, fill_the_disk_of_the_service])
+@pytest.mark.parametrize(
+    "happens",
+    [kill_the_service,
+     *(pytest.param(each, marks=pytest.mark.slow) for each in (stop_the_service, fill_the_disk_of_the_service))],
+)  # fmt: skip
 def test_what_happens_to_the_wandb_service_does_not_matter_to_the_run(
     happens: Callable[[], None],
     typed: Typed,

@@ -64,6 +64,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(place: str, tmp_path
         files.write_json(folder / "metrics.json", {})
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path) -> None:
     code = (
         "import sys, torch\n"

@@ -271,7 +271,11 @@ class Cut:
         return call
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "ending",
+    [each if each in ("early stopping", "steps", "time") else pytest.param(each, marks=pytest.mark.slow)
+     for each in ENDINGS],
+)  # fmt: skip
 def test_a_run_cut_off_when_its_training_had_ended_trains_no_further(
     ending: str, compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from conftest import QUICK, ROOT, type_in
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_without_a_reader_and_without_utf8(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "run.py"), "model=autoencoder", "hydra.run.dir='Größe'", *QUICK]
     with subprocess.Popen(

@@ -183,7 +183,10 @@ def refused(typed: Typed, words: list[str], key: str) -> None:
     assert sorted(typed.tmp_path.rglob("*")) == before, words
 
 
-@pytest.mark.parametrize("key", KEYS)
+# The quick tests have every second key.
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=pytest.mark.slow) if number % 2 else key for number, key in enumerate(KEYS)]
+)
 def test_a_wrong_value_is_one_sentence(key: str, typed: Typed) -> None:
     base = ["model=classifier", *(word for word in QUICK if not word.startswith(f"{key}="))]
     if key.startswith("accelerator."):

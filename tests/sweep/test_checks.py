@@ -35,7 +35,10 @@ def refused(sweep: Sweep, top: Path, *words: str) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("way", ["hydra/launcher=parallel", "hydra/launcher=basic", "sweep=random"])
+@pytest.mark.parametrize(
+    "way",
+    ["hydra/launcher=parallel", pytest.param("hydra/launcher=basic", marks=pytest.mark.slow), "sweep=random"],
+)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_one_job_stops_all(mistake: str, way: str, sweep: Sweep, folders: None, tmp_path: Path) -> None:
     shared, key, good, bad, blamed = MISTAKES[mistake]
