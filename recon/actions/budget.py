@@ -89,10 +89,9 @@ def within_budget(config: Config, overrides: Sequence[str]) -> Config:
             f"budget: {config['budget']} is shorter than one validation of {duration(pace.validation)} and the test of "
             f"{duration(pace.test)} need; give {least} or more"
         )
-    epochs = steps / pace.steps_between
     say(
         f"budget: {config['budget']} is {steps:,} steps of {1000 * pace.step:.0f} ms with {precision}, and "
-        f"{epochs:.1f} validations of {duration(pace.validation)}"
+        f"{steps / pace.steps_between:.1f} validations of {duration(pace.validation)}"
     )
     return _with(config, precision=precision, max_steps=steps, max_epochs=-1)
 
@@ -181,7 +180,7 @@ def _evaluation(trainer: Trainer, module: Module, data: DataModule, name: str) -
     loader = data.val_dataloader() if name == "validation" else data.test_dataloader()
     wanted = min(len(loader), limit) if isinstance(limit, int) else int(len(loader) * limit)
     module.eval()
-    pixels, seconds = 0, 0.0
+    seconds = 0.0
     with torch.no_grad(), trainer.precision_plugin.forward_context():
         for number, pair in enumerate(loader):
             started = time.perf_counter()
@@ -189,7 +188,6 @@ def _evaluation(trainer: Trainer, module: Module, data: DataModule, name: str) -
             if outcome.image is not None:
                 module.image_metrics(outcome.image, pair)
             seconds += time.perf_counter() - started
-            pixels += pair.clean.numel()
             if seconds > _LONGEST / 4 or number + 1 >= wanted:
                 break
     module.train()

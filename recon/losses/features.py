@@ -44,7 +44,6 @@ class _OfFeatures(PixelLoss):
         """Return what each convolution makes of images (B,C,H,W)."""
         if self._net is None:
             raise InputError("features: it names no run; give one of model=classifier")
-        self._seen = []
         with torch.autocast(image.device.type, enabled=False):
             self._net.to(image.device)(wide(image))
         seen, self._seen = self._seen, []
