@@ -74,7 +74,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
             trainer.validate(module, datamodule=data, verbose=False)
             results |= module.summary
         else:
-            say("train: this model has nothing to train; it is tested at once")
+            say("train: this model is not trained on a set; it is tested at once")
         results |= test(trainer, module, data, folder)
         results.describe(module)
         if module.trains:
