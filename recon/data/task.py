@@ -201,11 +201,13 @@ def cut(total: int, count: int, stream: str) -> tuple[Tensor, Tensor]:
 
 
 def require_file_settings(task: Any) -> None:
-    """Raise InputError for a wrong `max_pixels`, `test_fraction` or `on_bad_image` of a task of the user's files."""
+    """Raise InputError for a wrong setting that the tasks of the user's files share."""
     require_positive(task, "max_pixels")
     require_fraction(task, "test_fraction")
     if task.on_bad_image not in ("raise", "skip"):
         raise InputError(f"task.on_bad_image={task.on_bad_image} is unknown: choose raise or skip.")
+    if task.channels not in (None, 1, 3):
+        raise InputError(f"task.channels={task.channels} is not possible: give 1, 3 or null.")
 
 
 def require_disjoint(train: Mapping[Identity, str | Path], test: Collection[Identity], kind: str) -> None:

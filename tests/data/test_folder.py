@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from PIL import ExifTags, Image
 from skimage.data import astronaut, camera
 
+from recon.data.images import read_image
+from recon.data.tasks.folder import Folder
 from recon.errors import InputError
 
 RGB = np.ascontiguousarray(astronaut()[40:88, 180:240])  # 48 rows, 60 columns
@@ -117,6 +119,24 @@ def test_grey_stays_grey_only_if_all_are_grey(tmp_path):
     task = folder_task(tmp_path)
     assert task.shape[0] == 3
     assert np.repeat(GREY[None], 3, 0).tobytes() in {i for split in task.load(Path()) for i in contents(split)}
+
+
+def test_channels_reads_colour_as_grey_and_grey_as_colour(tmp_path):
+    for number in range(3):
+        save(tmp_path, f"{number}.png", RGB)
+    grey = folder_task(tmp_path, channels=1)
+    assert grey.shape == (1, 48, 60)
+    assert read_image(tmp_path / "0.png", 1).tobytes() in {
+        image for split in grey.load(Path()) for image in contents(split)
+    }
+    for number in range(3):
+        save(tmp_path, f"{number}.png", GREY)
+    assert folder_task(tmp_path, channels=3).shape == (3, 48, 60)
+
+
+def test_a_public_set_in_colour_is_trained_on_in_grey():
+    task = Folder(path="open_photos_train", test=["open_photos"], crop=16, channels=1)
+    assert task.shape == (1, 16, 16)
 
 
 def test_mixed_sizes_need_a_crop_and_small_images_are_named(tmp_path):

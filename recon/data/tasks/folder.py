@@ -31,8 +31,8 @@ class Folder(Task):
 
     A folder of images has no labels; in a folder of folders, each folder is a class, numbered by sorted name; a glob
     has no labels. Each file counts once, whatever links lead to it. Images are turned by EXIF or XMP, and alpha is
-    dropped; they stay grey if all of them are grey. Values are read by `recon.data.pixels.to_array`, of several frames
-    the first.
+    dropped; they stay grey if all of them are grey, unless `channels` says otherwise. Values are read by
+    `recon.data.pixels.to_array`, of several frames the first.
 
     Several test sets have a name each, under which their numbers stand, and the channels of the images to train on. The
     damage of an image depends on its position in its own set alone.
@@ -42,6 +42,7 @@ class Folder(Task):
         test: the same for the images to test on, or a list of such; `None` cuts them from `path` by key.
         test_fraction: the fraction in (0,1) that is cut from `path` where `test` is `None`.
         crops_per_image: random crops of each training image in an epoch, where `crop` is set.
+        channels: 1 reads every image as grey, 3 as colour.
         on_bad_image: "raise" for an unreadable file, or "skip" to leave it out with a warning.
         max_pixels: larger images are bad ones, as a small file may unpack to fill the memory.
     """
@@ -54,6 +55,7 @@ class Folder(Task):
     test: str | list[str] | None = None
     test_fraction: float = 0.1
     crops_per_image: int = 1
+    channels: int | None = None
     on_bad_image: Literal["raise", "skip"] = "raise"
     max_pixels: int = 89_478_485
 
@@ -68,7 +70,7 @@ class Folder(Task):
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for, from the files' headers; of crops of a public set without these."""
         if self.side is not None and self._is_named and self.path in SETS:
-            return SETS[self.path].channels, self.side, self.side
+            return self.channels or SETS[self.path].channels, self.side, self.side
         train = self._headers[0]
         if self.side is not None:
             return self._channels, self.side, self.side
@@ -242,6 +244,8 @@ class Folder(Task):
 
     @property
     def _channels(self) -> int:
+        if self.channels is not None:
+            return self.channels
         train, test = self._headers
         if self._is_named and self.path in SETS:
             return SETS[self.path].channels

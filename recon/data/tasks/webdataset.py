@@ -62,8 +62,6 @@ class WebDataset(Task):
         require_positive(self, "shuffle", "workers", "num_classes", least=0)
         if self.workers > _MOST_WORKERS:
             raise InputError(f"task.workers={self.workers} is not possible: give at most {_MOST_WORKERS} processes.")
-        if self.channels not in (None, 1, 3):
-            raise InputError(f"task.channels={self.channels} is not possible: give 1, 3 or null.")
         if self.num_classes and not self.label:
             raise InputError(f"task.label={self.label} names no files of classes: give their ending, such as cls.")
         train, test = expand("path", self.path), {} if self.test is None else expand("test", self.test)
