@@ -5,6 +5,7 @@ grey values, whether 0 is white, and which palettes are grey.
 """
 
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,16 +14,20 @@ from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImagePalette, PngImagePlugin, UnidentifiedImageError
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import TiffImageFile
 
 READING = 2  # the version of the pixels that are read; increase it with every change, so that mapped stores are rebuilt
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # and TIFF; not PostScript, for which Pillow runs Ghostscript
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of TIFF
+# Tags of a TIFF that tell how its pixels are stored, and those of XMP and the colour profile.
+_STORAGE = frozenset((254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282,
+                      283, 284, 290, 291, 292, 293, 296, 297, 301, 317, 320, 321, 322, 323, 324, 325, 330, 332, 334,
+                      338, 339, 340, 341, 347, 512, 513, 514, 515, 529, 530, 531, 532, 700, 34675))  # fmt: skip
 _ZIP = (8, 32946)  # TIFF's numbers of this compression
 _OUT_OF_RANGE = "32 bits per value, or values below 0; those of 1 to 16 bits from 0 are read"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)\s*[\"'<]")
-_TURNS = {  # by the orientation in EXIF and XMP
+TURNS = {  # by the orientation in EXIF and XMP
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -65,13 +70,13 @@ def _open(file: IO[bytes]) -> Image.Image:
         raise Unusable("empty")
     if start not in _TIFF:
         return Image.open(file, formats=_FORMATS)
-    image = _Tiff(file)
+    image = Tiff(file)
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
     return image
 
 
-class _Tiff(TiffImageFile):
+class Tiff(TiffImageFile):
     """A TIFF as it is stored: not turned, with its own grey values.
 
     Attributes:
@@ -79,12 +84,14 @@ class _Tiff(TiffImageFile):
         packed: whether `unpacked` reads it: not 1, 2, 4, 8 or 16 bits, in uncompressed or zip-compressed strips. Pillow
             only reads 12 bits, in some files.
         inverted: whether 0 is white.
+        paired: whether it holds 16-bit grey values with alpha, whose four bytes stand as RGBA.
         turn: the value of its orientation tag.
     """
 
     bits = 8
     packed = False
     inverted = False
+    paired = False
     turn: Any = None
 
     def _setup(self) -> None:
@@ -98,7 +105,11 @@ class _Tiff(TiffImageFile):
             raise Unusable(_OUT_OF_RANGE)
         if max(bits) > 8 and len(bits) > 1 and tags.get(Base.PlanarConfiguration) == 2:
             raise Unusable("16-bit values in separate planes, which Pillow takes for others")
-        if photometric in (0, 1):
+        if photometric in (0, 1) and tuple(bits) == (16, 16):
+            self.paired, self.inverted = True, photometric == 0
+            tags[Base.PhotometricInterpretation], tags[Base.SamplesPerPixel] = 2, 4
+            tags[Base.BitsPerSample], tags[Base.ExtraSamples] = (8,) * 4, 2
+        elif photometric in (0, 1):
             self.inverted = photometric == 0
             tags[Base.PhotometricInterpretation] = 1
             self.bits = bits[0]
@@ -121,6 +132,20 @@ class _Tiff(TiffImageFile):
         """Keep Pillow from turning the pixels."""
         self.getexif()[Base.Orientation] = 1
         super().load_end()
+
+    @property
+    def byteorder(self) -> str:
+        """The order of bytes that Pillow decodes `paired` values in, "little" or "big"."""
+        if self.tile and self.tile[0].codec_name == "libtiff":
+            return sys.byteorder
+        return "little" if self.tag_v2.prefix == b"II" else "big"
+
+    def other_tags(self) -> bytes:
+        """Return as EXIF, from its TIFF header on, the tags that do not tell how the pixels are stored."""
+        exif, kept = self.getexif(), Image.Exif()
+        for tag in sorted(exif.keys() - _STORAGE):
+            kept[tag] = exif.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif[tag]
+        return kept.tobytes().removeprefix(b"Exif\0\0") if kept else b""
 
     def unpacked(self) -> np.ndarray:
         """Read packed values: (H,W) uint32; each row begins with a new byte."""
@@ -166,7 +191,7 @@ def orientation(image: Image.Image) -> int:
     if isinstance(image, PngImagePlugin.PngImageFile):
         _read_late_chunks(image)
     try:
-        exif = image.turn if isinstance(image, _Tiff) else _exif_orientation(image)
+        exif = image.turn if isinstance(image, Tiff) else _exif_orientation(image)
     except Exception:  # broken EXIF raises many kinds, in good images
         exif = None
     if exif is None:
@@ -184,8 +209,8 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """
     turn = orientation(image)
     plain = _decoded(image)
-    if turn in _TURNS:
-        plain = plain.transpose(_TURNS[turn])
+    if turn in TURNS:
+        plain = plain.transpose(TURNS[turn])
     pixels = np.asarray(plain.convert("L" if channels == 1 else "RGB")).reshape(plain.height, plain.width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -196,10 +221,11 @@ def _decoded(image: Image.Image) -> Image.Image:
         table = _palette(image)  # before decoding, which drops it
         index = np.asarray(image)
         return Image.fromarray(table[index[..., 0] if index.ndim == 3 else index])
-    if _is_grey_alpha(image):
-        return image.getchannel(0)
+    if (pairs := grey_alpha(image)) is not None:
+        grey = pairs[..., 0]
+        return Image.fromarray(((~grey if isinstance(image, Tiff) and image.inverted else grey) >> 8).astype(np.uint8))
     image.info.pop("transparency", None)  # Pillow would convert it too
-    tiff = image if isinstance(image, _Tiff) else None
+    tiff = image if isinstance(image, Tiff) else None
     if tiff is not None and tiff.packed:
         grey = _to_8_bits(tiff.unpacked(), tiff.bits)
     elif image.mode.startswith("I;16"):
@@ -228,9 +254,21 @@ def _palette(image: Image.Image) -> np.ndarray:
 
 
 def _is_grey_alpha(image: Image.Image) -> bool:
-    """Return whether it is a PNG of 16-bit grey values with alpha, colour to Pillow; call it before decoding."""
-    tile = image.tile if isinstance(image, PngImagePlugin.PngImageFile) else []
-    return bool(tile) and tile[0][3] == "LA;16B"
+    """Return whether it holds 16-bit grey values with alpha, colour to Pillow; call it before decoding."""
+    if isinstance(image, Tiff):
+        return image.paired
+    return isinstance(image, PngImagePlugin.PngImageFile) and bool(image.tile) and image.tile[0][3] == "LA;16B"
+
+
+def grey_alpha(image: Image.Image) -> np.ndarray | None:
+    """Decode 16-bit grey values with alpha: (H,W,2) uint16; None for any other image."""
+    if not _is_grey_alpha(image):
+        return None
+    order = image.byteorder if isinstance(image, Tiff) else "big"
+    if not isinstance(image, Tiff):
+        image.tile = [image.tile[0]._replace(args="RGBA")]  # the four bytes of a pixel as they are
+    values: np.ndarray = np.asarray(image).view(f"{'<' if order == 'little' else '>'}u2").astype(np.uint16)
+    return values
 
 
 def _exif_orientation(image: Image.Image) -> int | None:

@@ -120,7 +120,7 @@ def compress(clean: Tensor, quality: Tensor | int, subsampling: str) -> Tensor:
         if isinstance(quality, int):
             steps = _constant_steps(quality, columns // 8, work.device, work.dtype)
         else:
-            steps = _steps(_tables(work.device, work.dtype).index_select(0, quality[batch] - 1), columns // 8)
+            steps = _steps(tables(work.device, work.dtype).index_select(0, quality[batch] - 1), columns // 8)
         if work.shape[1] == 1:
             _recode_grey(work[batch], steps, image[batch])
         else:
@@ -130,7 +130,7 @@ def compress(clean: Tensor, quality: Tensor | int, subsampling: str) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _constant_steps(quality: int, blocks: int, device: torch.device, dtype: torch.dtype) -> _Steps:
-    return _steps(_tables(device, dtype)[quality - 1 : quality], blocks)
+    return _steps(tables(device, dtype)[quality - 1 : quality], blocks)
 
 
 def _steps(tables: Tensor, blocks: int) -> _Steps:
@@ -143,7 +143,7 @@ def _steps(tables: Tensor, blocks: int) -> _Steps:
 
 
 @lru_cache(maxsize=8)
-def _tables(device: torch.device, dtype: torch.dtype) -> Tensor:
+def tables(device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8)."""
     standard = torch.tensor((_LUMA, _CHROMA))
     scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101)]

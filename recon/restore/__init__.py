@@ -1,0 +1,1 @@
+"""Mending a person's own pictures: files of any kind in, the same kind out, with all that they say besides pixels."""
