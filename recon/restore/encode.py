@@ -90,7 +90,11 @@ def _bmp(picture: Picture, quality: int) -> bytes:
 
 
 def _metadata(picture: Picture) -> dict[str, object]:
-    found = {"exif": b"Exif\0\0" + picture.exif if picture.exif else b"", "icc_profile": picture.icc, "xmp": picture.xmp}
+    found = {
+        "exif": b"Exif\0\0" + picture.exif if picture.exif else b"",
+        "icc_profile": picture.icc,
+        "xmp": picture.xmp,
+    }
     return {name: block for name, block in found.items() if block}
 
 

@@ -42,7 +42,9 @@ def png_of_16_bits(values: np.ndarray) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     body = chunk(b"eXIf", exif().tobytes().removeprefix(b"Exif\0\0")) + chunk(b"iCCP", b"p\0\0" + zlib.compress(ICC))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
 
 
 def saved(array: np.ndarray, form: str, mode: str | None = None, **options: object) -> bytes:
@@ -208,7 +210,7 @@ def test_one_colour_that_counts_as_transparent_becomes_alpha() -> None:
     key = tuple(int(value) for value in RGB[3, 4])
     picture = decoded(saved(RGB, "PNG", transparency=key))
     assert picture.alpha is not None
-    np.testing.assert_array_equal(picture.alpha == 0, (RGB == key).all(2))
+    np.testing.assert_array_equal(picture.alpha == 0, (key == RGB).all(2))
 
 
 def test_a_thumbnail_that_is_turned_is_dropped() -> None:
