@@ -222,8 +222,8 @@ def _decoded(image: Image.Image) -> Image.Image:
         index = np.asarray(image)
         return Image.fromarray(table[index[..., 0] if index.ndim == 3 else index])
     if (pairs := grey_alpha(image)) is not None:
-        grey = pairs[..., 0]
-        return Image.fromarray(((~grey if isinstance(image, Tiff) and image.inverted else grey) >> 8).astype(np.uint8))
+        high = (pairs[..., 0] >> 8).astype(np.uint8)
+        return Image.fromarray(~high if isinstance(image, Tiff) and image.inverted else high)
     image.info.pop("transparency", None)  # Pillow would convert it too
     tiff = image if isinstance(image, Tiff) else None
     if tiff is not None and tiff.packed:
@@ -265,7 +265,7 @@ def grey_alpha(image: Image.Image) -> np.ndarray | None:
     if not _is_grey_alpha(image):
         return None
     order = image.byteorder if isinstance(image, Tiff) else "big"
-    if not isinstance(image, Tiff):
+    if isinstance(image, PngImagePlugin.PngImageFile):
         image.tile = [image.tile[0]._replace(args="RGBA")]  # the four bytes of a pixel as they are
     values: np.ndarray = np.asarray(image).view(f"{'<' if order == 'little' else '>'}u2").astype(np.uint16)
     return values

@@ -27,7 +27,8 @@ def receptive_radius(net: nn.Module, channels: int = 1, largest: int = 128, scal
         scale: how many times larger the result is.
 
     Returns:
-        The radius in pixels of the input, or None where it is above `largest`, as that of a net that takes a mean over the image.
+        The radius in pixels of the input, or None where it is above `largest`, as that of a net that takes a mean over
+        the image.
     """
     net = copy.deepcopy(net).float().cpu().eval().requires_grad_(False)
     radius = 16
@@ -50,7 +51,7 @@ def _within(net: nn.Module, channels: int, radius: int, scale: int) -> int:
         strip = (0.5 + torch.rand(1, channels, 2 * radius + _UNIT, _UNIT, generator=generator)).requires_grad_()
         for row in range(radius, radius + _UNIT, 5):
             place = slice(scale * row, scale * (row + 1)), slice(scale * (_UNIT // 2), scale * (_UNIT // 2 + 1))
-            pixel: Tensor = net(strip)[..., *place].sum()
+            pixel: Tensor = net(strip)[(..., *place)].sum()
             (gradient,) = torch.autograd.grad(pixel, strip)
             rows = gradient.abs().amax((0, 1, 3)).nonzero().flatten()
             found = max(found, row - int(rows[0]), int(rows[-1]) - row)

@@ -72,7 +72,7 @@ def _png_of_16_bits(values: np.ndarray) -> bytes:
 
 
 def _jpeg(picture: Picture, quality: int) -> bytes:
-    options = {} if picture.dpi is None else {"dpi": picture.dpi}
+    options: dict[str, object] = {} if picture.dpi is None else {"dpi": picture.dpi}
     if not picture.blocks:
         options |= _metadata(picture)
     # Full colour resolution: restored colours are not halved again.
@@ -90,11 +90,8 @@ def _bmp(picture: Picture, quality: int) -> bytes:
 
 
 def _metadata(picture: Picture) -> dict[str, object]:
-    found = {
-        "exif": b"Exif\0\0" + picture.exif if picture.exif else b"",
-        "icc_profile": picture.icc,
-        "xmp": picture.xmp,
-    }
+    exif = b"Exif\0\0" + picture.exif if picture.exif else b""
+    found = {"exif": exif, "icc_profile": picture.icc, "xmp": picture.xmp}
     return {name: block for name, block in found.items() if block}
 
 

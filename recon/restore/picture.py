@@ -6,9 +6,10 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from recon.data.images import BadImage, pixel_limit
 from recon.data.pixels import TURNS, Tiff, Unusable, grey_alpha, opened, orientation
@@ -111,11 +112,11 @@ def decoded(data: bytes) -> Picture:
 
 def _values(image: Image.Image, data: bytes, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
     """Decode to values (H,W,C) and alpha (H,W), as they are stored, and note what changes."""
+    values: np.ndarray
     transparent = image.info.get("transparency")
     if isinstance(image, Tiff) and image.packed:
         notes.append(f"values of {image.bits} bits are written as 16")
-        wide = image.unpacked().astype(np.uint64) * 65535 // ((1 << image.bits) - 1)
-        values = wide.astype(np.uint16)[..., None]
+        values = (image.unpacked().astype(np.uint64) * 65535 // ((1 << image.bits) - 1)).astype(np.uint16)[..., None]
     elif image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)[..., None]
     elif (pairs := grey_alpha(image)) is not None:
@@ -151,20 +152,25 @@ def _wide(image: Image.Image, data: bytes) -> np.ndarray | None:
 
     Pillow takes the high byte as the order of bytes tells it. Told the other order, it returns the low one.
     """
-    if not image.tile:
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return None
-    codec, box, offset, arguments = image.tile[0]
-    rawmode = arguments if isinstance(arguments, str) else arguments[0]
+    rawmode = _rawmode(image.tile[0].args)
     if ";16" not in rawmode or image.mode not in ("RGB", "RGBA", "CMYK"):
         return None
     swapped = rawmode[:-1] + ("L" if rawmode.endswith("B") else "B")
     with opened(io.BytesIO(data)) as other:
+        assert isinstance(other, ImageFile.ImageFile)
         other.tile = [
-            tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:]))
+            tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
             for tile in other.tile
         ]
         low = np.asarray(other).astype(np.uint16)
     return np.asarray(image).astype(np.uint16) << 8 | low
+
+
+def _rawmode(arguments: tuple[Any, ...] | str | None) -> str:
+    """Return how the bytes of a tile are told apart, as Pillow names it."""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _turned(values: np.ndarray, turn: int) -> np.ndarray:
