@@ -1,0 +1,87 @@
+"""The weights of a run folder and what they are for, as a file of weights would hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from recon.build import trained
+from recon.config.construct import construct
+from recon.errors import InputError
+from recon.modules.base import Module
+from recon.modules.inpainting import InpaintingModule
+from recon.nets.receptive import receptive_radius, stride
+from recon.restore.weights import About, Purpose, Weights
+from recon.runs.folder import RunFolder
+
+_FARTHEST = 256  # pixels that the reach of a net is measured to
+
+
+def weights_of_run(folder: Path, key: str = "run") -> Weights:
+    """Load the best weights of a run that restores.
+
+    Args:
+        folder: the run folder.
+        key: what names it, for messages.
+
+    Raises:
+        InputError: it is no run folder, or its model does not restore pictures of any size.
+    """
+    module, run = trained(folder, key), RunFolder(folder)
+    if module.kind != "restore" or not module.trains or not module.one_pass:
+        raise InputError(f"{key}: {folder} is a run of {type(module).__name__}, which restores no pictures; choose a "
+                         "run of model=restoration or model=inpainting")  # fmt: skip
+    if size := module.built_for.get("image_size"):
+        raise InputError(f"{key}: the net of {folder} takes images of {size[0]}×{size[1]} pixels alone; choose a run "
+                         "of a net for any size, such as model/net=dru")  # fmt: skip
+    net, facts = module.averaged_net, dict(module.facts)
+    reach = _reach(net, facts)
+    config = run.config
+    about = About(
+        purpose=_purpose(module, config),
+        net=dict(config["model"]["net"]),
+        facts={name: list(fact) if isinstance(fact, tuple) else fact for name, fact in facts.items()},
+        noise_map=bool(getattr(module, "noise_map", False)),
+        radius=reach and reach[0],
+        stride=reach and reach[1],
+        trained={
+            name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config
+        },
+        figures={name: value for name, value in run.metrics.items() if "psnr" in name or "ssim" in name},
+    )
+    digest = hashlib.sha256(json.dumps(about.net, sort_keys=True).encode())
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return Weights(str(folder), about, net, digest.hexdigest())
+
+
+def _purpose(module: Module, config: dict[str, Any]) -> Purpose:
+    """Tell what a run has learned to mend by its module and its damage."""
+    if isinstance(module, InpaintingModule):
+        return "inpaint"
+    damage = construct(config["degradation"], "degradation")
+    if damage.scale > 1:
+        return "super_resolve"
+    if damage.gaussian:
+        return "denoise"
+    return "jpeg" if _is_jpeg(config["degradation"]) else "restore"
+
+
+def _is_jpeg(node: Any) -> bool:
+    """Return whether a node compresses to JPEG and does nothing else."""
+    if not isinstance(node, dict):
+        return True
+    target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
+    return target in ("", "JPEG", "Chain", "OneOf", "Sometimes") and all(map(_is_jpeg, node.values()))
+
+
+def _reach(net: nn.Module, facts: dict[str, Any]) -> tuple[int, int] | None:
+    """Measure how far a net sees and its stride; None where it sees the whole picture."""
+    channels, scale = int(facts["in_channels"]), int(facts["scale"])
+    radius = receptive_radius(net, channels, _FARTHEST, scale)
+    step = None if radius is None else stride(net, radius, channels, scale)
+    return None if radius is None or step is None else (radius, step)
