@@ -32,11 +32,15 @@ class Settings:
         tile: the side of a tile in pixels, or None for the whole picture at once.
         strength: 0 leaves the picture as it was (or enlarges it bicubically), 1 is what the net makes of it.
         ensemble: 1, or 8 for the mean over the picture's turns and mirror images.
+        sigma: the level of the noise in [0,1], for a net that is given it; the others are blind to it.
+        device: where the net is.
     """
 
     tile: int | None = 1024
     strength: float = 1.0
     ensemble: int = 1
+    sigma: float | None = None
+    device: str = "cpu"
 
 
 def restored(
@@ -121,27 +125,35 @@ def enlarged(image: Tensor, scale: int) -> Tensor:
 
 
 def runner(weights: Weights, settings: Settings, done: Done = _nothing) -> Net:
-    """Return what applies a net to images (1,C',H,W), by tiles where they are larger than one."""
-    reach, tile = weights.about.reach, settings.tile
+    """Return what applies a net to images (1,C',H,W), by tiles where they are larger than one.
+
+    Raises:
+        InputError: the net is given the level of the noise, and the settings have none.
+    """
+    reach, tile, net = weights.about.reach, settings.tile, weights.net.to(settings.device)
+    if weights.about.noise_map and settings.sigma is None:
+        raise InputError("sigma: these weights are given the level of the noise; give it, such as sigma=25/255")
+
+    def whole(image: Tensor) -> Tensor:
+        if weights.about.noise_map:
+            image = torch.cat([image, torch.full_like(image[:, :1], settings.sigma or 0.0)], 1)
+        restored: Tensor = net(image.to(settings.device)).float().cpu()
+        return restored
 
     def once(image: Tensor) -> Tensor:
         if tile is not None and reach is not None and max(image.shape[2:]) > tile:
-            return tiled(weights.net, image, reach, max(1, tile // reach.stride) * reach.stride, done)
-        result: Tensor = weights.net(image)
+            return tiled(whole, image, reach, max(1, tile // reach.stride) * reach.stride, done)
+        result = whole(image)
         done(image.shape[2] * image.shape[3])
         return result
 
-    def eight(image: Tensor) -> Tensor:
-        total: Tensor | None = None
-        for turns in range(4):
-            for is_mirrored in (False, True):
-                turned = image.rot90(turns, (2, 3))
-                part = once(turned.flip(3) if is_mirrored else turned)
-                part = (part.flip(3) if is_mirrored else part).rot90(-turns, (2, 3))
-                total = part if total is None else total.add_(part)
-        assert total is not None
-        return total.div_(8)
+    return (lambda image: _mean_of_turns(once, image)) if settings.ensemble == 8 else once
 
-    if settings.ensemble not in (1, 8):
-        raise InputError(f"ensemble: {settings.ensemble} is not possible; give 1 or 8")
-    return eight if settings.ensemble == 8 else once
+
+def _mean_of_turns(net: Net, image: Tensor) -> Tensor:
+    """Return the mean of what a net makes of an image (1,C,H,W) and of its seven turns and mirror images."""
+    parts = []
+    for turns in range(4):
+        turned = image.rot90(turns, (2, 3))
+        parts += [net(turned).rot90(-turns, (2, 3)), net(turned.flip(3)).flip(3).rot90(-turns, (2, 3))]
+    return torch.stack(parts).mean(0)

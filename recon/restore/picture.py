@@ -71,14 +71,24 @@ def read_picture(path: Path, max_pixels: int) -> Picture:
     Raises:
         BadImage: it is missing, damaged, too large, animated, or of another format.
     """
+    return picture_of(read_file(path), path, max_pixels)
+
+
+def read_file(path: Path) -> bytes:
+    """Read the bytes of a picture's file; raises BadImage as `read_picture`."""
     try:
-        data = read_bytes(path, _LARGEST_FILE)
-        with pixel_limit(max_pixels):
-            return decoded(data)
+        return read_bytes(path, _LARGEST_FILE)
     except OSError as error:
         raise BadImage(path, error.strerror or str(error)) from error
     except Unreadable as error:
         raise BadImage(path, str(error)) from error
+
+
+def picture_of(data: bytes, path: Path, max_pixels: int) -> Picture:
+    """Decode the bytes of a file; raises BadImage as `read_picture`."""
+    try:
+        with pixel_limit(max_pixels):
+            return decoded(data)
     except Unusable as error:
         raise BadImage(path, str(error).replace("task.max_pixels", "max_pixels")) from error
 

@@ -31,9 +31,11 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     except ValueError as error:  # a NUL, or half a character
         raise Unreadable("no file can have such a name") from error
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise Unreadable("it is no regular file")
-        data = file.read(limit + 1)
+        # Not the limit, for which Python would take memory at once.
+        data = file.read(min(limit, status.st_size) + 1)
     if len(data) > limit:
         raise Unreadable(f"it is larger than {limit >> 20} MB")
     return data
