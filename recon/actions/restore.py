@@ -93,14 +93,10 @@ class Restore(Action):
     def _wishes(self) -> Any:
         import torch
 
-        from recon.report.choose import choose
         from recon.restore.mend import Settings
-        from recon.restore.plan import Wishes
+        from recon.restore.plan import Wishes, run_folder
 
-        keys, run = self.keys, None
-        if keys["run"] is not None:
-            path = Path(str(keys["run"])).expanduser()
-            run = path if path.is_dir() else choose("run", str(keys["run"]))
+        keys = self.keys
         device = keys["device"]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -110,7 +106,7 @@ class Restore(Action):
         settings = Settings(tile, keys["strength"], keys["ensemble"], keys["sigma"], device)
         return Wishes(
             weights=keys["weights"],
-            run=run,
+            run=None if keys["run"] is None else run_folder(keys["run"]),
             mask=None if keys["mask"] is None else Path(keys["mask"]).expanduser(),
             mask_resize=keys["mask_resize"],
             mask_color=keys["mask_color"],

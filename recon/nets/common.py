@@ -6,6 +6,7 @@ from math import prod
 from typing import ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recon.errors import InputError
 from recon.ranges import require_whole, require_widths
@@ -53,6 +54,18 @@ def require_classes(net: str, num_classes: int) -> None:
     """
     if num_classes < 1:
         raise InputError(f"{net} recognises classes and this task has no labels: choose a task= with labels.")
+
+
+def padded_to(multiple: int, x: Tensor, mode: str) -> Tensor:
+    """Pad images (B,C,H,W) at the right and at the bottom so that their sides are whole multiples.
+
+    >>> padded_to(8, torch.zeros(1, 1, 5, 16), "replicate").shape
+    torch.Size([1, 1, 8, 16])
+    """
+    height, width = x.shape[2:]
+    # Of sides written as (side + m - 1) // m * m an exporter knows that they are multiples, whatever the side.
+    bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in (height, width))
+    return F.pad(x, (0, right, 0, bottom), mode)
 
 
 def halved_sizes(image_size: Sequence[int], stages: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.nets.common import require_size
+from recon.nets.common import padded_to, require_size
 from recon.ranges import require_whole, require_widths
 
 
@@ -73,8 +73,7 @@ class DRU(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("DRU", x.shape)
         height, width = x.shape[2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        y = self.first(F.pixel_unshuffle(F.pad(x, padding, "replicate"), self.unshuffle))
+        y = self.first(F.pixel_unshuffle(padded_to(self.multiple, x, "replicate"), self.unshuffle))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             skips.append(encode(y))

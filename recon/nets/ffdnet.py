@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.nets.common import require_size
+from recon.nets.common import padded_to, require_size
 from recon.ranges import DEEPEST, require_whole
 
 
@@ -47,6 +47,5 @@ class FFDNet(nn.Module):
         """Denoise images (B,C',H,W): (B,C,H,W)."""
         require_size("FFDNet", x.shape)
         height, width = x.shape[2:]
-        even = F.pad(x, (0, width % 2, 0, height % 2), "replicate")
-        image: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(even, 2)), 2)
+        image: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded_to(2, x, "replicate"), 2)), 2)
         return image[..., :height, :width]

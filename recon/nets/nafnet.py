@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.nets.common import require_size
+from recon.nets.common import padded_to, require_size
 from recon.ranges import require_whole, require_widths
 
 
@@ -65,7 +64,7 @@ class NAFNet(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("NAFNet", x.shape)
         height, width = x.shape[2:]
-        y = self.first(F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple)))
+        y = self.first(padded_to(self.multiple, x, "constant"))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             skips.append(encode(y))

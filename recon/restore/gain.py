@@ -1,4 +1,4 @@
-"""How much better a restored picture is, estimated from the damaged one alone, so that clean pictures are left alone."""
+"""How much better a restored picture is, estimated from the damaged one alone: clean pictures are left as they are."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def weights_of_run(folder: Path, key: str = "run") -> Weights:
     digest = hashlib.sha256(json.dumps(about.net, sort_keys=True).encode())
     for name, weight in sorted(net.state_dict().items()):
         digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    return Weights(str(folder), about, net, digest.hexdigest())
+    return Weights(folder.name, about, net, digest.hexdigest())
 
 
 def _purpose(module: Module, config: dict[str, Any]) -> Purpose:

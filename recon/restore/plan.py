@@ -149,6 +149,23 @@ def _own(wishes: Wishes) -> Weights | None:
     return None if wishes.weights is None else named(wishes.weights)
 
 
+def run_folder(run: str | int) -> Path:
+    """Return the run folder that the key `run` names; raises InputError where it names none."""
+    from recon.report.choose import choose
+
+    path = Path(str(run)).expanduser()
+    return path if path.is_dir() else choose("run", str(run))
+
+
+def chosen_weights(name: str | None, run: str | int | None) -> tuple[Weights, Path | None]:
+    """Load the weights that the keys `weights` and `run` name, one of which is None, and the run folder, if any."""
+    if name is not None:
+        return named(name), None
+    assert run is not None
+    folder = run_folder(run)
+    return _of_run(folder), folder
+
+
 @cache
 def named(name: str) -> Weights:
     """Load weights once."""

@@ -1,0 +1,61 @@
+"""`action=export run=<folder> format=<format>`: weights that travel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recon.actions.base import Action
+from recon.errors import InputError
+
+
+class Export(Action):
+    """Write trained weights in a format of other programs, each read back and compared first.
+
+    Args:
+        run: the folder of a run that restores.
+        weights: or weights that come along, or a file of weights.
+        format: see `recon.export.write.FORMATS`.
+        output: the folder to write to, or None for one in the run folder.
+        name: of the file of format=recon.
+        int8: write an int8 form of ONNX too.
+    """
+
+    leaves_a_record = False
+    imports_torch = False  # it is read from files, without Lightning where weights come along
+    takes = ()
+
+    def __init__(
+        self, run: str | int | None, weights: str | None, format: str, output: str | None, name: str | None, int8: bool
+    ) -> None:
+        if (run is None) == (weights is None):
+            raise InputError("run: give the run to export, as run=last, or weights=<name>, and not both")
+        self.run, self.weights, self.format, self.output, self.name, self.int8 = (
+            run,
+            weights,
+            format,
+            output,
+            name,
+            int8,
+        )
+
+    def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
+        """Write the files and say where they are."""
+        from rich.console import Console
+
+        from recon.export.write import FORMATS, files_of
+        from recon.restore.plan import chosen_weights
+        from recon.runs.files import in_words, write_bytes
+
+        if self.format not in FORMATS:
+            raise InputError(f"format: {self.format!r} does not exist; choose one of {', '.join(FORMATS)}")
+        weights, place = chosen_weights(self.weights, self.run)
+        if self.name is not None:
+            weights.name = self.name
+        target = (place or Path()) / f"export_{self.format}" if self.output is None else Path(self.output).expanduser()
+        with Console(stderr=True).status(f"export: writing and reading back {self.format}"):
+            files = files_of(weights, self.format, self.int8)
+        for name, data in files.items():
+            write_bytes(target / name, data)
+            print(f"{target / name}: {in_words(len(data))}", flush=True)

@@ -1,0 +1,81 @@
+"""The card of weights: what they are for, what they were trained on, how good they are, where they end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from recon.restore.weights import Weights
+
+_PURPOSES = {
+    "denoise": "removes noise from", "jpeg": "removes the damage of JPEG from", "inpaint": "fills holes in",
+    "super_resolve": "enlarges", "restore": "restores",
+}  # fmt: skip
+_SETS = {
+    "open_photos_train": "104 photographs under CC0, public domain, CC-BY and BSD licences (`open-photos/train`, whose "
+    "LICENSES.csv names the authors)",
+    "bsd400": "400 grey crops of the Berkeley Segmentation Dataset, which are for research and education only",
+}  # fmt: skip
+
+
+def card(weights: Weights, front_matter: bool = False) -> str:
+    """Return the card as Markdown, with the YAML that Hugging Face reads on top where asked for."""
+    about = weights.about
+    images = "grey images" if about.facts["channels"] == 1 else "colour images"
+    net = about.net.get("_target_", "").rsplit(".", 1)[-1]
+    count = sum(weight.numel() for weight in weights.net.parameters())
+    task, trained = about.trained.get("task") or {}, about.trained
+    reach = "the whole image" if about.radius is None else f"{about.radius} pixels around each"
+    lines = [
+        f"# {weights.name}",
+        "",
+        f"A {net} of {count:,} weights that {_PURPOSES[about.purpose]} {images}. It sees {reach}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| trained on | {_images(task)} |",
+        f"| damage | `{_short(trained.get('degradation'))}` |",
+        f"| time, seed | {trained.get('budget') or 'see the run'}, {trained.get('seed')} |",
+        f"| input | values from 0 to 1, {_channels(weights)} |",
+        f"| sha256 | `{weights.sha256}` |",
+        "",
+        "## Figures",
+        "",
+        "| measure | value |",
+        "|---|---|",
+        *(f"| `{name}` | {value:.4g} |" for name, value in sorted(about.figures.items())),
+        "",
+        "## Limits",
+        "",
+        "It knows the damage named above and no other. What it restores is likely, not what was there: do not read "
+        "evidence, text or faces from it that the picture did not show.",
+        "",
+    ]
+    if not front_matter:
+        return "\n".join(lines)
+    tags = ["image-to-image", "image-restoration", about.purpose, net.lower()]
+    head = ["---", "library_name: recon-images", "pipeline_tag: image-to-image", f"tags: {json.dumps(tags)}", "---", ""]
+    return "\n".join([*head, *lines])
+
+
+def _channels(weights: Weights) -> str:
+    from recon.export.onnx import metadata
+
+    return metadata(weights)["recon.input"]
+
+
+def _short(node: Any) -> str:
+    """Write a node of the configuration in a line."""
+    if isinstance(node, dict):
+        name = str(node.get("_target_", "")).rsplit(".", 1)[-1]
+        inner = ", ".join(f"{key}={_short(value)}" for key, value in node.items() if key != "_target_")
+        return f"{name}({inner})" if name else inner
+    return (
+        ", ".join(map(_short, node)) if isinstance(node, list) and any(isinstance(i, dict) for i in node) else str(node)
+    )
+
+
+def _images(task: dict[str, Any]) -> str:
+    """Say what a net was trained on, without the places of somebody's disk."""
+    path = str(task.get("path") or task.get("_target_", "unknown")).rsplit("/", 1)[-1].rsplit(".", 1)[-1]
+    return _SETS.get(path, path)

@@ -1,0 +1,130 @@
+"""ONNX with dynamic batch, height and width, and int8 for ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon.errors import InputError
+from recon.export.pictures import crops
+from recon.restore.weights import Weights
+
+OPSET = 18
+_CROPS = 48  # that int8 is calibrated on
+
+
+def require_onnx() -> None:
+    """Raise InputError unless the packages are installed that write and read ONNX."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"format: ONNX needs the package {error.name}; install what it needs by pip install 'recon-images[export]'"
+        ) from error
+
+
+def onnx_of(weights: Weights) -> bytes:
+    """Return a net as ONNX, its input "image" (batch, C', height, width), its output "restored"."""
+    from torch.export import Dim
+
+    facts = weights.about.facts
+    example = torch.zeros(2, facts["in_channels"], 65, 73)  # odd: no multiple is taken for granted
+    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=4, max=1 << 15),
+             3: Dim("width", min=4, max=1 << 15)}  # fmt: skip
+    with _quiet():
+        program = torch.onnx.export(
+            weights.net, (example,), dynamo=True, dynamic_shapes=(sizes,), input_names=["image"],
+            output_names=["restored"], opset_version=OPSET, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    for name, value in metadata(weights).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+    return bytes(model.SerializeToString())
+
+
+def metadata(weights: Weights) -> dict[str, str]:
+    """Return what a program must know to use a net, as texts."""
+    about = weights.about
+    known = {
+        "name": weights.name, "purpose": about.purpose, "range": "0 to 1", "channels": about.facts["channels"],
+        "input": _input(weights), "scale": about.facts["scale"],
+        "halo": "the whole picture" if about.radius is None else about.radius,
+        "stride": "" if about.stride is None else about.stride,
+        "figures": about.figures, "sha256": weights.sha256,
+    }  # fmt: skip
+    return {f"recon.{name}": value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+
+
+def _input(weights: Weights) -> str:
+    """Say what the channels of the input are."""
+    parts = ["grey" if weights.about.facts["channels"] == 1 else "red, green, blue"]
+    if weights.about.purpose == "inpaint":
+        parts.append("1 where a pixel is known and 0 where it is to be filled (and the colours 0)")
+    if weights.about.noise_map:
+        parts.append("the standard deviation of the noise, the same everywhere")
+    return ", ".join(parts)
+
+
+def session(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Return what runs ONNX on the CPU by ONNX Runtime: (B,C',H,W) to (B,C,H,W)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    loaded = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(loaded.run(None, {"image": image.numpy()})[0])
+
+
+def int8_of(data: bytes, weights: Weights) -> bytes:
+    """Quantise ONNX to int8, weights by channel and activations by what crops of photographs make of them."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Crops(CalibrationDataReader):  # type: ignore[misc]
+        """The crops, one after the other."""
+
+        def __init__(self) -> None:
+            self.crops = iter([example.given.numpy() for example in crops(weights, _CROPS)])
+
+        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+            crop = next(self.crops, None)
+            return None if crop is None else {"image": crop}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        given, prepared, written = (Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
+        given.write_bytes(data)
+        quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared), str(written), Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
+            weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
+        )  # fmt: skip
+        return written.read_bytes()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch and ONNX Runtime print about their own steps from a person who cannot act on it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
