@@ -42,8 +42,8 @@ def onnx_of(weights: Weights) -> bytes:
 
     facts = weights.about.facts
     example = torch.zeros(2, facts["in_channels"], 65, 73)  # odd: no multiple is taken for granted
-    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=4, max=1 << 15),
-             3: Dim("width", min=4, max=1 << 15)}  # fmt: skip
+    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=9, max=1 << 15),
+             3: Dim("width", min=9, max=1 << 15)}  # fmt: skip
     with _quiet():
         program = torch.onnx.export(
             weights.net, (example,), dynamo=True, dynamic_shapes=(sizes,), input_names=["image"],

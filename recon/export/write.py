@@ -101,8 +101,8 @@ def _torch_export(weights: Weights) -> Files:
     from torch.export import Dim
 
     example = torch.zeros(2, weights.about.facts["in_channels"], 65, 73)
-    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=4, max=1 << 15),
-             3: Dim("width", min=4, max=1 << 15)}  # fmt: skip
+    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=9, max=1 << 15),
+             3: Dim("width", min=9, max=1 << 15)}  # fmt: skip
     program = torch.export.export(weights.net, (example,), dynamic_shapes=(sizes,))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,6 +67,19 @@ def padded_to(multiple: int, x: Tensor, mode: str) -> Tensor:
     # Of sides written as (side + m - 1) // m * m an exporter knows that they are multiples, whatever the side.
     bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in (height, width))
     return F.pad(x, (0, right, 0, bottom), mode)
+
+
+def cut_to(height: int, width: int, x: Tensor) -> Tensor:
+    """Cut images (B,C,H,W) to their first `height` rows and `width` columns.
+
+    >>> cut_to(2, 3, torch.zeros(1, 1, 8, 8)).shape
+    torch.Size([1, 1, 2, 3])
+    """
+    if not torch.compiler.is_exporting():
+        return x[..., :height, :width]
+    # Of a slice an exporter asks whether anything was cut, and fixes the answer for all sizes.
+    rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def halved_sizes(image_size: Sequence[int], stages: int) -> list[tuple[int, int]]:

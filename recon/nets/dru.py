@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.nets.common import padded_to, require_size
+from recon.nets.common import cut_to, padded_to, require_size
 from recon.ranges import require_whole, require_widths
 
 
@@ -73,7 +73,8 @@ class DRU(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("DRU", x.shape)
         height, width = x.shape[2:]
-        y = self.first(F.pixel_unshuffle(padded_to(self.multiple, x, "replicate"), self.unshuffle))
+        padded = padded_to(self.multiple, x, "replicate")
+        y = self.first(F.pixel_unshuffle(padded, self.unshuffle))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             skips.append(encode(y))
@@ -81,8 +82,8 @@ class DRU(nn.Module):
         y = self.middle(y)
         for up, decode in zip(self.up, self.decode, strict=True):
             y = decode(up(y) + skips.pop())
-        damage = F.pixel_shuffle(self.last(y), self.unshuffle)[..., :height, :width]
-        return x[:, : self.channels] - damage
+        damage = F.pixel_shuffle(self.last(y), self.unshuffle)
+        return cut_to(height, width, padded[:, : self.channels] - damage)
 
 
 class _Block(nn.Module):

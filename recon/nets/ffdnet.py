@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon.nets.common import padded_to, require_size
+from recon.nets.common import cut_to, padded_to, require_size
 from recon.ranges import DEEPEST, require_whole
 
 
@@ -48,4 +48,4 @@ class FFDNet(nn.Module):
         require_size("FFDNet", x.shape)
         height, width = x.shape[2:]
         image: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded_to(2, x, "replicate"), 2)), 2)
-        return image[..., :height, :width]
+        return cut_to(height, width, image)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recon.nets.common import padded_to, require_size
+from recon.nets.common import cut_to, padded_to, require_size
 from recon.ranges import require_whole, require_widths
 
 
@@ -64,7 +64,8 @@ class NAFNet(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("NAFNet", x.shape)
         height, width = x.shape[2:]
-        y = self.first(padded_to(self.multiple, x, "constant"))
+        padded = padded_to(self.multiple, x, "constant")
+        y = self.first(padded)
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
             skips.append(encode(y))
@@ -72,8 +73,7 @@ class NAFNet(nn.Module):
         y = self.middle(y)
         for up, decode in zip(self.up, self.decode, strict=True):
             y = decode(up(y) + skips.pop())
-        change: Tensor = self.last(y)[..., :height, :width]
-        return x[:, : self.channels] + change
+        return cut_to(height, width, padded[:, : self.channels] + self.last(y))
 
 
 class _Block(nn.Module):
