@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recon.loaded import Model
+    from recon.restore.restorer import PhotoRestorer
 
 __version__ = "0.1.0"
 
 
-def load(folder: str | Path) -> "Model":
-    """Load a trained model from its run folder alone, ready to use: no task, no images, no command line.
+def load(name: str | Path) -> "Model | PhotoRestorer":
+    """Load a trained model from its run folder alone, or weights, ready to use: no task, no images, no command line.
 
     >>> import numpy, recon
     >>> model = recon.load("outputs/restoration")
@@ -24,17 +25,19 @@ def load(folder: str | Path) -> "Model":
     ((8, 8), dtype('uint8'))
 
     Args:
-        folder: the run folder of a training, a unique ending of it below outputs/, or "last".
+        name: the run folder of a training, a unique ending of it below outputs/, or "last"; or weights that come along,
+            or a `.safetensors` file that `action=export` wrote.
 
     Returns:
-        A model to call with Pillow images, arrays and tensors; generators have `generate` instead.
+        Of a run a model to call with Pillow images, arrays and tensors; generators have `generate` instead. Both it and
+        weights have `restore`, for images of any size.
 
     Raises:
-        recon.errors.InputError: it is no run folder, or a damaged one.
+        recon.errors.InputError: it is none of these, or a damaged one.
     """
     from recon.loaded import load as load_model
 
-    return load_model(folder)
+    return load_model(name)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,6 +16,9 @@ from recon.errors import InputError
 from recon.modules.base import Module
 from recon.pair import Pair
 from recon.report.choose import choose
+from recon.restore.of_run import weights_of
+from recon.restore.restorer import PhotoRestorer
+from recon.restore.weights import load_weights, names
 
 Picture: TypeAlias = "np.ndarray | Image.Image | Tensor"
 
@@ -28,9 +31,10 @@ class Model:
         facts: what its images are: "channels", "image_size", "scale", "num_classes".
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, folder: Path) -> None:
         self.module = module
         self.facts = module.facts
+        self._folder = folder
 
     def __call__(self, image: Picture, mask: np.ndarray | Tensor | None = None, sigma: float | None = None) -> Any:
         """Restore, rebuild or recognise an image, or a batch of them.
@@ -63,6 +67,10 @@ class Model:
             result = self.module.predict(Pair(*(part.to(self.module.device) for part in pair))).float().cpu()
         result = result if x.ndim == 4 else result[0]
         return result if result.ndim < 3 else _like(image, result.clamp(0, 1))
+
+    def restore(self, image: Any, hole: np.ndarray | None = None, **options: Any) -> Any:
+        """Restore an image of any size by tiles, with its alpha; see `recon.restore.restorer.PhotoRestorer.restore`."""
+        return PhotoRestorer(weights_of(self.module, self._folder, "name")).restore(image, hole, **options)
 
     def generate(self, count: int, label: int | None = None, seed: int = 0) -> Tensor:
         """Generate images, (count,C,H,W) in [0,1]; the same seed gives the same images.
@@ -133,7 +141,10 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return (array * 255).round().astype(np.uint8)
 
 
-def load(folder: str | Path) -> Model:
-    """Load a trained model; see `recon.load`."""
-    path = Path(folder).expanduser()
-    return Model(trained(path if path.is_dir() else choose("folder", str(folder)), "folder"))
+def load(name: str | Path) -> Model | PhotoRestorer:
+    """Load a trained model or weights; see `recon.load`."""
+    if str(name) in names() or str(name).endswith(".safetensors"):
+        return PhotoRestorer(load_weights(str(name), "name"))
+    path = Path(name).expanduser()
+    path = path if path.is_dir() else choose("name", str(name))
+    return Model(trained(path, "name"), path)

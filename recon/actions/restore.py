@@ -82,7 +82,13 @@ class Restore(Action):
         form = keys["format"] and keys["format"].upper()
         todo = jobs([str(name) for name in inputs], keys["output"], keys["in_place"], form)
         wishes = self._wishes()
-        writing = Writing(keys["quality"], keys["in_place"], keys["compare"], keys["embed"], keys["output"] is not None)
+        writing = Writing(
+            keys["quality"],
+            keys["in_place"],
+            keys["compare"],
+            keys["embed"],
+            keys["output"] is not None and not keys["in_place"],
+        )
         failed = restore_all(todo, wishes, writing)
         if failed:
             print(f"{len(failed)} of {len(todo)} pictures failed:", file=sys.stderr)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
-from recon import __version__
 from recon.errors import InputError
-from recon.restore.encode import SUFFIXES, encode, unsuited
-from recon.restore.mend import restored
+from recon.restore.mend import Done
+from recon.restore.one import made, settings_of
 from recon.restore.outputs import Job, is_done, sha256, was_made
-from recon.restore.picture import Picture, picture_of, read_file
-from recon.restore.plan import Plan, Wishes, plan
+from recon.restore.picture import Picture, read_file
+from recon.restore.plan import Wishes
 from recon.runs.files import write_bytes, write_image, write_json
 from recon.streams import printable
 
@@ -66,73 +61,28 @@ def _restore(job: Job, wishes: Wishes, writing: Writing, bar: _Bar) -> str:
     original = job.beside("original", job.source.suffix)
     source = original if writing.in_place and original.is_file() else job.source
     data = read_file(source)
-    digest, settings = sha256(data), _settings(wishes, writing)
-    if is_done(job, digest, settings):
+    if is_done(job, sha256(data), settings_of(wishes, writing.quality, writing.embed)):
         return "done before"
-    picture = picture_of(data, source, wishes.max_pixels)
     warnings = ["it was restored before"] if source == job.source and was_made(source) else []
-    chosen, target = plan(picture, wishes), _suited(job, picture)
-    if chosen.weights is None:
-        if writing.copies:
-            write_bytes(job.target, data)
-            _say_beside(job, digest, settings, chosen, digest, started)
-        return ", ".join(filter(None, (*warnings, chosen.seen, chosen.why)))
-    with bar.picture(picture, wishes.settings.ensemble) as done:
-        values, alpha = restored(picture, chosen.weights, wishes.settings, chosen.hole, done)
-    result = replace(target, values=values, alpha=alpha)
-    if writing.in_place and not original.is_file():
+    kept_as = original if writing.in_place else source
+
+    def watch(picture: Picture) -> AbstractContextManager[Done]:
+        return bar.picture(picture, wishes.settings.ensemble)
+
+    result = made(data, kept_as, job.target, wishes, writing.quality, writing.embed, watch)
+    words = [*warnings, result.plan.seen, result.plan.why, *result.before.notes]
+    if result.after is None and not writing.copies:
+        return ", ".join(filter(None, words))
+    if writing.in_place and source != original:
         write_bytes(original, data)
-    written = encode(result, writing.quality)
-    write_bytes(job.target, written)
-    _say_beside(job, digest, settings, chosen, sha256(written), started)
-    if chosen.hole is not None and wishes.scratches:
-        write_image(job.beside("mask", ".png"), Image.fromarray(chosen.hole))
-    if writing.compare:
-        write_image(job.beside("compare", ".png"), _strip(picture, result))
-    words = (*warnings, chosen.seen, chosen.why, *picture.notes, f"{time.monotonic() - started:.1f} s")
-    return ", ".join(filter(None, words)) + ("" if writing.in_place else f" -> {job.target}")
-
-
-def _settings(wishes: Wishes, writing: Writing) -> dict[str, Any]:
-    """Return what the result depends on besides the picture, as plain values."""
-    asked = {name: value for name, value in asdict(wishes).items() if name not in ("max_pixels", "settings")}
-    return {name: str(value) if isinstance(value, Path) else value
-            for name, value in {**asked, **asdict(wishes.settings), "quality": writing.quality}.items()}  # fmt: skip
-
-
-def _suited(job: Job, picture: Picture) -> Picture:
-    """Return the picture in the format of the target; raises InputError where that cannot hold it."""
-    form = SUFFIXES.get(job.target.suffix.lower())
-    if form is None:
-        raise InputError(f"output: {job.target.suffix or job.target.name} is no ending of a picture; choose one of "
-                         f"{', '.join(sorted(SUFFIXES))}")  # fmt: skip
-    target = picture if form == picture.format else replace(picture, format=form, blocks=())
-    if reason := unsuited(target):
-        raise InputError(f"output: {reason}; choose format=png or format=tiff")
-    return target
-
-
-def _say_beside(job: Job, digest: str, settings: dict[str, Any], chosen: Plan, written: str, started: float) -> None:
-    weights, gain = chosen.weights, chosen.gain
-    write_json(
-        job.sidecar,
-        {
-            "recon": __version__,
-            "source": str(job.source.name),
-            "source_sha256": digest,
-            "sha256": written,
-            "weights": None if weights is None else {"name": weights.name, "sha256": weights.sha256},
-            "settings": settings,
-            "seen": chosen.seen,
-            "done": chosen.why,
-            "jpeg_quality": chosen.quality,
-            "sigma": [] if gain is None else list(gain.sigma),
-            "gain_db": None if gain is None else gain.decibels,
-            "gain_error_db": None if gain is None else gain.error,
-            "seconds": time.monotonic() - started,
-            "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}",
-        },
-    )
+    write_bytes(job.target, result.written)
+    seconds = time.monotonic() - started
+    write_json(job.sidecar, {**result.record, "seconds": seconds})
+    if result.plan.hole is not None and wishes.scratches:
+        write_image(job.beside("mask", ".png"), Image.fromarray(result.plan.hole))
+    if writing.compare and result.after is not None:
+        write_image(job.beside("compare", ".png"), _strip(result.before, result.after))
+    return ", ".join(filter(None, [*words, f"{seconds:.1f} s"])) + ("" if writing.in_place else f" -> {job.target}")
 
 
 def _strip(before: Picture, after: Picture) -> Image.Image:
@@ -178,7 +128,7 @@ class _Bar:
         # Not wrapped, as a path may be copied.
         self.progress.console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
-    def picture(self, picture: Picture, passes: int) -> Any:
+    def picture(self, picture: Picture, passes: int) -> AbstractContextManager[Done]:
         """Return a context whose value is called with the pixels that are done."""
         pixels = passes * picture.values.shape[0] * picture.values.shape[1]
         name = f"{self.finished + 1}/{self.pictures}"
@@ -188,7 +138,8 @@ class _Bar:
         def done(more: int) -> None:
             nonlocal count
             count += more
-            if time.monotonic() - self.started > 2 and not self.progress.live.is_started:
+            late = time.monotonic() - self.started > 2 and self.progress.console.is_terminal
+            if late and not self.progress.live.is_started:
                 self.progress.start()
             speed = f"{count / 1e6 / max(1e-6, time.monotonic() - begun):.2f} megapixels/s"
             self.progress.update(self.bar, completed=count, speed=speed)

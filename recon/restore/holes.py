@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.signal import fftconvolve
 
 from recon.errors import InputError
 from recon.filters.resize import resize
@@ -100,6 +99,8 @@ def _lines(candidates: np.ndarray) -> np.ndarray:
 
 def _straight(candidates: np.ndarray) -> np.ndarray:
     """Return the middles of the straight pieces that stand out almost wholly."""
+    from scipy.signal import fftconvolve  # takes longer to import than a small picture to restore
+
     wide = ndimage.binary_dilation(candidates).astype(np.float32)
     angles = np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS
     steps = np.arange(_SEGMENT) - _SEGMENT // 2

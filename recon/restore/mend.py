@@ -52,24 +52,14 @@ def restored(
 
     Args:
         picture: any.
-        weights: for grey or for colour. A net for grey works on the luminance of colours, and on each ink; one for
-            colour takes the mean of three equal channels for grey.
+        weights: see `restored_image`.
         settings: see `Settings`.
         hole: (H,W) bool, true where pixels are to be filled; for weights that fill holes.
         done: is called with the number of pixels of each part that is finished.
     """
-    image, scale = as_tensor(picture), int(weights.about.facts["scale"])
-    planes = planes_of(image, weights.about.facts["channels"])
-    if hole is not None:
-        known = torch.from_numpy(~hole).float().expand(len(planes), 1, *hole.shape)
-        planes = torch.cat([planes * known, known], 1)
-    net = runner(weights, settings, done)
-    with torch.inference_mode():
-        result = torch.cat([net(part) for part in planes.split(1)])
-        base = enlarged(image, scale)
-        out = base + settings.strength * (merged(result, base) - base)
+    scale, alpha = int(weights.about.facts["scale"]), picture.alpha
+    out = restored_image(as_tensor(picture), weights, settings, None if hole is None else torch.from_numpy(hole), done)
     values = _as_stored(out, picture)
-    alpha = picture.alpha
     if alpha is not None and scale > 1:
         wide = enlarged(torch.from_numpy(alpha.astype(np.float32) / picture.white)[None], scale)
         return values, _as_stored(wide, picture)[..., 0]
@@ -77,6 +67,30 @@ def restored(
     if hole is not None:
         kept |= ~hole
     return (np.where(kept[..., None], picture.values, values) if kept.any() else values), alpha
+
+
+def restored_image(
+    image: Tensor, weights: Weights, settings: Settings, hole: Tensor | None = None, done: Done = _nothing
+) -> Tensor:
+    """Restore an image (C,H,W) in [0,1], of 1, 3 or 4 channels (CMYK): (C,scale·H,scale·W), not clamped.
+
+    Args:
+        image: any.
+        weights: for grey or for colour. A net for grey works on the luminance of colours, and on each ink; one for
+            colour takes the mean of three equal channels for grey.
+        settings: see `Settings`.
+        hole: (H,W) bool, see `restored`.
+        done: see `restored`.
+    """
+    planes = planes_of(image, weights.about.facts["channels"])
+    if hole is not None:
+        known = (~hole).float().expand(len(planes), 1, *hole.shape)
+        planes = torch.cat([planes * known, known], 1)
+    net = runner(weights, settings, done)
+    with torch.inference_mode():
+        result = torch.cat([net(part) for part in planes.split(1)])
+        base = enlarged(image, int(weights.about.facts["scale"]))
+        return base + settings.strength * (merged(result, base) - base)
 
 
 def as_tensor(picture: Picture) -> Tensor:
@@ -90,7 +104,7 @@ def as_tensor(picture: Picture) -> Tensor:
 
 def _as_stored(image: Tensor, picture: Picture) -> np.ndarray:
     values = (image.movedim(0, 2) * picture.white).round_().clamp_(0, picture.white)
-    return values.numpy().astype(picture.values.dtype)
+    return np.ascontiguousarray(values.numpy(), picture.values.dtype)
 
 
 def planes_of(image: Tensor, channels: int) -> Tensor:

@@ -31,7 +31,12 @@ def weights_of_run(folder: Path, key: str = "run") -> Weights:
     Raises:
         InputError: it is no run folder, or its model does not restore pictures of any size.
     """
-    module, run = trained(folder, key), RunFolder(folder)
+    return weights_of(trained(folder, key), folder, key)
+
+
+def weights_of(module: Module, folder: Path, key: str = "run") -> Weights:
+    """Return the weights of the module of a run folder; raises InputError as `weights_of_run`."""
+    run = RunFolder(folder)
     if module.kind != "restore" or not module.trains or not module.one_pass:
         raise InputError(f"{key}: {folder} is a run of {type(module).__name__}, which restores no pictures; choose a "
                          "run of model=restoration or model=inpainting")  # fmt: skip

@@ -34,7 +34,7 @@ class Job:
     @property
     def sidecar(self) -> Path:
         """The file that says what was done."""
-        return self.target.with_name(self.target.name + ".json")
+        return sidecar_of(self.target)
 
     def beside(self, word: str, suffix: str) -> Path:
         """Return the name of a further file beside the target."""
@@ -112,6 +112,11 @@ def _suffix(source: Path, form: str | None) -> str:
     return next(suffix for suffix, name in SUFFIXES.items() if name == form)
 
 
+def sidecar_of(target: Path) -> Path:
+    """Return the name of the file beside a restored picture that says what was done."""
+    return target.with_name(target.name + ".json")
+
+
 def sha256(data: bytes) -> str:
     """Return the digest of a file's bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -127,5 +132,5 @@ def is_done(job: Job, source: str, settings: dict[str, Any]) -> bool:
 
 def was_made(path: Path) -> bool:
     """Return whether a picture is itself what an earlier restoration wrote."""
-    said = read_json(path.with_name(path.name + ".json"))
+    said = read_json(sidecar_of(path))
     return "recon" in said and "weights" in said
