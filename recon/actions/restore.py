@@ -89,7 +89,11 @@ class Restore(Action):
             keys["embed"],
             keys["output"] is not None and not keys["in_place"],
         )
-        failed = restore_all(todo, wishes, writing)
+        try:
+            failed = restore_all(todo, wishes, writing)
+        except KeyboardInterrupt:
+            print("interrupted; what was written is whole, and the same command does the rest", file=sys.stderr)
+            raise SystemExit(130) from None
         if failed:
             print(f"{len(failed)} of {len(todo)} pictures failed:", file=sys.stderr)
             for sentence in failed:
