@@ -7,8 +7,6 @@ import torch
 from recon.nets import DRU, EDSR
 from recon.restore.weights import About, Purpose, save_weights
 
-NoiseNode = {"_target_": "recon.degradations.noise.GaussianNoise", "sigma": 0.1}
-
 
 def about(purpose: Purpose, channels: int, scale: int = 1) -> About:
     in_channels = channels + (purpose == "inpaint")
@@ -17,7 +15,13 @@ def about(purpose: Purpose, channels: int, scale: int = 1) -> About:
         net = {"_target_": "recon.nets.edsr.EDSR", "blocks": 1, "width": 8, "residual_scale": 1.0}
     facts = {"channels": channels, "in_channels": in_channels, "scale": scale, "image_size": [48, 48], "num_classes": 0}
     radius, stride = (25, 4) if scale == 1 else (6, 1)
-    return About(purpose, net, facts, False, radius, stride, {"degradation": NoiseNode, "seed": 0}, {"test/psnr": 30.0})
+    damage: dict[str, object] = {"_target_": "recon.degradations.noise.GaussianNoise", "sigma": 0.1}
+    if scale > 1:
+        damage = {"_target_": "recon.degradations.resample.Downsample", "scale": scale, "method": "bicubic",
+                  "upsample": None}  # fmt: skip
+    elif purpose == "inpaint":
+        damage = {"_target_": "recon.degradations.missing.MissingPixels", "fraction": 0.5}
+    return About(purpose, net, facts, False, radius, stride, {"degradation": damage, "seed": 0}, {"test/psnr": 30.0})
 
 
 def write(folder: Path, purpose: Purpose, channels: int, scale: int) -> str:
