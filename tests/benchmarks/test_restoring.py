@@ -1,0 +1,89 @@
+"""`action=restore` on a photograph of 12 megapixels: tiles against the whole picture at once, and how soon it begins.
+
+`make bench` prints megapixels a second and the highest memory of each weights that come along, of float32, of bfloat16
+where the processor has it, and of ONNX Runtime, each in a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+from skimage.data import astronaut
+
+from recon.restore.weights import names
+
+pytestmark = pytest.mark.bench
+HEIGHT, WIDTH = 3000, 4000
+LEAST_SPEED, MOST_MEMORY, SOON = 0.95, 0.25, 2.5
+
+MEASURE = """
+import json, resource, sys, time
+import torch
+sys.path.insert(0, sys.argv[1])
+from recon.restore.mend import Settings, runner
+from recon.restore.weights import load_weights
+how, height, width = sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+weights = load_weights(sys.argv[2])
+scale = weights.about.facts["scale"]
+image = torch.rand(1, weights.about.facts["in_channels"], height // scale, width // scale)
+if how == "onnx":
+    from recon.export.onnx import onnx_of, session
+    from recon.restore.tiles import tiled
+    net = session(onnx_of(weights))
+    work = lambda: tiled(net, image, weights.about.reach, 1024)
+else:
+    net = runner(weights, Settings(tile=None if how == "whole" else 1024))
+    work = lambda: net(image)
+with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
+    net(image[..., :256, :256])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"speed": height * width / scale**2 / 1e6 / seconds, "memory": (peak - before) / 1024}))
+"""
+
+
+def measured(name: str, how: str) -> dict[str, float]:
+    words = [sys.executable, "-c", MEASURE, str(ROOT), name, how, str(HEIGHT), str(WIDTH)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("name", names())
+def test_tiles_take_a_quarter_of_the_memory_and_are_as_fast(name: str) -> None:
+    found = {how: measured(name, how) for how in ("whole", "tiles", "bf16", "onnx")}
+    print(
+        f"\n{name}: "
+        + "; ".join(f"{how} {each['speed']:.2f} Mpx/s, {each['memory']:.0f} MB" for how, each in found.items())
+    )
+    assert found["tiles"]["memory"] <= MOST_MEMORY * found["whole"]["memory"]
+    assert found["tiles"]["speed"] >= LEAST_SPEED * found["whole"]["speed"]
+
+
+def test_a_small_picture_is_done_soon(tmp_path: Path) -> None:
+    Image.fromarray(astronaut()[:64, :64]).save(tmp_path / "a.png")
+    times = []
+    for number in range(3):
+        words = ["action=restore", f"input={tmp_path}/a.png", f"output={tmp_path}/{number}.png", "force=true"]
+        started = time.perf_counter()
+        subprocess.run([sys.executable, str(ROOT / "run.py"), *words], check=True, cwd=ROOT)
+        times.append(time.perf_counter() - started)
+    print(f"\na small picture: {min(times):.2f} s")
+    assert min(times) <= SOON
+
+
+def test_a_thousand_small_pictures_cost_little_each(tmp_path: Path) -> None:
+    for number in range(1000):
+        Image.fromarray(astronaut()[number % 400 :][:48, :48]).save(tmp_path / f"{number}.png")
+    words = ["action=restore", f"input={tmp_path}", f"output={tmp_path}/out"]
+    started = time.perf_counter()
+    subprocess.run([sys.executable, str(ROOT / "run.py"), *words], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    print(f"\n1,000 pictures of 48x48 pixels: {time.perf_counter() - started:.1f} s")
