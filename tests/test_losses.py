@@ -20,10 +20,12 @@ from recon.losses import (
     LeastSquares,
     Minimax,
     Perceptual,
+    Relativistic,
     Sum,
     Texture,
     Wasserstein,
     gradient_penalty,
+    gradient_square,
     hole_weighted,
     kl_to_standard_normal,
     l1_penalty,
@@ -33,7 +35,10 @@ from recon.metrics import ssim
 
 PIXEL_LOSSES = {"l1": L1(), "mse": MSE(), "charbonnier": Charbonnier(1e-3), "bce": BCE(), "ssim": SSIM(),
                 "edge": Edge(), "frequency": Frequency()}  # fmt: skip
-ADVERSARIAL = {"minimax": Minimax(), "hinge": Hinge(), "least_squares": LeastSquares(), "wasserstein": Wasserstein()}
+ADVERSARIAL = {
+    "minimax": Minimax(), "hinge": Hinge(), "least_squares": LeastSquares(), "wasserstein": Wasserstein(),
+    "relativistic": Relativistic(),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -233,15 +238,47 @@ class TestAdversarial:
         assert loss.discriminator(real, fake).tolist() == [-2, 2]
         assert loss.generator(fake).tolist() == [-1, -7]
 
-    @pytest.mark.parametrize("kind", ["minimax", "hinge", "least_squares", "wasserstein"])
+    @pytest.mark.parametrize("kind", ADVERSARIAL)
     def test_the_players_pull_against_each_other(self, kind):
         loss = ADVERSARIAL[kind]
         real, fake = torch.zeros(4, requires_grad=True), torch.full((4,), 0.5, requires_grad=True)
         real_slope, fake_slope = torch.autograd.grad(loss.discriminator(real, fake).sum(), (real, fake))
         assert (real_slope < 0).all()
         assert (fake_slope > 0).all()
-        (slope,) = torch.autograd.grad(loss.generator(fake).sum(), fake)
+        (slope,) = torch.autograd.grad(loss.generator(fake, real).sum(), fake)
         assert (slope < 0).all()
+
+    def test_smoothing_moves_the_target_of_clean_images(self, logits):
+        real, fake = logits
+        targets = torch.full_like(real, 0.9)
+        expected = F.binary_cross_entropy_with_logits(real, targets, reduction="none") + F.softplus(fake)
+        torch.testing.assert_close(Minimax(smoothing=0.1).discriminator(real, fake), expected)
+
+    def test_the_saturating_form_vanishes_where_the_generator_loses(self):
+        fake = torch.tensor([-20.0], requires_grad=True)
+        slopes = [
+            torch.autograd.grad(Minimax(saturating=form).generator(fake).sum(), fake)[0].item()
+            for form in (True, False)
+        ]
+        assert abs(slopes[0]) < 1e-8
+        assert slopes[1] == pytest.approx(-1)
+
+    def test_pairing_is_antisymmetric(self, logits):
+        loss = ADVERSARIAL["relativistic"]
+        torch.testing.assert_close(loss.generator(*logits), loss.discriminator(*logits))
+        torch.testing.assert_close(
+            loss.discriminator(*logits) - loss.discriminator(*logits[::-1]), logits[1] - logits[0]
+        )
+
+
+def test_the_squared_gradient_of_a_quadratic_critic_and_its_own_gradient():
+    """Of w·|x|² the gradient at x is 2wx; of the squared norm 4w²|x|² that in w is 8w|x|²."""
+    image = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor(1.5, requires_grad=True)
+    found = gradient_square(lambda x: weight * x.square().sum((1, 2, 3)), image)
+    energy = image.square().sum((1, 2, 3))
+    torch.testing.assert_close(found, 9 * energy)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), weight)[0], 12 * energy.sum())
 
 
 class TestGradientPenalty:
@@ -310,10 +347,9 @@ class TestHalfPrecision:
                 assert found.dtype == torch.float32
                 assert torch.equal(found, PIXEL_LOSSES[name](image.float(), other.float()))
         real, fake = (logit.to(dtype) for logit in logits)
-        for kind in ("minimax", "hinge", "least_squares", "wasserstein"):
-            loss = ADVERSARIAL[kind]
+        for loss in ADVERSARIAL.values():
             assert torch.equal(loss.discriminator(real, fake), loss.discriminator(real.float(), fake.float()))
-            assert torch.equal(loss.generator(fake), loss.generator(fake.float()))
+            assert torch.equal(loss.generator(fake, real), loss.generator(fake.float(), real.float()))
 
     def test_the_divergence_keeps_its_digits_near_the_prior(self, dtype):
         mean, log_variance = (0.03 * torch.randn(2, 500, 16, generator=torch.Generator().manual_seed(0))).to(dtype)

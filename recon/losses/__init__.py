@@ -4,7 +4,16 @@ All are computed in float32, or in float64 for float64 images: differences of ne
 lose their digits, and sums over images would overflow.
 """
 
-from recon.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, Minimax, Wasserstein, gradient_penalty
+from recon.losses.adversarial import (
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    Relativistic,
+    Wasserstein,
+    gradient_penalty,
+    gradient_square,
+)
 from recon.losses.blind import BlindLoss, Neighbor2Neighbor, Noise2Void, SureLoss
 from recon.losses.features import Perceptual, Texture
 from recon.losses.pixel import (
@@ -24,7 +33,7 @@ from recon.losses.structure import SSIM, Edge, Frequency
 
 __all__ = [
     "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "Edge", "Frequency", "Hinge",
-    "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual", "PixelLoss", "Sum", "SureLoss",
-    "Texture", "Wasserstein", "gradient_penalty", "hole_weighted", "kl_to_standard_normal", "l1_penalty",
-    "per_image", "wide",
+    "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual", "PixelLoss", "Relativistic", "Sum",
+    "SureLoss", "Texture", "Wasserstein", "gradient_penalty", "gradient_square", "hole_weighted",
+    "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
 ]  # fmt: skip

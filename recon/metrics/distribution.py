@@ -121,7 +121,8 @@ def vendi(features: Tensor) -> Tensor:
     x = torch.nn.functional.normalize(features.double(), dim=1)
     # The similarities (N,N) have the eigenvalues of this smaller matrix, and zeros.
     share = torch.linalg.eigvalsh(x.mT @ x if x.shape[1] < len(x) else x @ x.mT).clamp_min(0) / len(x)
-    return torch.special.entr(share).sum().exp()
+    effective: Tensor = torch.special.entr(share).sum().exp()
+    return effective
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
