@@ -100,7 +100,7 @@ def test_tab_completion_knows_the_runs_and_own_choices(typed: Typed, monkeypatch
 def test_the_whole_configuration_is_shown(typed: Typed) -> None:
     status, output, _ = typed("model=gan", "task=mnist", "trainer.devices=2", "--cfg", "job")
     assert status == 0
-    assert "recon.modules.adversarial.GANModule" in output
+    assert "recon.modules.gan.GANModule" in output
     assert "devices: 2" in output
 
 

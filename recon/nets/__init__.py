@@ -17,11 +17,12 @@ from recon.nets.ffdnet import FFDNet
 from recon.nets.gated_unet import GatedUNet
 from recon.nets.lenet import LeNet
 from recon.nets.nafnet import NAFNet
+from recon.nets.resgan import ResGAN
 from recon.nets.resnet import ResNet18
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
 __all__ = [
     "CNN", "DCGAN", "DRU", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
-    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResNet18", "UNet",
+    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResGAN", "ResNet18", "UNet",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ MOVED: dict[str, str] = {
     "recon.data.sources.Photos": "recon.data.tasks.photos.Photos",
     "recon.data.folder.Folder": "recon.data.tasks.folder.Folder",
     "recon.data.shards.WebDataset": "recon.data.tasks.webdataset.WebDataset",
+    "recon.modules.adversarial.GANModule": "recon.modules.gan.GANModule",
 }
 
 

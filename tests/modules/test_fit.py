@@ -26,7 +26,7 @@ FITTING = {
     "autoencoder": {"conv_autoencoder", "dense_autoencoder"},
     "classifier": {"cnn", "lenet", "resnet18"},
     "deep_image_prior": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
-    "gan": {"dcgan"},
+    "gan": {"dcgan", "resgan"},
     "inpainting": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "restoration": {
         "conv_autoencoder",
