@@ -71,7 +71,7 @@ def _restore(job: Job, wishes: Wishes, writing: Writing, bar: _Bar) -> str:
 
     result = made(data, kept_as, job.target, wishes, writing.quality, writing.embed, watch)
     words = [*warnings, result.plan.seen, result.plan.why, *result.before.notes]
-    if result.after is None and not writing.copies:
+    if result.after is None and not (writing.copies or source == original):
         return ", ".join(filter(None, words))
     if writing.in_place and source != original:
         write_bytes(original, data)

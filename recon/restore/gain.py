@@ -64,15 +64,17 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
         image: (C,H,W), noisy, in [0,1].
         net: restores images (1,C,H,W).
     """
-    taken, change = [], []
+    taken: list[Tensor] = []
+    change: list[Tensor] = []
     for index, part in enumerate(parts_of(image)):
         noisy = part[None]
         keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
         restored, signs = net(noisy), probe(keys, tuple(part.shape))
         step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
         slope = signs * (net(noisy + step * signs) - restored) / step
-        taken.append(F.avg_pool2d((noisy - restored).square()[0], _PATCH, _PATCH // 2, ceil_mode=True).flatten(1))
-        change.append(F.avg_pool2d(slope[0], _PATCH, _PATCH // 2, ceil_mode=True).flatten(1))
+        side = min(_PATCH, *part.shape[1:])
+        for means, values in ((taken, (noisy - restored).square()), (change, slope)):
+            means.append(F.avg_pool2d(values[0], side, max(1, side // 2)).flatten(1))
     energy, divergence = torch.cat(taken, 1), torch.cat(change, 1).clamp(0, 1)
     sigma2 = _level(energy, divergence)
     error = (energy.mean(1) + sigma2 * (2 * divergence.mean(1) - 1)).maximum(0.5 * sigma2 * divergence.mean(1))

@@ -19,7 +19,7 @@ from recon.restore.blocks import text_chunk
 from recon.restore.encode import SUFFIXES, encode, unsuited
 from recon.restore.mend import Done, Settings, restored
 from recon.restore.outputs import sha256
-from recon.restore.picture import Picture, picture_of
+from recon.restore.picture import Picture, picture_of, read_file
 from recon.restore.plan import Plan, Wishes, plan
 
 KEYWORD = "recon"  # of the text in a PNG
@@ -101,8 +101,10 @@ def _format_of(target: Path) -> str:
 
 
 def settings_of(wishes: Wishes, quality: int | None, embed: bool) -> dict[str, Any]:
-    """Return what a result depends on besides the picture, as plain values."""
+    """Return what a result depends on besides the picture, as plain values; raises BadImage for a mask that is gone."""
     asked = {**asdict(wishes), "quality": quality, "embed": embed}
+    if wishes.mask is not None:
+        asked["mask_sha256"] = sha256(read_file(wishes.mask))
     return {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
 
 
