@@ -81,8 +81,8 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     noise, rest = float(sigma2.mean()), float(error.mean())
     if noise <= 0 or rest <= 0:
         return Gain(0.0, 0.0, tuple(sigma2.clamp_min(0).sqrt().tolist()))
-    values = image.numel()
-    slack = noise * (2 * _UNSURE * abs(1 - 2 * float(divergence.mean())) + math.sqrt(2 / values))
+    count = image.numel()
+    slack = noise * (2 * _UNSURE * abs(1 - 2 * float(divergence.mean())) + math.sqrt(2 / count))
     decibels = 10 * math.log10(noise / rest)
     return Gain(decibels, 10 * math.log10(1 + slack / rest), tuple(sigma2.sqrt().tolist()))
 
