@@ -27,7 +27,7 @@ LAYERS = [
     "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
-    "build", "restore", "export", "loaded",
+    "build", "generated", "restore", "export", "loaded",
     "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 

@@ -71,8 +71,15 @@ class VAEModule(RestorationModule):
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Sample new images from the prior, one for each key: (B,) int64 -> (B,C,H,W); `label` is not used."""
-        net = cast(VariationalCoder, self.active_net)
-        return net.decode(self.like_weights(keyed.normal(keys, (net.latent_dim,))))
+        return self.from_latents(self.latents(keys), label)
+
+    def latents(self, keys: Tensor) -> Tensor:
+        """Draw the code of an image for each key: (B,) -> (B,D)."""
+        return keyed.normal(keys, (cast(VariationalCoder, self.active_net).latent_dim,))
+
+    def from_latents(self, z: Tensor, label: Tensor) -> Tensor:
+        """Make images of codes (B,D): (B,C,H,W); `label` is not used."""
+        return cast(VariationalCoder, self.active_net).decode(self.like_weights(z))
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Add samples from the prior to the columns."""

@@ -103,8 +103,15 @@ class GANModule(AdversarialModule):
 
     def generate(self, keys: Tensor, label: Tensor) -> Tensor:
         """Make one image for each key and label: (B,) int64 each -> (B,C,H,W)."""
-        noise = keyed.normal(keys, (cast(int, self.net.latent_dim),))
-        image: Tensor = self.active_net(self.like_weights(noise), label)
+        return self.from_latents(self.latents(keys), label)
+
+    def latents(self, keys: Tensor) -> Tensor:
+        """Draw the noise of an image for each key: (B,) -> (B,D)."""
+        return keyed.normal(keys, (cast(int, self.net.latent_dim),))
+
+    def from_latents(self, z: Tensor, label: Tensor) -> Tensor:
+        """Make images of noise (B,D) and labels (B,) int64: (B,C,H,W)."""
+        image: Tensor = self.active_net(self.like_weights(z), label)
         return image
 
     def training_step(self, pair: Pair, batch_idx: int) -> None:
