@@ -70,7 +70,7 @@ class Folder(Task):
     def shape(self) -> tuple[int, int, int]:
         """Return (C,H,W) that nets are built for, from the files' headers; of crops of a public set without these."""
         if self.side is not None and self._is_named and self.path in SETS:
-            return self.channels or SETS[self.path].channels, self.side, self.side
+            return self._channels, self.side, self.side
         train = self._headers[0]
         if self.side is not None:
             return self._channels, self.side, self.side
@@ -246,9 +246,9 @@ class Folder(Task):
     def _channels(self) -> int:
         if self.channels is not None:
             return self.channels
-        train, test = self._headers
         if self._is_named and self.path in SETS:
             return SETS[self.path].channels
+        train, test = self._headers
         return max(header.channels for header in (train if self._is_named else [*train, *test]))
 
     @cached_property
