@@ -150,7 +150,7 @@ def repeated_work_once() -> Iterator[None]:
 _composed: dict[tuple[str | None, ...], dict[str, Any]] = {}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose() -> Compose:
     """Give a function from overrides to the resolved configuration; Hydra takes a tenth of a second to compose one."""
     from hydra import compose as hydra_compose
@@ -158,9 +158,8 @@ def compose() -> Compose:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver("run_name", lambda *_: "run", replace=True)
-
     def make(*overrides: str) -> dict[str, Any]:
+        OmegaConf.register_new_resolver("run_name", lambda *_: "run", replace=True)  # a command has put its own here
         known = (*overrides, os.environ.get("RECON_DATA"))
         if known not in _composed:
             GlobalHydra.instance().clear()

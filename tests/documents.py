@@ -93,7 +93,10 @@ def bring(place: Path) -> None:
     mask = np.zeros((96, 112), np.uint8)
     mask[30:60, 20:90] = 255
     Image.fromarray(mask).save(home / "masks" / "scratch.png")
-    Image.fromarray(tiles[0]).save(place / "photo.jpg")
+    Image.fromarray(mask).save(place / "mask.png")
+    for picture in ("photo.jpg", "scans/photo.jpg", "album/2024/photo.jpg"):
+        (place / picture).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(tiles[0]).save(place / picture)
     (place / "shards").mkdir()
     for number in range(10):
         with tarfile.open(place / "shards" / f"train-{number:03d}.tar", "w") as shard:

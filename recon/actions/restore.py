@@ -30,7 +30,7 @@ class Restore(Action):
     imports_torch: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = ()
 
-    input: str | list[str]
+    input: str | list[str] | None
     output: str | None
     in_place: bool
     format: Literal["png", "jpeg", "tiff", "webp", "bmp"] | None
@@ -54,6 +54,8 @@ class Restore(Action):
     device: Literal["auto", "cpu", "cuda"]
 
     def __post_init__(self) -> None:
+        if self.input is None and self.weights != "list":
+            raise InputError("input: nothing is given; add input=<a picture, a folder or a glob>")
         require_whole("scale", self.scale, 1, 8)
         require_number("strength", self.strength, 0, 1)
         require_number("min_gain", self.min_gain, 0, 100)
@@ -83,7 +85,7 @@ class Restore(Action):
         from recon.restore.batch import Writing, restore_all
         from recon.restore.outputs import jobs
 
-        inputs = [self.input] if isinstance(self.input, str) else self.input
+        inputs = self.input if isinstance(self.input, list) else [self.input]
         form = self.format and self.format.upper()
         todo = jobs([str(name) for name in inputs], self.output, self.in_place, form)
         writing = Writing(self.quality, self.in_place, self.compare, self.embed, self.output is not None)

@@ -15,12 +15,15 @@ LAUNCHERS = ("parallel", "submitit")
 
 # A path below a home folder where a value, or an entry of a list, begins.
 _BELOW_HOME = re.compile(r"(?<![^=,\[:\s])~[^,\[\]{}'\"]*")
+# Keys whose value is a text that may hold what Hydra would read as grammar: "photo (1).jpg", "{name}.png", "#ff00ff".
+_TEXTS = frozenset({"input", "output", "mask", "mask_color"})
 # What Hydra reads as another thing than a text, and then takes for no choice of a group.
 _NO_TEXT = re.compile(r"true|false|nan|[-+]?(inf|[\d._]+(e[-+]?\d+)?)", re.IGNORECASE)
 
 
 def readable(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Return words as Hydra can read them: `~` is the home folder, and `debug=true` chooses as `debug='true'` does.
+    """Return words as Hydra can read them: `~` is the home folder, names of files are quoted, and `debug=true` chooses as
+    `debug='true'` does.
 
     Shells replace a `~` only where a word begins with it, and Hydra reads none.
 
@@ -37,6 +40,8 @@ def _readable(word: str, folders: Sequence[Path]) -> str:
         return word
     if key.startswith("-") or not key:
         return f"{key}={os.path.expanduser(value)}"
+    if key in _TEXTS and not value.startswith(("[", "'", '"')):
+        return f"{key}={quoted(os.path.expanduser(value))}"
     if _NO_TEXT.fullmatch(value) and choices(key.lstrip("+"), folders):
         return f"{key}='{value.lower()}'"
     return f"{key}={_BELOW_HOME.sub(lambda found: _at_home(found[0]), value)}"

@@ -53,7 +53,7 @@ def hole_of_colour(picture: Picture, colour: str) -> np.ndarray:
     """
     match = _COLOUR.fullmatch(colour)
     if match is None:
-        raise InputError(f"mask_color: {colour!r} is no colour; write it as '#ff00ff'")
+        raise InputError(f"mask_color: {colour!r} is no colour; write it as #ff00ff")
     if picture.values.shape[2] != 3:
         raise InputError("mask_color: the picture has no colours of RGB; give a mask=<file> instead")
     wanted = np.array([int(part, 16) for part in match.groups()]) * (picture.white // 255)
