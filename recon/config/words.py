@@ -22,10 +22,10 @@ _NO_TEXT = re.compile(r"true|false|nan|[-+]?(inf|[\d._]+(e[-+]?\d+)?)", re.IGNOR
 
 
 def readable(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Return words as Hydra can read them: `~` is the home folder, names of files are quoted, and `debug=true` chooses as
-    `debug='true'` does.
+    """Return words as Hydra can read them: with the home folder for `~`, file names and choices in quotes.
 
-    Shells replace a `~` only where a word begins with it, and Hydra reads none.
+    So `input=photo (1).jpg` needs no quotes of Hydra's, and `debug=true` chooses what `debug='true'` does. Shells
+    replace a `~` only where a word begins with it, and Hydra reads none.
 
     Args:
         arguments: the command line as typed.
