@@ -33,6 +33,9 @@ from recon.training.trainer import make_trainer
 from recon.training.trial import require_batch, require_net, require_precision, try_degradation, try_out
 
 
+_DATA_SETS = frozenset({"digits", "mnist", "fashion_mnist", "cifar10"})  # tasks whose images are always the same
+
+
 class Run(NamedTuple):
     """All that a run needs; its images are not loaded yet."""
 
@@ -131,6 +134,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
+    _check_judge(made, config)
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=channels_last)
@@ -138,6 +142,16 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         for net in made.nets():
             net.compile()
     return made
+
+
+def _check_judge(made: Module, config: Config) -> None:
+    """Raise InputError for a judge of another data set, whose images may have the same size and number of classes."""
+    judge: Any = made.options.judge
+    here = _choice("task", config["task"]["_target_"])
+    sets = {name for name in (here, getattr(judge, "trained_on", None)) if name in _DATA_SETS}
+    if len(sets) == 2:
+        raise InputError(f"model.judge: it was trained on {judge.trained_on}, and these images are {here}; choose a "
+                         f"run of model=classifier task={here}")  # fmt: skip
 
 
 def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,6 +224,7 @@ def trained(folder: Path, key: str = "run") -> Module:
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
     put_weights(made, checkpoint, path, key)
+    made.trained_on = _choice("task", config["task"]["_target_"]) or "images"
     if not made.trains:  # what it does follows from the damage, where others have learned it
         made.prepare_for(construct(config["degradation"], "degradation"))
     return made.eval().requires_grad_(False)
@@ -247,5 +262,11 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
 def _name(kind: type[Module]) -> str:
     """Return a module as it is typed, such as "model=classifier", or its class."""
     path = f"{kind.__module__}.{kind.__qualname__}"
-    names = (name for name in choices("model") if (read_choice("model", name) or {}).get("_target_") == path)
-    return next((f"model={name}" for name in names), path)
+    name = _choice("model", path)
+    return f"model={name}" if name else path
+
+
+def _choice(group: str, target: str) -> str | None:
+    """Return the first choice of a group that makes a class, by the path of that; None where there is none."""
+    names = (name for name in choices(group) if (read_choice(group, name) or {}).get("_target_") == target)
+    return next(names, None)

@@ -141,6 +141,12 @@ ROWS: dict[str, Measure] = {
         _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
         _share("recall", "recall", f"macro recall: {_MACRO}without labels"),
         Measure("classes", "classes seen", 1, "", 1, "quality", kind="generate"),
+        Measure("class_entropy", "entropy of the classes seen", 1, "bits", 2, "other",
+                "of the classes that the judge sees; at most the binary logarithm of their number", kind="generate"),
+        Measure("copying_p", "p of no copying", 0, "", 3, "other",
+                "how likely as many generated images are among the 5 % nearest to a training image, of generated and "
+                "test images together, were both alike (hypergeometric; features of the judge)", kind="generate",
+                bounds=(0.0, 1.0)),
         _image("mse", "MSE", -1, "", None, "mean over images of the squared error of all pixels and channels; images "
                "clamped to [0,1]", bounds=_POSITIVE),
         Measure("loss", "loss", -1, role="loss"),

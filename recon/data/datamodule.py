@@ -108,7 +108,11 @@ class DataModule(LightningDataModule):
         """Every test image once, always the same."""
         return self._loader("test", crop=self.evaluation_crop)
 
-    def _loader(self, name: str, **options: Any) -> Loader[Any]:
+    def training_images(self) -> Loader[Any]:
+        """Every training image once and unchanged, as those of the test are served."""
+        return self._loader("train", "validation", crop=self.evaluation_crop)
+
+    def _loader(self, name: str, served_as: str | None = None, **options: Any) -> Loader[Any]:
         trainer, splits = self.trainer, self.load()
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -118,7 +122,7 @@ class DataModule(LightningDataModule):
             self.splits = splits = Splits(*(split.over(copies) for split in splits))
         split = getattr(splits, name)
         where = {"device": device, "rank": rank, "world_size": world_size}
-        made: Loader[Any] = split.loader(name, self.task.batch_size, self.degradation, **where, **options)
+        made: Loader[Any] = split.loader(served_as or name, self.task.batch_size, self.degradation, **where, **options)
         return made
 
 

@@ -144,7 +144,11 @@ def _steps(tables: Tensor, blocks: int) -> _Steps:
 
 @lru_cache(maxsize=8)
 def tables(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8)."""
+    """Return the tables of luma and chroma at qualities 1 to 100, by libjpeg's rule: (100,2,8,8).
+
+    >>> tables(torch.device("cpu"), torch.int64)[49, 0, 0].tolist()
+    [16, 11, 10, 16, 24, 40, 51, 61]
+    """
     standard = torch.tensor((_LUMA, _CHROMA))
     scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101)]
     scaled = (standard * torch.tensor(scales).view(-1, 1, 1, 1) + 50) // 100

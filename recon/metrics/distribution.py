@@ -81,6 +81,15 @@ def support(real: Tensor, fake: Tensor, k: int = 5) -> Support:
         fake: (M,D), M above k.
         k: how many neighbours reach.
     """
+    return Support(*(values.mean() for values in support_of_each(real, fake, k)))
+
+
+def support_of_each(real: Tensor, fake: Tensor, k: int = 5) -> Support:
+    """Return what `support` is the means of, with its arguments.
+
+    Returns:
+        Precision and density of each generated image (M,), recall and coverage of each real one (N,).
+    """
     real, fake = real.double(), fake.double()
     _require(k + 1, real, fake)
     of_real, of_fake = _reach(real, k), _reach(fake, k)
@@ -92,7 +101,7 @@ def support(real: Tensor, fake: Tensor, k: int = 5) -> Support:
         inside += within.sum(0)
         covered[rows] = within.any(1).double()
         reached[rows] = (distance < of_fake).any(1).double()
-    return Support((inside > 0).double().mean(), reached.mean(), inside.mean() / k, covered.mean())
+    return Support((inside > 0).double(), reached, inside / k, covered)
 
 
 def expected_coverage(real: int, fake: int, k: int = 5) -> float:
@@ -152,9 +161,15 @@ def _reach(x: Tensor, k: int) -> Tensor:
     return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_BLOCK)])
 
 
+def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance of each row (N,D) to the nearest of others (M,D), and the index of that: (N,) each."""
+    found = [_distances(part, among.double()).min(1) for part in x.double().split(_BLOCK)]
+    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+
+
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return Euclidean distances (N,M), those of equal rows 0 exactly."""
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    """Return Euclidean distances (N,M), those of equal rows 0 but for rounding."""
+    return torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
 
 
 def _require(least: int, *sets: Tensor) -> None:

@@ -41,6 +41,7 @@ class Module(Steps):
         monitor, mode: the metric that selects the best checkpoint, or None for the latest; "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
+        trained_on: the name of the task that it was trained on, of a trained model.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
         trains: whether it is fitted to the training images; if not, a run only tests it.
         one_pass: whether it restores by one pass of its net; the time of anything else is not measured as a net's.
@@ -68,6 +69,7 @@ class Module(Steps):
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
         self.class_names: tuple[str, ...] = ()
+        self.trained_on = ""
         self.average = training.average_of(self.averaged_net)
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image

@@ -12,6 +12,7 @@ from recon import keyed, losses
 from recon.errors import InputError
 from recon.modules.adaptive import Augmentation
 from recon.modules.adversarial import AdversarialModule
+from recon.modules.generating import GeneratingModule
 from recon.modules.outcome import Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
@@ -21,7 +22,7 @@ from recon.training.options import Training
 _PENALTIES = ("gradient_penalty", "r1", "r2")
 
 
-class GANModule(AdversarialModule):
+class GANModule(AdversarialModule, GeneratingModule):
     """Generative adversarial network (Goodfellow et al. 2014), conditional on labels where the net is.
 
     Args:
@@ -45,8 +46,6 @@ class GANModule(AdversarialModule):
     """
 
     contract = Players
-    kind = "generate"
-    monitor = None
 
     def __init__(
         self,
@@ -101,10 +100,6 @@ class GANModule(AdversarialModule):
                 group["lr"] *= self.discriminator_rate
         return super().scheduled(optimizer)
 
-    def generate(self, keys: Tensor, label: Tensor) -> Tensor:
-        """Make one image for each key and label: (B,) int64 each -> (B,C,H,W)."""
-        return self.from_latents(self.latents(keys), label)
-
     def latents(self, keys: Tensor) -> Tensor:
         """Draw the noise of an image for each key: (B,) -> (B,D)."""
         return keyed.normal(keys, (cast(int, self.net.latent_dim),))
@@ -142,22 +137,8 @@ class GANModule(AdversarialModule):
             "logit_real": real_logit,
             "logit_fake": fake_logit,
         }
-        columns = self.options.recognised(fake, pair.label)
+        columns = self.looked_at(fake, pair)
         return Outcome(self.adversarial.generator(fake_logit, real_logit), terms=terms, columns=columns)
-
-    def predict(self, pair: Pair) -> Tensor:
-        """Generate an image of each label."""
-        return self.generate(self.keys(pair, "sample"), pair.label)
-
-    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
-        """Count the classes that the judge recognised among the generated images."""
-        seen = columns.get("recognised_as")
-        return {} if seen is None else {"classes": float((seen.unique() >= 0).sum())}
-
-    def pictures(self, pair: Pair) -> dict[str, Tensor]:
-        """Show samples beside clean images of the same label."""
-        samples = {f"sample {n}": self.generate(self.keys(pair, f"sample {n}"), pair.label) for n in range(1, 6)}
-        return {"clean": pair.clean, **samples}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the state of the augmentation too."""

@@ -59,7 +59,13 @@ def _within(net: nn.Module, channels: int, radius: int, scale: int) -> int:
 
 
 def make_positive(net: nn.Module, generator: torch.Generator) -> None:
-    """Replace the weights of a net by random positive ones: no ReLU is dead then, and nothing cancels."""
+    """Replace the weights of a net by random positive ones: no ReLU is dead then, and nothing cancels.
+
+    >>> net = nn.Conv2d(1, 1, 3)
+    >>> make_positive(net, torch.Generator())
+    >>> bool((net.weight > 0).all())
+    True
+    """
     with torch.no_grad():
         for weight in net.parameters():
             # The sum over the inputs of a layer stays near 1, so that nothing overflows.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from recon.config.construct import construct
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.inpainting import InpaintingModule
+from recon.nets.features import sha256_of
 from recon.nets.receptive import receptive_radius, stride
 from recon.restore.weights import About, Purpose, Weights
 from recon.runs.folder import RunFolder
@@ -58,10 +58,7 @@ def weights_of(module: Module, folder: Path, key: str = "run") -> Weights:
         },
         figures={name: value for name, value in run.metrics.items() if "psnr" in name or "ssim" in name},
     )
-    digest = hashlib.sha256(json.dumps(about.net, sort_keys=True).encode())
-    for name, weight in sorted(net.state_dict().items()):
-        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    return Weights(folder.name, about, net, digest.hexdigest())
+    return Weights(folder.name, about, net, sha256_of(net, json.dumps(about.net, sort_keys=True)))
 
 
 def _purpose(module: Module, config: dict[str, Any]) -> Purpose:

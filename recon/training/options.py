@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from recon.config.construct import Trained
 from recon.losses import l1_penalty
 from recon.metrics import predicted
+from recon.nets.features import last_features, sha256_of
 from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -82,6 +83,16 @@ class Training:
             return {}
         seen = predicted(self.judge.to(image.device)(image.float()))
         return {"recognised": (seen == label).float().where(seen >= 0, math.nan), "recognised_as": seen}
+
+    def judge_name(self) -> tuple[str, str]:
+        """Return the task that the judge was trained on, and the beginning of the sha256 of its weights."""
+        judge: Any = self.judge
+        return judge.trained_on, sha256_of(judge.averaged_net)[:12]
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the judge's last layer is given for images (B,C,H,W): (B,D)."""
+        assert self.judge is not None
+        return last_features(self.judge, image)
 
     def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
         """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""

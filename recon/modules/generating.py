@@ -1,0 +1,159 @@
+"""What modules that generate share: how good their images are as a set, and whether they are copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from recon import keyed
+from recon.console import say
+from recon.measures import Measure, Role
+from recon.metrics.copying import copying
+from recon.metrics.generated import Found, measured
+from recon.metrics.per_image import PerImage
+from recon.modules.base import Module
+from recon.modules.outcome import Artifact
+from recon.pair import Pair
+from recon.runs import draw
+
+# How many images are compared: the first of the test set, and fewer at each validation.
+_MOST = {"test": 10_000, "val": 1000}
+_SHOWN = 8  # pairs of a generated image and the training image nearest to it
+_SET = {
+    "fd": ("Fréchet distance", -1, "Fréchet distance of Gaussians"),
+    "kd": ("kernel distance", -1, "squared maximum mean discrepancy by the kernel (x·y/D + 1)³, unbiased, the mean "
+           "over ten blocks of the images; it may be negative"),
+    "precision": ("precision of the set", 1, "share of generated images within the reach of a real one (5 neighbours)"),
+    "recall": ("recall of the set", 1, "share of real images within the reach of a generated one (5 neighbours)"),
+    "density": ("density", 1, "in the reach of how many real images a generated one lies, divided by 5"),
+    "coverage": ("coverage", 1, "share of real images with a generated one in their reach (5 neighbours)"),
+    "vendi": ("Vendi score", 0, "how many different images there are in effect, by the cosine of their features"),
+}  # fmt: skip
+
+
+class GeneratingModule(Module):
+    """A module that makes images from noise and labels; a subclass says how.
+
+    With a judge, sets of generated images are compared with as many real ones in its features. The name of such a
+    number says in whose, and at how many images, as it depends on both: "fd_mnist@10k".
+    """
+
+    kind = "generate"
+    monitor = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.found: dict[str, Found] = {}  # of the latest evaluation, by the names of its measures
+        self._own_rows: dict[str, Measure] = {}
+        self._closest: Image | None = None
+
+    def latents(self, keys: Tensor) -> Tensor:
+        """Draw the noise of an image for each key: (B,) -> (B,...)."""
+        raise NotImplementedError
+
+    def from_latents(self, z: Tensor, label: Tensor) -> Tensor:
+        """Make images of noise (B,...) and labels (B,) int64: (B,C,H,W)."""
+        raise NotImplementedError
+
+    def generate(self, keys: Tensor, label: Tensor) -> Tensor:
+        """Make one image for each key and label: (B,) int64 each -> (B,C,H,W)."""
+        return self.from_latents(self.latents(keys), label)
+
+    def predict(self, pair: Pair) -> Tensor:
+        """Generate an image of each label."""
+        return self.generate(self.keys(pair, "sample"), pair.label)
+
+    def pictures(self, pair: Pair) -> dict[str, Tensor]:
+        """Show samples beside clean images of the same label."""
+        samples = {f"sample {n}": self.generate(self.keys(pair, f"sample {n}"), pair.label) for n in range(1, 6)}
+        return {"clean": pair.clean, **samples}
+
+    def looked_at(self, fake: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Let the judge, if there is one, look at generated images (B,C,H,W) beside the clean ones."""
+        if self.options.judge is None:
+            return {}
+        features = {"fake": self.options.features(fake), "real": self.options.features(pair.clean)}
+        return {**self.options.recognised(fake, pair.label), "label": pair.label, **features}
+
+    @property
+    def rows(self) -> dict[str, Measure]:
+        """The table of measures, with those of the latest sets."""
+        return {**super().rows, **self._own_rows}
+
+    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Measure the generated images as a set: their classes, and how they compare with the real ones."""
+        seen = columns.get("recognised_as")
+        if seen is None or not len(seen):
+            return {}
+        counts = torch.bincount(seen[seen >= 0].long())
+        split = "test" if self.trainer.testing else "val"
+        real, fake = (columns[name][: _MOST[split]] for name in ("real", "fake"))
+        summary = {"classes": float((counts > 0).sum()), "class_entropy": _bits(counts)}
+        if len(real) < 2 or not fake.isfinite().all():
+            return summary
+        if split == "test" and len(fake) < fake.shape[1]:
+            need = f"the judge's {fake.shape[1]} features need more than {len(fake)} images"
+            say(f"warning: {need}: distances are too large")
+        task, judge = self.options.judge_name()
+        suffix = f"{task}@{_in_thousands(len(fake))}"
+        draws = 100 if split == "test" else 0
+        self.found = {f"{name}_{suffix}": found for name, found in measured(real, fake, draws=draws).items()}
+        where = f"in the {fake.shape[1]} features before the last layer of the classifier {judge}"
+        count = f"{len(fake)} generated images against {len(real)} test images"
+        self._own_rows |= {name: _row(name, f"; {where}, {count}") for name in self.found}
+        summary |= {name: found.value for name, found in self.found.items()}
+        if split == "test":
+            summary["copying_p"] = self._copying(columns)
+            self._own_classes(columns)
+        return summary
+
+    def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
+        """The measures of the set with their intervals and floors, and the pairs that may be copies."""
+        rows = [{"measure": name, **vars(found)} for name, found in self.found.items()]
+        pictures = {} if self._closest is None else {"images/closest": self._closest}
+        return {**({"generated": rows} if rows else {}), **pictures}
+
+    def _own_classes(self, columns: dict[str, Tensor]) -> None:
+        """Add the Fréchet distance of each class with at least two images on both sides."""
+        for label in columns["label"].unique().long().tolist():
+            real, fake = (columns[name][columns["label"] == label] for name in ("real", "fake"))
+            if label >= 0 and len(real) >= 2:
+                self.found[f"fd of class {label}"] = measured(real, fake, draws=0)["fd"]
+
+    def _copying(self, columns: dict[str, Tensor]) -> float:
+        """Test for copies of training images, and draw the pairs that are nearest."""
+        loader, table = self.trainer.datamodule.training_images(), PerImage()  # type: ignore[attr-defined]
+        for pair in loader:
+            table.update(pair.index, {"features": self.options.features(pair.clean)})
+        train = table.compute()
+        told = copying(train["features"], columns["real"], columns["fake"])
+        if loader.is_indexed:
+            shown, near = told.closest[:_SHOWN], train["index"][told.training[:_SHOWN]]
+            index, label = (columns[name][shown].long().to(self.device) for name in ("index", "label"))
+            images = self.generate(keyed.keys(keyed.EVALUATION_SEED, "latent", 0, index), label)
+            arrays = {"index": index.cpu().numpy(), "generated": draw.pixels(images)}
+            self._closest = draw.grid(
+                {**arrays, "nearest training image": draw.pixels(loader.look_at(near).pair.clean)}
+            )
+        return told.p
+
+
+def _row(name: str, how: str) -> Measure:
+    kind, _, of = name.partition("_")
+    label, better, text = _SET[kind]
+    role: Role = "quality" if better else "other"
+    return Measure(name, f"{label}, {of}", better, "", None, role, text + how, kind="generate")
+
+
+def _bits(counts: Tensor) -> float:
+    """Return the entropy of the classes by their counts, in bits."""
+    share = counts.double() / counts.sum().clamp_min(1)
+    return float(torch.special.entr(share).sum() / torch.tensor(2.0).log())
+
+
+def _in_thousands(count: int) -> str:
+    """Write a number of images: 10k for 10,000, and 360 for that."""
+    return f"{count // 1000}k" if count % 1000 == 0 else str(count)

@@ -1,0 +1,59 @@
+"""What a classifier makes of images before it names their class, and which weights it has."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recon.errors import InputError
+
+
+@torch.no_grad()
+def last_features(classifier: nn.Module, image: Tensor) -> Tensor:
+    """Return what the last dense layer of a classifier is given, in float32 whatever the precision of a training.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 10))
+    >>> last_features(net, clean).shape
+    torch.Size([2, 5])
+
+    Args:
+        classifier: a net or a module, (B,C,H,W) -> (B,K).
+        image: (B,C,H,W).
+
+    Returns:
+        (B,D).
+
+    Raises:
+        InputError: the net has no dense layer.
+    """
+    net = getattr(classifier, "active_net", classifier)
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise InputError("model.judge: its net has no dense layer whose input could be compared; choose another run")
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append(inputs[0])
+
+    hook = layers[-1].register_forward_pre_hook(keep)
+    try:
+        with torch.autocast(image.device.type, enabled=False):
+            classifier.to(image.device)(image.float())
+    finally:
+        hook.remove()
+    return seen[-1].flatten(1)
+
+
+def sha256_of(net: nn.Module, beside: str = "") -> str:
+    """Return the sha256 of the weights of a net by their names, and of a text beside them.
+
+    >>> sha256_of(nn.ReLU())[:8]
+    'e3b0c442'
+    """
+    digest = hashlib.sha256(beside.encode())
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
