@@ -32,7 +32,6 @@ from recon.training.options import Training
 from recon.training.trainer import make_trainer
 from recon.training.trial import require_batch, require_net, require_precision, try_degradation, try_out
 
-
 _DATA_SETS = frozenset({"digits", "mnist", "fashion_mnist", "cifar10"})  # tasks whose images are always the same
 
 

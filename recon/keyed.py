@@ -176,7 +176,8 @@ def uniform(keys: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
     count = prod(shape)
     values = torch.empty(len(keys), count, dtype=torch.float32, device=keys.device)
     for block, out in _blocks(keys, values):
-        torch.mul(bits(block, count).bitwise_and_(0xFFFFFF), 2.0**-24, out=out)
+        # Copied first: whole numbers times a float are computed in torch's default type, float16 with 16-true.
+        out.copy_(bits(block, count).bitwise_and_(0xFFFFFF)).mul_(2.0**-24)
     return values.view(len(keys), *shape)
 
 

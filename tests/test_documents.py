@@ -29,7 +29,7 @@ MOST = {
 # Commands that are not carried out here, by a part of each, and why.
 ELSEWHERE = {
     "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
-    "action=serve": "it serves until it is stopped (see tests/restore/test_page.py)",
+    "action=serve": "it serves until it is stopped (see tests/restore/test_serve.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",
     "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",

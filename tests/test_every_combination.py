@@ -175,7 +175,8 @@ def test_every_net_trains_with_a_model_that_takes_it(net: str, compose: Compose,
         "classifier": ("lenet", "cnn", "resnet18"),
         "autoencoder": ("dense_autoencoder", "conv_autoencoder"),
         "vae": ("vae",),
-        "gan": ("dcgan",),
+        "gan": ("dcgan", "resgan"),
+        "flow": ("time_unet",),
     }
     model = next((model for model, nets in models.items() if net in nets), "restoration")
     take_one_step(compose(f"model={model}", f"model/net={net}", *QUICK), tmp_path)

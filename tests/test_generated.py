@@ -13,7 +13,8 @@ from recon.actions.train import train
 from recon.errors import InputError
 from recon.generated import Generator, sheet, slerp
 
-KINDS = {"gan": ["model=gan"], "resgan": ["model=gan", "model/net=resgan"], "vae": ["model=vae"]}
+KINDS = {"gan": ["model=gan"], "resgan": ["model=gan", "model/net=resgan"], "vae": ["model=vae"],
+         "flow": ["model=flow", "model.steps=3"], "diffusion": ["model=diffusion", "model.steps=3"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ GOLDEN_PERMUTATION = [1, 0, 5, 6, 4, 7, 3, 2]
 
 def poisson_counts(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Counts whose rates differ from element to element, on both sides of the change of method."""
-    rate = torch.linspace(0, 40, int(np.prod(shape)), device=keys.device).view(1, *shape)
+    rate = torch.linspace(0, 40, int(np.prod(shape)), dtype=torch.float32, device=keys.device).view(1, *shape)
     return keyed.poisson(keys, rate.expand(len(keys), *shape))
 
 
@@ -248,6 +248,20 @@ def test_bits_do_not_hang_on_threads() -> None:
         torch.set_num_threads(before)
     for alone, together in zip(*draws, strict=True):
         assert torch.equal(alone, together)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("default", [torch.float16, torch.float64])
+def test_draws_do_not_depend_on_torchs_default_type(draw, default: torch.dtype) -> None:
+    """A training of `trainer.precision=16-true` or 64-true sets it."""
+    expected, before = draw(KEYS, (3, 5)), torch.get_default_dtype()
+    keyed._normal_pairs.cache_clear()
+    try:
+        torch.set_default_dtype(default)
+        found = draw(KEYS, (3, 5))
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.gpu

@@ -152,7 +152,7 @@ NEWCOMERS = {
     "trainer.devices=0,1": "'trainer.devices=[0,1]'",
     "resume=a,b": "give one run folder",
     "action=test": "did you mean action=evaluate?",
-    "action=restore": "recon.load(<run>)(image)",
+    "action=denoise": "action=restore input=<picture>",
     "augment=true": "choose one of crop_flip|flip|none|rotate|turns",
     "model={a:1}": "choose one of autoencoder|baseline|classifier",
     "train": "write action=train",

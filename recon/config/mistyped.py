@@ -24,7 +24,7 @@ _ALIASES = {
 }  # fmt: skip
 # Likewise of choices.
 _CHOICES = {"cuda": "gpu", "eval": "evaluate", "test": "evaluate", "fit": "train"}
-_USES = ("restore", "predict", "infer", "inference", "apply", "denoise")
+_USES = ("predict", "infer", "inference", "apply", "denoise")
 
 
 def check_flags(arguments: Sequence[str], folders: Sequence[Path]) -> None:
@@ -165,7 +165,7 @@ def _choice_sentence(folders: Sequence[Path], group: str, choice: str) -> str:
     if group == "task" and "/" in shown:
         return f"{group}={shown}: it is no name of a task; write task=folder task.path={shown} for images of your own"
     if group == "action" and choice in _USES:
-        return f"action={choice}: there is no such action yet; use a trained model in Python, recon.load(<run>)(image)"
+        return f"action={choice}: there is no such action; to mend a picture write action=restore input=<picture>"
     found = _likely(known, choice)
     if not found and (others := _groups_with(folders, choice)):
         return f"{group}={choice}: {choice} is a choice of another group; did you mean {others[0]}={choice.lower()}?"
@@ -202,7 +202,9 @@ def _remedy(folders: Sequence[Path], key: str) -> str:
     action = _typed_value("action") or "train"
     takers = [name for name in sorted(choices("action", folders)) if key.split(".")[0] in _own_keys(folders, name)]
     if takers and action not in takers:
-        return f"action={action} does not use it; leave it out, or add action={'|'.join(takers)}"
+        meant = _meant(folders, key)
+        instead = f"did you mean {meant}? Else leave" if meant else "leave"
+        return f"action={action} does not use it; {instead} it out, or add action={'|'.join(takers)}"
     return f"there is no such key; {_nearest_key(folders, key)}"
 
 

@@ -65,8 +65,8 @@ class GANModule(AdversarialModule, GeneratingModule):
         augment_images: int = 500_000,
     ) -> None:
         super().__init__(net, training)
-        weights = {"gradient_penalty": gradient_penalty, "r1": r1, "r2": r2}
-        for name, value in weights.items():
+        penalties = {"gradient_penalty": gradient_penalty, "r1": r1, "r2": r2}
+        for name, value in penalties.items():
             require_number(name, value)
             if value and _mixes(cast(nn.Module, net.discriminator)):
                 raise InputError(
@@ -78,7 +78,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         require_number("discriminator_rate", discriminator_rate, 1e-6, 1e6)
         require_number("instance_noise", instance_noise, 0, 10)
         self.automatic_optimization = False
-        self.adversarial, self.weights = loss, weights
+        self.adversarial, self.penalties = loss, penalties
         self.penalty_every, self.discriminator_steps = penalty_every, discriminator_steps
         self.discriminator_rate, self.instance_noise = discriminator_rate, instance_noise
         self.augmentation = Augmentation(augment, augment_probability, augment_target, augment_images)
@@ -167,7 +167,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         self.augmentation.watch(real_logit - fake_logit if self.adversarial.pairs else real_logit)
         loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
         # Counted by what the optimiser has done, so that a resumed training goes on alike.
-        if any(self.weights.values()) and (self._updates() + update) % self.penalty_every == 0:
+        if any(self.penalties.values()) and (self._updates() + update) % self.penalty_every == 0:
             loss = loss + self.penalty_every * self._penalty(pair, fake, update)
         return loss
 
@@ -181,13 +181,13 @@ class GANModule(AdversarialModule, GeneratingModule):
             return lambda image: self._seen(image, pair, f"{name} {update}")
 
         total = pair.clean.new_zeros(())
-        if self.weights["gradient_penalty"]:
+        if self.penalties["gradient_penalty"]:
             mix = keyed.uniform(self.keys(pair, f"mix {update}"))
             between = losses.gradient_penalty(critic("real"), pair.clean, fake, mix)
-            total = total + self.weights["gradient_penalty"] * between
+            total = total + self.penalties["gradient_penalty"] * between
         for name, image, of in (("r1", pair.clean, "real"), ("r2", fake, "fake")):
-            if self.weights[name]:
-                total = total + self.weights[name] / 2 * losses.gradient_square(critic(of), image).mean()
+            if self.penalties[name]:
+                total = total + self.penalties[name] / 2 * losses.gradient_square(critic(of), image).mean()
         return total
 
 

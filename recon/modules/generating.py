@@ -42,7 +42,7 @@ class GeneratingModule(Module):
     """
 
     kind = "generate"
-    monitor = None
+    monitor: str | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

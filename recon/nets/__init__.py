@@ -19,10 +19,11 @@ from recon.nets.lenet import LeNet
 from recon.nets.nafnet import NAFNet
 from recon.nets.resgan import ResGAN
 from recon.nets.resnet import ResNet18
+from recon.nets.time_unet import TimeUNet
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
 __all__ = [
     "CNN", "DCGAN", "DRU", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
-    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResGAN", "ResNet18", "UNet",
+    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResGAN", "ResNet18", "TimeUNet", "UNet",
 ]  # fmt: skip

@@ -69,6 +69,11 @@ class Players(Contract, Protocol):
     discriminator: Any
 
 
+@runtime_checkable
+class Guided(Contract, Protocol):
+    """Maps images (B,C,H,W) at times (B,) in [0,1] with labels (B,), -1 for none, to (B,C,H,W)."""
+
+
 class Blank(NamedTuple):
     """A batch of one black image.
 
@@ -157,6 +162,10 @@ def _try_players(net: Any, blank: Blank) -> str | None:
     return None if _shape(logit) == (1,) else f"has a discriminator that gives {_words(logit)}, not one logit an image"
 
 
+def _try_guided(net: Any, blank: Blank) -> str | None:
+    return _unlike(net(blank.clean, blank.clean.new_zeros(1), blank.label), blank.clean, "gives")
+
+
 _TRIALS: dict[type, Callable[[Any, Blank], str | None]] = {
     Contract: lambda net, blank: None,
     Restorer: _try_restorer,
@@ -165,6 +174,7 @@ _TRIALS: dict[type, Callable[[Any, Blank], str | None]] = {
     Coder: _try_coder,
     VariationalCoder: _try_variational_coder,
     Players: _try_players,
+    Guided: _try_guided,
 }
 
 

@@ -246,9 +246,10 @@ def require_precision(module: Module, trainer: Trainer) -> None:
             f"model.ema: with trainer.precision={precision} the small steps of the average are rounded away; set "
             f"model.ema=0, or choose trainer.precision={precision.replace('true', 'mixed')}"
         )
-    if dtype == torch.float16 and getattr(module, "gradient_penalty", None):
+    penalties = (name for name, weight in getattr(module, "penalties", {}).items() if weight)
+    if dtype == torch.float16 and (name := next(penalties, None)):
         raise InputError(
-            "model.gradient_penalty: gradients of gradients leave the range of float16; choose "
+            f"model.{name}: gradients of gradients leave the range of float16; choose "
             "trainer.precision=bf16-true or 32-true"
         )
     eps = options.get("eps")

@@ -26,6 +26,8 @@ FITTING = {
     "autoencoder": {"conv_autoencoder", "dense_autoencoder"},
     "classifier": {"cnn", "lenet", "resnet18"},
     "deep_image_prior": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
+    "diffusion": {"time_unet"},
+    "flow": {"time_unet"},
     "gan": {"dcgan", "resgan"},
     "inpainting": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "restoration": {
