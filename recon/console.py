@@ -1,11 +1,16 @@
 """What a run says to the person who started it; only the first process speaks."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from recon.report.gains import Gain
 from recon.streams import printable
+
+T = TypeVar("T")
+_PATIENCE = 2.0  # seconds after which a bar shows how far something is
 
 
 @rank_zero_only
@@ -21,6 +26,22 @@ def is_watched() -> bool:
 
     console = Console()
     return console.is_terminal or console.is_jupyter
+
+
+def tracked(items: Collection[T], title: str) -> Iterator[T]:
+    """Yield items, with a progress bar where that takes more than two seconds and someone watches."""
+    from rich.progress import Progress
+
+    progress, started = Progress(transient=True, disable=not is_watched()), time.monotonic()
+    bar = progress.add_task(title, total=len(items))
+    try:
+        for item in items:
+            if not progress.live.is_started and time.monotonic() - started > _PATIENCE:
+                progress.start()
+            yield item
+            progress.advance(bar)
+    finally:
+        progress.stop()
 
 
 @rank_zero_only

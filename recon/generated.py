@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from recon import keyed
+from recon.console import tracked
 from recon.errors import InputError
 from recon.modules.base import Module
 
@@ -63,7 +64,7 @@ class Generator:
         with torch.inference_mode():
             made = [
                 self.module.from_latents(*part).float().cpu()
-                for part in zip(z.split(_BATCH), label.split(_BATCH), strict=True)
+                for part in tracked([*zip(z.split(_BATCH), label.split(_BATCH), strict=True)], "generate")
             ]
         return torch.cat(made).clamp(0, 1)
 

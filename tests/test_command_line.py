@@ -238,7 +238,10 @@ RESTORE = ["model=restoration"]
         (["accelerator.compile=maybe"], ["accelerator.compile", "maybe"]),
         (["logger=paper"], ["logger=paper", "tensorboard"]),
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
-        (["action=fly"], ["action=fly", "cost|evaluate|export|generate|list|prune|report|restore|serve|train|verify"]),
+        (
+            ["action=fly"],
+            ["action=fly", "cost|evaluate|export|generate|list|project|prune|report|restore|serve|train|verify"],
+        ),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
         (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),
         (["trainer.devices=2", "task.batch_size=63", "accelerator=cpu"], ["task.batch_size", "63", "64"]),
