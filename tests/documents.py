@@ -23,6 +23,7 @@ PAGES = [
 # Words by which a page means a run, and the run of `brought` that stands for it.
 PLACEHOLDERS = {
     "<classifier run>": "outputs/judge",
+    "<generator run>": "outputs/gan",
     "<run>,<run>": "one,two",
     "outputs/<day>/<run>": "outputs/one",
     "<run>": "one",
@@ -107,11 +108,13 @@ def bring(place: Path) -> None:
         (home / "digits" / str(label)).mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray((image * 15).astype("uint8")).resize((28, 28))
         picture.save(home / "digits" / str(label) / f"{number}.png")
+    picture.save(place / "digit.png")
     quick = [word for word in QUICK if "max_steps" not in word]
     for name, words in {
         "judge": ["model=classifier"],
         "judge28": ["model=classifier", "task=folder", f"task.path={home}/digits"],
         "two": ["model=restoration", "task=folder", f"task.path={home}/photos", "task.crop=32"],
+        "gan": ["model=gan"],
         "one": ["model=restoration"],
     }.items():
         assert carry_out(place / "outputs" / name, *words, "trainer.max_steps=2", *quick) == 0
