@@ -126,7 +126,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         why = (
             "this model recognises by itself" if kind.kind == "recognise" else "the images of this task have no labels"
         )
-        raise InputError(f"model.judge: a judge tells whether images are recognised, and {why}; leave it out")
+        raise InputError(f"model.judge: a judge decides whether images are recognised, and {why}; leave it out")
     facts = facts_of(kind, task, degradation, config["model"])
     made = _module(config, kind, facts)
     made.prepare_for(degradation)

@@ -59,7 +59,7 @@ class Model:
             raise InputError(
                 "sigma: this model is given the level of the noise; give its standard deviation, such as sigma=25/255"
                 if sigma is None
-                else "sigma: this model is not told the level of the noise; leave it out"
+                else "sigma: this model is not given the level of the noise; leave it out"
             )
         pair = Pair.of(batch, mask=known)
         pair = pair._replace(severity=torch.full_like(pair.severity, sigma or 0.0))

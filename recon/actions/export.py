@@ -50,10 +50,10 @@ class Export(Action):
 
         if self.format not in FORMATS:
             raise InputError(f"format: {self.format!r} does not exist; choose one of {', '.join(FORMATS)}")
-        weights, place = chosen_weights(self.weights, self.run)
+        weights, run = chosen_weights(self.weights, self.run)
         if self.name is not None:
             weights.name = self.name
-        target = (place or Path()) / f"export_{self.format}" if self.output is None else Path(self.output).expanduser()
+        target = (run or Path()) / f"export_{self.format}" if self.output is None else Path(self.output).expanduser()
         with Console(stderr=True).status(f"export: writing and reading back {self.format}"):
             files = files_of(weights, self.format, self.int8)
         for name, data in files.items():

@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 READING = 2  # the version of the pixels that are read; increase it with every change, so that mapped stores are rebuilt
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # and TIFF; not PostScript, for which Pillow runs Ghostscript
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of TIFF
-# Tags of a TIFF that tell how its pixels are stored, and those of XMP and the colour profile.
+# Tags of a TIFF that describe how its pixels are stored, and those of XMP and the colour profile.
 _STORAGE = frozenset((254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282,
                       283, 284, 290, 291, 292, 293, 296, 297, 301, 317, 320, 321, 322, 323, 324, 325, 330, 332, 334,
                       338, 339, 340, 341, 347, 512, 513, 514, 515, 529, 530, 531, 532, 700, 34675))  # fmt: skip
@@ -141,7 +141,7 @@ class Tiff(TiffImageFile):
         return "little" if self.tag_v2.prefix == b"II" else "big"
 
     def other_tags(self) -> bytes:
-        """Return as EXIF, from its TIFF header on, the tags that do not tell how the pixels are stored."""
+        """Return as EXIF, from its TIFF header on, the tags that do not describe how the pixels are stored."""
         exif, kept = self.getexif(), Image.Exif()
         for tag in sorted(exif.keys() - _STORAGE):
             kept[tag] = exif.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else exif[tag]

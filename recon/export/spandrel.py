@@ -1,4 +1,4 @@
-"""Weights under the key names by which spandrel, and so chaiNNer and ComfyUI, tell a net and build it."""
+"""Weights under the key names by which spandrel, and so chaiNNer and ComfyUI, recognise a net and build it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _TAIL = 0.05  # of all distances: the share of the smallest ones, among which co
 
 
 class Copying(NamedTuple):
-    """What the distances to the nearest training images tell.
+    """What the distances to the nearest training images show.
 
     Attributes:
         p: how likely as many generated images among the nearest are, were they like test images.
@@ -34,7 +34,7 @@ def copying(train: Tensor, test: Tensor, fake: Tensor) -> Copying:
 
     Of the distances to the nearest training image, those of test and of generated images together, the smallest 5 % are
     looked at: how many of them are of generated images has a hypergeometric distribution if both kinds are alike, which
-    is that of all permutations (Fisher's exact test). The whole of the distances would not tell: a generator may copy
+    is that of all permutations (Fisher's exact test). All distances together would not show it: a generator may copy
     some images and make others that are like nothing.
 
     Args:

@@ -20,8 +20,8 @@ from recon.training.options import Training
 class FlowModule(GeneratingModule):
     """Flow matching along straight lines (Lipman et al., ICLR 2023; Liu et al., "Rectified flow", ICLR 2023).
 
-    At time t an image x and noise n are mixed to (1 - t)·n + t·x; the net tells the velocity x - n, which Euler steps
-    from t = 0 to 1 follow. Images lie in [-1,1] here.
+    At time t an image x and noise n are mixed to (1 - t)·n + t·x; the net predicts the velocity x - n, which Euler
+    steps from t = 0 to 1 follow. Images lie in [-1,1] here.
 
     Args:
         net: (B,C,H,W), time (B,) in [0,1], label (B,) or -1 -> (B,C,H,W).
@@ -57,12 +57,12 @@ class FlowModule(GeneratingModule):
     # Between image and noise ---------------------------------------------------------------------------------------
 
     def mixed(self, image: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix images in [-1,1] with noise (B,C,H,W) at times (B,1,1,1), and return what the net should tell of that."""
+        """Mix images in [-1,1] with noise (B,C,H,W) at times (B,1,1,1); return that and what the net should predict."""
         return torch.lerp(noise, image, time), image - noise
 
-    def advanced(self, x: Tensor, told: Tensor, time: float, until: float) -> Tensor:
-        """Go from one time to a later one by what the net told of (B,C,H,W)."""
-        return x + (until - time) * told
+    def advanced(self, x: Tensor, predicted: Tensor, time: float, until: float) -> Tensor:
+        """Go from one time to a later one by what the net predicted of (B,C,H,W)."""
+        return x + (until - time) * predicted
 
     # What a module does --------------------------------------------------------------------------------------------
 
@@ -73,8 +73,8 @@ class FlowModule(GeneratingModule):
         time = keyed.uniform(self.keys(pair, "time"))
         hidden = keyed.uniform(self.keys(pair, "label")) < (self.drop_label if self.training else 0)
         mixed, wanted = self.mixed(clean, noise, time.view(-1, 1, 1, 1))
-        told = self.active_net(self.like_weights(mixed), time, pair.label.where(~hidden, -1))
-        loss = (told.float() - wanted).square().mean((1, 2, 3))
+        predicted = self.active_net(self.like_weights(mixed), time, pair.label.where(~hidden, -1))
+        loss = (predicted.float() - wanted).square().mean((1, 2, 3))
         if self._trainer is None or not self._trainer.testing or self.options.judge is None:
             return Outcome(loss)  # to make images takes many times as long
         return Outcome(loss, columns=self.looked_at(self.generate(self.keys(pair, "latent"), pair.label), pair))
@@ -88,34 +88,34 @@ class FlowModule(GeneratingModule):
         x = z.view(-1, self.facts["channels"], *self.facts["image_size"])
         for step in range(self.steps):
             time, until = step / self.steps, (step + 1) / self.steps
-            x = self.advanced(x, self._told(x, time, label), time, until)
+            x = self.advanced(x, self._predicted(x, time, label), time, until)
         return ((x + 1) / 2).clamp(0, 1)
 
-    def _told(self, x: Tensor, time: float, label: Tensor) -> Tensor:
+    def _predicted(self, x: Tensor, time: float, label: Tensor) -> Tensor:
         """Ask the net, with its guidance."""
         net, moment = self.active_net, torch.full_like(label, time, dtype=torch.float32)
-        told: Tensor = net(self.like_weights(x), moment, label)
+        predicted: Tensor = net(self.like_weights(x), moment, label)
         if self.guidance != 1:
             free = net(self.like_weights(x), moment, torch.full_like(label, -1))
-            told = free + self.guidance * (told - free)
-        return told.float()
+            predicted = free + self.guidance * (predicted - free)
+        return predicted.float()
 
 
 class DiffusionModule(FlowModule):
     """Denoising diffusion with the cosine schedule, sampled as DDIM does (Nichol & Dhariwal 2021; Song et al. 2021).
 
     At time t the image has the weight sin(πt/2) and the noise cos(πt/2), so that time runs from noise to image as in
-    `FlowModule`. The net tells the velocity cos(πt/2)·x - sin(πt/2)·n (Salimans & Ho 2022), of which both follow at any
-    time. The arguments are those of `FlowModule`.
+    `FlowModule`. The net predicts the velocity cos(πt/2)·x - sin(πt/2)·n (Salimans & Ho 2022), of which both follow at
+    any time. The arguments are those of `FlowModule`.
     """
 
     def mixed(self, image: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix images in [-1,1] with noise (B,C,H,W) at times (B,1,1,1), and return what the net should tell of that."""
+        """Mix images in [-1,1] with noise (B,C,H,W) at times (B,1,1,1); return that and what the net should predict."""
         sin, cos = (time * math.pi / 2).sin(), (time * math.pi / 2).cos()
         return sin * image + cos * noise, cos * image - sin * noise
 
-    def advanced(self, x: Tensor, told: Tensor, time: float, until: float) -> Tensor:
-        """Take the image and the noise that follow from what the net told, and mix them for the later time."""
+    def advanced(self, x: Tensor, predicted: Tensor, time: float, until: float) -> Tensor:
+        """Take the image and the noise that follow from what the net predicted, and mix them for the later time."""
         sin, cos = math.sin(time * math.pi / 2), math.cos(time * math.pi / 2)
-        image, noise = (sin * x + cos * told).clamp(-1, 1), cos * x - sin * told
+        image, noise = (sin * x + cos * predicted).clamp(-1, 1), cos * x - sin * predicted
         return math.sin(until * math.pi / 2) * image + math.cos(until * math.pi / 2) * noise

@@ -166,7 +166,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         )
         self.augmentation.watch(real_logit - fake_logit if self.adversarial.pairs else real_logit)
         loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
-        # Counted by what the optimiser has done, so that a resumed training goes on alike.
+        # Counted by what the optimiser has done, so that a resumed training counts alike.
         if any(self.penalties.values()) and (self._updates() + update) % self.penalty_every == 0:
             loss = loss + self.penalty_every * self._penalty(pair, fake, update)
         return loss

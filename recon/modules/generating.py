@@ -129,16 +129,16 @@ class GeneratingModule(Module):
         for pair in loader:
             table.update(pair.index, {"features": self.options.features(pair.clean)})
         train = table.compute()
-        told = copying(train["features"], columns["real"], columns["fake"])
+        result = copying(train["features"], columns["real"], columns["fake"])
         if loader.is_indexed:
-            shown, near = told.closest[:_SHOWN], train["index"][told.training[:_SHOWN]]
+            shown, near = result.closest[:_SHOWN], train["index"][result.training[:_SHOWN]]
             index, label = (columns[name][shown].long().to(self.device) for name in ("index", "label"))
             images = self.generate(keyed.keys(keyed.EVALUATION_SEED, "latent", 0, index), label)
             arrays = {"index": index.cpu().numpy(), "generated": draw.pixels(images)}
             self._closest = draw.grid(
                 {**arrays, "nearest training image": draw.pixels(loader.look_at(near).pair.clean)}
             )
-        return told.p
+        return result.p
 
 
 def _row(name: str, how: str) -> Measure:

@@ -47,7 +47,7 @@ def _within(net: nn.Module, channels: int, radius: int, scale: int) -> int:
     found = 0
     for _ in range(_DRAWS):
         make_positive(net, generator)
-        # Filters are square: a narrow strip tells the radius at a fraction of the cost.
+        # Filters are square: a narrow strip shows the radius at a fraction of the cost.
         strip = (0.5 + torch.rand(1, channels, 2 * radius + _UNIT, _UNIT, generator=generator)).requires_grad_()
         for row in range(radius, radius + _UNIT, 5):
             place = slice(scale * row, scale * (row + 1)), slice(scale * (_UNIT // 2), scale * (_UNIT // 2 + 1))

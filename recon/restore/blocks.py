@@ -31,27 +31,27 @@ def jpeg_blocks(data: bytes, exif: bytes, xmp: bytes) -> tuple[bytes, ...]:
 
 def with_jpeg_blocks(encoded: bytes, blocks: tuple[bytes, ...]) -> bytes:
     """Put segments into a JPEG behind its JFIF segment."""
-    place = 2
+    offset = 2
     if encoded[2:4] == b"\xff\xe0":
-        place = 4 + int.from_bytes(encoded[4:6], "big")
-    return b"".join((encoded[:place], *blocks, encoded[place:]))
+        offset = 4 + int.from_bytes(encoded[4:6], "big")
+    return b"".join((encoded[:offset], *blocks, encoded[offset:]))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (marker, body) of the segments before the pixels; ends at the first that is broken."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker == 0xFF:  # a fill byte
-            place += 1
+            offset += 1
             continue
         if marker == 0xDA or 0xD0 <= marker <= 0xD9:
             return
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        if length < 2 or place + 2 + length > len(data):
+        length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+        if length < 2 or offset + 2 + length > len(data):
             return
-        yield marker, data[place + 4 : place + 2 + length]
-        place += 2 + length
+        yield marker, data[offset + 4 : offset + 2 + length]
+        offset += 2 + length
 
 
 def _segment(marker: int, body: bytes) -> bytes:
@@ -89,8 +89,8 @@ def text_chunk(keyword: str, text: str) -> bytes:
 
 def with_png_blocks(encoded: bytes, blocks: tuple[bytes, ...]) -> bytes:
     """Put chunks into a PNG behind its header."""
-    place = len(_SIGNATURE) + 25
-    return b"".join((encoded[:place], *blocks, encoded[place:]))
+    offset = len(_SIGNATURE) + 25
+    return b"".join((encoded[:offset], *blocks, encoded[offset:]))
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -100,13 +100,13 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (kind, body) of the chunks; ends at the first that is broken."""
-    place = len(_SIGNATURE)
-    while place + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        if place + 12 + length > len(data):
+    offset = len(_SIGNATURE)
+    while offset + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[offset : offset + 8])
+        if offset + 12 + length > len(data):
             return
-        yield kind, data[place + 8 : place + 8 + length]
-        place += 12 + length
+        yield kind, data[offset + 8 : offset + 8 + length]
+        offset += 12 + length
 
 
 def upright(exif: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""JPEG damage that the file no longer tells of: a PNG made from a JPEG, or a JPEG saved again at a higher quality."""
+"""JPEG damage that the file no longer records: a PNG made from a JPEG, or a JPEG saved again at a higher quality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 _SIDE = 160  # pixels of the part that is compressed again and again
 _QUALITIES = range(1, 98)
-_HIGHEST = 92  # above it JPEG changes so little that nothing is told by it
+_HIGHEST = 92  # above it JPEG changes so little that nothing follows from it
 _BLOCKY = 0.03  # how much rougher pictures are across the borders of blocks, both ways together; others are by 0.012
 _DIP = 0.4  # how much less a JPEG changes at its own quality than at those 3 to 5 away; others change as much there
 

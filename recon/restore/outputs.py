@@ -77,7 +77,7 @@ def _sources(inputs: Sequence[str]) -> Iterator[tuple[Path, Path]]:
     """Yield the pictures, each once, with the folder that their names are relative to."""
     seen = set()
     for pattern in inputs:
-        if (path := expanded(pattern)).is_file():  # whatever its suffix: its content tells
+        if (path := expanded(pattern)).is_file():  # whatever its suffix: its content decides
             places = [(path, path.parent)]
         else:
             listing = find("input", pattern, set(SUFFIXES))

@@ -177,5 +177,5 @@ def _shown(picture: Picture) -> Image.Image:
 
 
 def _plain(error: InputError, path: str) -> str:
-    """Say what is wrong without the place of the upload."""
+    """Say what is wrong without the path of the upload."""
     return str(error).replace(path, "The file")

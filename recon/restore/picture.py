@@ -38,7 +38,7 @@ class Picture:
         xmp: an XMP packet, its orientation 1; b"" for none.
         dpi: pixels per inch, across and down, or None.
         blocks: segments of a JPEG or chunks of a PNG besides pixels, to be copied into a file of the same format.
-        quality: what a JPEG was saved with, 1 to 100, as far as its tables tell; None for another format.
+        quality: what a JPEG was saved with, 1 to 100, by its tables; None for another format.
         lossless: whether the file holds the very values that it was given.
         notes: what cannot come out as it went in, each as a clause.
     """
@@ -160,7 +160,7 @@ def _values(image: Image.Image, data: bytes, notes: list[str]) -> tuple[np.ndarr
 def _wide(image: Image.Image, data: bytes) -> np.ndarray | None:
     """Decode 16-bit values in colour or with alpha, (H,W,C) uint16, of which Pillow returns one byte; None for others.
 
-    Pillow takes the high byte as the order of bytes tells it. Told the other order, it returns the low one.
+    Pillow takes the high byte by the order of bytes. Given the other order, it returns the low one.
     """
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return None
@@ -179,7 +179,7 @@ def _wide(image: Image.Image, data: bytes) -> np.ndarray | None:
 
 
 def _rawmode(arguments: tuple[Any, ...] | str | None) -> str:
-    """Return how the bytes of a tile are told apart, as Pillow names it."""
+    """Return the order of the bytes in a tile, as Pillow names it."""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 

@@ -63,7 +63,7 @@ class Plan:
         why: what is done, or why nothing is, as a clause.
         hole: (H,W) bool, the pixels to be filled, or None.
         quality: of the JPEG that the picture is or was, or None.
-        gain: what is expected; None where that cannot be told.
+        gain: what is expected; None where that cannot be estimated.
     """
 
     weights: Weights | None
@@ -94,7 +94,7 @@ def plan(picture: Picture, wishes: Wishes) -> Plan:
     if weights.about.facts["scale"] > 1:
         return Plan(weights, seen, f"{weights.name} makes it larger", quality=quality)
     if gain is None:
-        return Plan(weights, seen, f"{weights.name}; its gain cannot be told", quality=quality)
+        return Plan(weights, seen, f"{weights.name}; its gain cannot be estimated", quality=quality)
     expected = f"{gain.decibels:+.1f} ± {gain.error:.1f} dB expected"
     is_clean = weights.about.purpose == "denoise" and max(gain.sigma, default=0.0) < _CLEAN
     if (is_clean or gain.decibels < wishes.min_gain) and not wishes.force:
@@ -124,7 +124,7 @@ def _to_fill(picture: Picture, wishes: Wishes, was: str) -> Plan:
 
 
 def _quality(picture: Picture) -> int | None:
-    """Return the lowest quality at which a picture was compressed to JPEG, as far as file and pixels tell."""
+    """Return the lowest quality at which a picture was compressed to JPEG, as far as file and pixels show."""
     values = picture.values
     if picture.white != 255 or values.shape[2] == 4:
         return picture.quality

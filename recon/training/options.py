@@ -32,7 +32,7 @@ class Training:
             given the number of training steps and runs per step, any other runs per epoch.
         seed: the run's seed, for the module's own keyed draws.
         l1: weight of the sum of absolute weights in the training loss, at least 0.
-        judge: a classifier that tells whether images that were restored or generated are recognised as their label, or
+        judge: a classifier that decides whether restored or generated images are recognised as their label, or
             None.
         ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off. It rises
             to this as (1+t)/(10+t) over the steps t, so that the average soon forgets the initial weights.
