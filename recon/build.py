@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch import Trainer, seed_everything
-from torch import channels_last
 
 from recon.actions.base import kind_of
 from recon.config.check import Config, check_config, hints_of
@@ -25,6 +26,7 @@ from recon.degradations.base import Degradation, within
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.facts import FACTS, difference, plain
+from recon.restore.weights import judge_of, load_weights
 from recon.runs import action_of
 from recon.runs.checkpoint import best_or_last, put_weights
 from recon.runs.checkpoint import load as load_checkpoint
@@ -122,6 +124,8 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
             f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
             "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
+    if config["model"].get("judge") == "auto":
+        config = {**config, "model": {**config["model"], "judge": _own_judge(config)}}
     if config["model"].get("judge") and (kind.kind == "recognise" or not task.num_classes):
         why = (
             "this model recognises by itself" if kind.kind == "recognise" else "the images of this task have no labels"
@@ -136,11 +140,17 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     _check_judge(made, config)
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
-        made.to(memory_format=channels_last)
+        made.to(memory_format=torch.channels_last)
     if config["accelerator"]["compile"]:
         for net in made.nets():
             net.compile()
     return made
+
+
+def _own_judge(config: Config) -> str | None:
+    """Return the file of the classifier of these images that comes along, or None where there is none."""
+    path = judge_of(_choice("task", config["task"]["_target_"]) or "")
+    return None if path is None else str(path)
 
 
 def _check_judge(made: Module, config: Config) -> None:
@@ -235,13 +245,28 @@ def _trained_for(folder: Any, key: str, wanted: type, mark: Trained, facts: Mapp
     if not isinstance(folder, str):
         raise InputError(f"{key}: it names no run folder; give one of {what}, or null")
     path = Path(folder).expanduser()
-    made = trained(path, key)
+    made = _of_file(path, key, mark) if path.suffix == ".safetensors" else trained(path, key)
     of_choice = (read_choice("model", mark.model) or {}).get("_target_")
     if not isinstance(made, wanted) or (of_choice and not isinstance(made, find_class(of_choice, "model"))):
         raise InputError(f"{key}: {path} is no run of {what}; choose one that is")
     if reason := difference(made.built_for, facts):
         raise InputError(f"{key}: {path} cannot be used here ({reason}); choose another run")
     return made
+
+
+def _of_file(path: Path, key: str, mark: Trained) -> Module:
+    """Load the module of a file of weights that names no run folder; raises InputError where it is of another kind."""
+    weights = load_weights(str(path), key)
+    kind: type[Module] = find_class((read_choice("model", mark.model) or {}).get("_target_"), "model")
+    if weights.about.purpose != "recognise" or kind.kind != "recognise":
+        raise InputError(f"{key}: {path} holds weights of another kind; choose those of model={mark.model}")
+    idle = Training(torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, seed=0, l1=0.0, ema=0.0)
+    asked = inspect.signature(kind).parameters
+    facts = plain(weights.about.facts)
+    made = kind(weights.net, training=idle, **{name: fact for name, fact in facts.items() if name in asked})
+    made.facts = facts
+    made.trained_on = _choice("task", weights.about.trained.get("task", {}).get("_target_", "")) or "images"
+    return made.eval().requires_grad_(False)
 
 
 def data(config: Config, task: Task, degradation: Degradation, module: Module) -> DataModule:

@@ -45,12 +45,20 @@ class Export(Action):
         from rich.console import Console
 
         from recon.export.write import FORMATS, files_of
-        from recon.restore.plan import chosen_weights
+        from recon.restore.weights import load_weights
         from recon.runs.files import in_words, write_bytes
 
         if self.format not in FORMATS:
             raise InputError(f"format: {self.format!r} does not exist; choose one of {', '.join(FORMATS)}")
-        weights, run = chosen_weights(self.weights, self.run)
+        run = None
+        if self.weights is not None:
+            weights = load_weights(self.weights)
+        else:
+            from recon.restore.of_run import weights_of_run
+            from recon.restore.plan import run_folder
+
+            run = run_folder(self.run or "")
+            weights = weights_of_run(run, may_recognise=True)
         if self.name is not None:
             weights.name = self.name
         target = (run or Path()) / f"export_{self.format}" if self.output is None else Path(self.output).expanduser()

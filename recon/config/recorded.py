@@ -72,7 +72,7 @@ def with_words_of_the_run(arguments: list[str]) -> list[str]:
 def _with_whole_path(word: str) -> str:
     """Write the run that such a key as `init_from=` names by its path, as a run's record must."""
     key, _, value = word.partition("=")
-    if key not in OF_A_RUN or value in ("", "null", "''") or Path(value).exists():
+    if key not in OF_A_RUN or value in ("", "null", "''", "auto") or Path(value).exists():
         return word
     folder = _run_folder(key, word)
     return word if folder is None else f"{key}={quoted(str(folder))}"

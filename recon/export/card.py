@@ -9,13 +9,18 @@ from recon.restore.weights import Weights
 
 _PURPOSES = {
     "denoise": "removes noise from", "jpeg": "removes the damage of JPEG from", "inpaint": "fills holes in",
-    "super_resolve": "enlarges", "restore": "restores",
+    "super_resolve": "enlarges", "restore": "restores", "recognise": "recognises",
 }  # fmt: skip
 _SETS = {
     "open_photos_train": "104 photographs under CC0, public domain, CC-BY and BSD licences (`open-photos/train`, whose "
     "LICENSES.csv names the authors)",
     "bsd400": "400 grey crops of the Berkeley Segmentation Dataset, which are for research and education only",
 }  # fmt: skip
+_RESTORES = (
+    "It knows the damage named above and no other. What it restores is likely, not what was there: do not read "
+    "evidence, text or faces from it that the picture did not show."
+)
+_RECOGNISES = "It names a class for any image, also for one that shows none of them."
 
 
 def card(weights: Weights, front_matter: bool = False) -> str:
@@ -47,8 +52,7 @@ def card(weights: Weights, front_matter: bool = False) -> str:
         "",
         "## Limits",
         "",
-        "It knows the damage named above and no other. What it restores is likely, not what was there: do not read "
-        "evidence, text or faces from it that the picture did not show.",
+        _RECOGNISES if about.purpose == "recognise" else _RESTORES,
         "",
     ]
     if not front_matter:
@@ -61,6 +65,9 @@ def card(weights: Weights, front_matter: bool = False) -> str:
 def _channels(weights: Weights) -> str:
     from recon.export.onnx import metadata
 
+    if weights.about.purpose == "recognise":
+        facts = weights.about.facts
+        return f"{facts['channels']} channels, {'×'.join(map(str, facts['image_size']))} pixels"
     return metadata(weights)["recon.input"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recon import __version__
+from recon import __version__, keyed
 from recon.errors import InputError
 from recon.export.card import card
 from recon.export.latency import latencies
@@ -23,6 +23,7 @@ from recon.restore.weights import Weights, load_weights, save_weights
 
 _CLOSE, _CLOSE_PSNR = 1e-5, 0.01  # of a value in [0,1]; dB
 _CLOSE_INT8 = 0.1  # dB
+_CLOSE_SCORES = 0.01  # of the share of a class, in half precision
 Files = dict[str, bytes]
 Net = Callable[[Tensor], Tensor]
 
@@ -38,6 +39,8 @@ def files_of(weights: Weights, form: str, int8: bool) -> Files:
     Raises:
         InputError: the format has no such net, or what was read back is not the same net.
     """
+    if weights.about.purpose == "recognise" and form != "recon":
+        raise InputError(f"format: {form} is for nets that restore, and {weights.name} recognises; set format=recon")
     if int8 and form != "onnx":
         raise InputError("int8: it is a form of ONNX; set format=onnx, or leave int8 out")
     if form == "onnx":
@@ -51,7 +54,10 @@ def _recon(weights: Weights) -> Files:
         save_weights(path, weights.about, weights.net.state_dict())
         again = load_weights(str(path))
         # Half precision is stored, so that values differ; what counts is what is lost.
-        _require_same(weights, lambda image: again.net(image), "format=recon", 1.0)
+        if weights.about.purpose == "recognise":
+            _require_same_scores(weights, again)
+        else:
+            _require_same(weights, lambda image: again.net(image), "format=recon", 1.0)
         return {path.name: path.read_bytes(), path.with_suffix(".md").name: card(again).encode()}
 
 
@@ -118,6 +124,17 @@ def _require_same(weights: Weights, other: Net, key: str, close: float) -> None:
     if not (worst <= close and lost <= _CLOSE_PSNR):
         raise InputError(f"{key}: what was written differs from the net by {worst:.2g} and {lost:.3f} dB on "
                          "photographs, so nothing is kept; report this with the name of the net")  # fmt: skip
+
+
+def _require_same_scores(weights: Weights, again: Weights) -> None:
+    """Raise InputError unless a classifier and what was read back score images alike."""
+    facts = weights.about.facts
+    images = keyed.uniform(keyed.keys(0, "export", 0, torch.arange(64)), (facts["channels"], *facts["image_size"]))
+    with torch.inference_mode():
+        scores = [net(images).softmax(1) for net in (weights.net, again.net)]
+    if (worst := float((scores[0] - scores[1]).abs().max())) > _CLOSE_SCORES:
+        raise InputError(f"format=recon: what was written differs from the net by {worst:.2g} in the share of a class, "
+                         "so nothing is kept; report this with the name of the net")  # fmt: skip
 
 
 FORMATS: dict[str, Callable[[Weights], Files]] = {

@@ -40,7 +40,7 @@ class ClassificationModule(Module):
         net: nn.Module,
         num_classes: int,
         training: Training,
-        label_smoothing: float,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(net, training)
         require_share("label_smoothing", label_smoothing)

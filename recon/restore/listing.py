@@ -2,7 +2,8 @@
 
 from recon.restore.weights import load_weights, names
 
-_PURPOSES = {"denoise": "noise", "jpeg": "JPEG damage", "inpaint": "holes", "super_resolve": "size", "restore": "other"}
+_PURPOSES = {"denoise": "noise", "jpeg": "JPEG damage", "inpaint": "holes", "super_resolve": "size", "restore": "other",
+             "recognise": "classes"}  # fmt: skip
 
 
 def print_weights() -> None:

@@ -21,42 +21,52 @@ from recon.runs.folder import RunFolder
 _FARTHEST = 256  # pixels that the reach of a net is measured to
 
 
-def weights_of_run(folder: Path, key: str = "run") -> Weights:
+def weights_of_run(folder: Path, key: str = "run", may_recognise: bool = False) -> Weights:
     """Load the best weights of a run that restores.
 
     Args:
         folder: the run folder.
         key: what names it, for messages.
+        may_recognise: whether it may also be one of a classifier.
 
     Raises:
         InputError: it is no run folder, or its model does not restore pictures of any size.
     """
-    return weights_of(trained(folder, key), folder, key)
+    return weights_of(trained(folder, key), folder, key, may_recognise)
 
 
-def weights_of(module: Module, folder: Path, key: str = "run") -> Weights:
+def weights_of(module: Module, folder: Path, key: str = "run", may_recognise: bool = False) -> Weights:
     """Return the weights of the module of a run folder; raises InputError as `weights_of_run`."""
-    run = RunFolder(folder)
+    if may_recognise and module.kind == "recognise":
+        return _described(module, folder, "recognise", None)
     if module.kind != "restore" or not module.trains or not module.one_pass:
         raise InputError(f"{key}: {folder} is a run of {type(module).__name__}, which restores no pictures; choose a "
                          "run of model=restoration or model=inpainting")  # fmt: skip
     if size := module.built_for.get("image_size"):
         raise InputError(f"{key}: the net of {folder} takes images of {size[0]}×{size[1]} pixels alone; choose a run "
                          "of a net for any size, such as model/net=dru")  # fmt: skip
-    net, facts = module.averaged_net, dict(module.facts)
-    reach = _reach(net, facts)
+    purpose = _purpose(module, RunFolder(folder).config)
+    return _described(module, folder, purpose, _reach(module.averaged_net, module.facts))
+
+
+def _described(module: Module, folder: Path, purpose: Purpose, reach: tuple[int, int] | None) -> Weights:
+    run, net = RunFolder(folder), module.averaged_net
     config = run.config
     about = About(
-        purpose=_purpose(module, config),
+        purpose=purpose,
         net=dict(config["model"]["net"]),
-        facts={name: list(fact) if isinstance(fact, tuple) else fact for name, fact in facts.items()},
+        facts={name: list(fact) if isinstance(fact, tuple) else fact for name, fact in module.facts.items()},
         noise_map=bool(getattr(module, "noise_map", False)),
         radius=reach and reach[0],
         stride=reach and reach[1],
         trained={
             name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config
         },
-        figures={name: value for name, value in run.metrics.items() if "psnr" in name or "ssim" in name},
+        figures={
+            name: value
+            for name, value in run.metrics.items()
+            if any(measure in name for measure in ("psnr", "ssim", "accuracy"))
+        },
     )
     return Weights(folder.name, about, net, sha256_of(net, json.dumps(about.net, sort_keys=True)))
 

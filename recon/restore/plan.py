@@ -15,7 +15,7 @@ from recon.restore.gain import Gain, compression_gain, denoising_gain
 from recon.restore.holes import hole_of_colour, hole_of_mask, scratches
 from recon.restore.mend import Settings, as_tensor, planes_of, runner
 from recon.restore.picture import Picture
-from recon.restore.weights import Weights, load_weights
+from recon.restore.weights import Weights, load_weights, require_restorer
 
 _COMPRESSED = 92  # a JPEG of higher quality has no damage that a person sees
 _CLEAN = 1 / 255  # noise of less is that of rounding to 8 bits, and of what a photograph shows
@@ -157,19 +157,10 @@ def run_folder(run: str | int) -> Path:
     return path if path.is_dir() else choose("run", str(run))
 
 
-def chosen_weights(name: str | None, run: str | int | None) -> tuple[Weights, Path | None]:
-    """Load the weights that the keys `weights` and `run` name, one of which is None, and the run folder, if any."""
-    if name is not None:
-        return named(name), None
-    assert run is not None
-    folder = run_folder(run)
-    return _of_run(folder), folder
-
-
 @cache
 def named(name: str) -> Weights:
     """Load weights once."""
-    return load_weights(name)
+    return require_restorer(load_weights(name))
 
 
 @cache

@@ -22,7 +22,7 @@ from recon.errors import InputError
 from recon.restore.tiles import Reach
 from recon.runs.files import write_bytes
 
-Purpose: TypeAlias = Literal["denoise", "jpeg", "inpaint", "super_resolve", "restore"]
+Purpose: TypeAlias = Literal["denoise", "jpeg", "inpaint", "super_resolve", "restore", "recognise"]
 
 FOLDER = Path(__file__).parent.parent / "weights"
 _HASHES = FOLDER / "SHA256SUMS"
@@ -80,6 +80,19 @@ class Weights:
 def names() -> list[str]:
     """Return the names of the weights that come along."""
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def judge_of(task: str) -> Path | None:
+    """Return the file of the classifier of a task's images that comes along, or None where there is none."""
+    path = FOLDER / f"judge_{task}.safetensors"
+    return path if path.is_file() else None
+
+
+def require_restorer(weights: Weights, key: str = "weights") -> Weights:
+    """Return weights that restore; raises InputError for a classifier's."""
+    if weights.about.purpose == "recognise":
+        raise InputError(f"{key}: {weights.name} recognises images and restores none; weights=list shows those that do")
+    return weights
 
 
 def load_weights(name: str, key: str = "weights") -> Weights:
