@@ -203,7 +203,7 @@ def _remedy(folders: Sequence[Path], key: str) -> str:
     takers = [name for name in sorted(choices("action", folders)) if key.split(".")[0] in _own_keys(folders, name)]
     if takers and action not in takers:
         meant = _meant(folders, key)
-        instead = f"did you mean {meant}? Else leave" if meant else "leave"
+        instead = f"did you mean {meant}? Else leave" if meant not in (None, key) else "leave"
         return f"action={action} does not use it; {instead} it out, or add action={'|'.join(takers)}"
     return f"there is no such key; {_nearest_key(folders, key)}"
 

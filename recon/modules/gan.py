@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -13,13 +14,14 @@ from recon.errors import InputError
 from recon.modules.adaptive import Augmentation
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.generating import GeneratingModule
-from recon.modules.outcome import Outcome
+from recon.modules.health import EVERY, Health, Signs
+from recon.modules.outcome import Artifact, Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
 from recon.ranges import require_number, require_whole
 from recon.training.options import Training
 
-_PENALTIES = ("gradient_penalty", "r1", "r2")
+_WATCHED = 64  # images that are made of the same noise at each look
 
 
 class GANModule(AdversarialModule, GeneratingModule):
@@ -82,6 +84,9 @@ class GANModule(AdversarialModule, GeneratingModule):
         self.penalty_every, self.discriminator_steps = penalty_every, discriminator_steps
         self.discriminator_rate, self.instance_noise = discriminator_rate, instance_noise
         self.augmentation = Augmentation(augment, augment_probability, augment_target, augment_images)
+        self.health = Health()
+        self._logits: tuple[Tensor, Tensor] | None = None  # of clean and of generated images, at the latest update
+        self._variance: Tensor | None = None  # of clean images within their classes, at the first step
 
     @property
     def averaged_net(self) -> nn.Module:
@@ -126,6 +131,34 @@ class GANModule(AdversarialModule, GeneratingModule):
         loss = self.adversarial.generator(logit, real).mean()
         self.note(loss=loss, loss_discriminator=critic_loss)
         self.minimise(loss, player=0)
+        self._watch(pair)
+
+    def _watch(self, pair: Pair) -> None:
+        """Read the signs of health every few steps."""
+        if self._variance is None:
+            self._variance = _within_classes(pair.clean, pair.label)
+        if self._logits is None or self.trainer.global_step % EVERY:
+            return
+        real, fake = (logit.detach().float() for logit in self._logits)
+        spread = torch.cat([real - real.mean(), fake - fake.mean()]).std()
+        certain = (real - fake if self.adversarial.pairs else real).sign().mean()
+        gradients = (nn.utils.get_total_norm([w.grad for w in net.parameters() if w.grad is not None])
+                     for net in self.nets())  # fmt: skip
+        values = torch.stack([real.mean(), fake.mean(), spread, certain, *gradients, self._diversity(pair)])
+        self.health.look(Signs(int(self.trainer.global_step), *values.tolist(), **self._at_validation))
+
+    @torch.no_grad()
+    def _diversity(self, pair: Pair) -> Tensor:
+        """Compare how images of the same class differ among a fixed batch of generated and among clean ones."""
+        generator = self.nets()[0]
+        label = torch.arange(_WATCHED, device=self.device) % 8
+        label = pair.label[label % len(pair.label)]
+        z = self.latents(keyed.keys(self.options.seed, "watched", 0, torch.arange(_WATCHED, device=self.device)))
+        generator.eval()
+        images = generator(self.like_weights(z), label).float()
+        generator.train()
+        assert self._variance is not None
+        return (_within_classes(images, label) / self._variance.clamp_min(1e-12)).sqrt()
 
     def step(self, pair: Pair) -> Outcome:
         """Judge one generated image beside each clean one."""
@@ -140,16 +173,36 @@ class GANModule(AdversarialModule, GeneratingModule):
         columns = self.looked_at(fake, pair)
         return Outcome(self.adversarial.generator(fake_logit, real_logit), terms=terms, columns=columns)
 
+    @property
+    def _at_validation(self) -> dict[str, float]:
+        """The signs that only a validation gives, of the latest one."""
+        summary = {name.removeprefix("val/"): value for name, value in self.summary.items()}
+        covered = next((value for name, value in summary.items() if name.startswith("coverage_")), math.nan)
+        signs = {"followed": summary.get("recognised", math.nan), "covered": covered}
+        if not self.health.signs or "logit_real" not in summary:
+            return signs
+        last = self.health.signs[-1]
+        apart = last.real - last.fake
+        return {**signs, "held_out": (last.real - summary["logit_real"]) / apart if apart > 0 else math.nan}
+
+    def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
+        """Those of all generators, and the signs of health."""
+        health = self.health.rows()
+        return {**super().artifacts(columns), **({"health": health} if health else {})}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the state of the augmentation too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["augmentation"] = self.augmentation.state_dict()
+        checkpoint["health"] = self.health.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again; older checkpoints have none."""
         super().on_load_checkpoint(checkpoint)
         if state := checkpoint.get("augmentation"):
             self.augmentation.load_state_dict(state)
+        if state := checkpoint.get("health"):
+            self.health.load_state_dict(state)
 
     def _seen(self, image: Tensor, pair: Pair, draw: str) -> Tensor:
         """Let the discriminator judge images (B,C,H,W) as it sees them in training, with noise and augmentation."""
@@ -165,6 +218,7 @@ class GANModule(AdversarialModule, GeneratingModule):
             self._seen(image, pair, f"{name} {update}") for name, image in (("real", pair.clean), ("fake", fake))
         )
         self.augmentation.watch(real_logit - fake_logit if self.adversarial.pairs else real_logit)
+        self._logits = real_logit, fake_logit
         loss = self.adversarial.discriminator(real_logit, fake_logit).mean()
         # Counted by what the optimiser has done, so that a resumed training counts alike.
         if any(self.penalties.values()) and (self._updates() + update) % self.penalty_every == 0:
@@ -189,6 +243,16 @@ class GANModule(AdversarialModule, GeneratingModule):
             if self.penalties[name]:
                 total = total + self.penalties[name] / 2 * losses.gradient_square(critic(of), image).mean()
         return total
+
+
+def _within_classes(images: Tensor, label: Tensor) -> Tensor:
+    """Return the mean variance of pixels among images (B,C,H,W) of the same label (B,), a scalar."""
+    x = images.float().flatten(1)
+    total, count = x.new_zeros(()), 0
+    for one in label.unique().tolist():
+        of_class = x[label == one]
+        total, count = total + (of_class - of_class.mean(0)).square().sum(), count + len(of_class) - 1
+    return total / max(1, count) / x.shape[1]
 
 
 def _mixes(net: nn.Module) -> bool:
