@@ -73,7 +73,7 @@ class DRU(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("DRU", x.shape)
         height, width = x.shape[2:]
-        padded = padded_to(self.multiple, x, "replicate")
+        padded = padded_to(self.multiple, x)
         y = self.first(F.pixel_unshuffle(padded, self.unshuffle))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):

@@ -47,5 +47,5 @@ class FFDNet(nn.Module):
         """Denoise images (B,C',H,W): (B,C,H,W)."""
         require_size("FFDNet", x.shape)
         height, width = x.shape[2:]
-        image: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded_to(2, x, "replicate"), 2)), 2)
+        image: Tensor = F.pixel_shuffle(self.body(F.pixel_unshuffle(padded_to(2, x), 2)), 2)
         return cut_to(height, width, image)

@@ -64,7 +64,7 @@ class NAFNet(nn.Module):
         """Restore images (B,C',H,W): (B,C,H,W)."""
         require_size("NAFNet", x.shape)
         height, width = x.shape[2:]
-        padded = padded_to(self.multiple, x, "constant")
+        padded = padded_to(self.multiple, x)
         y = self.first(padded)
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):

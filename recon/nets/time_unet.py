@@ -83,7 +83,7 @@ class TimeUNet(nn.Module):
         known = self.time(_waves(time, self.width).to(x.dtype))
         if self.label is not None:
             known = known + self.label(label.where(label >= 0, self.num_classes))
-        x = self.first(padded_to(self.unit, x, "replicate"))
+        x = self.first(padded_to(self.unit, x))
         kept = []
         for scale, stage in enumerate(self.down):
             x = stage(F.avg_pool2d(x, 2) if scale else x, known)
