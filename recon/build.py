@@ -124,9 +124,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
             f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
             "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
         )
-    if config["model"].get("judge") == "auto":
-        config = {**config, "model": {**config["model"], "judge": _own_judge(config)}}
-    if config["model"].get("judge") and (kind.kind == "recognise" or not task.num_classes):
+    if config["model"].get("judge") not in (None, "auto") and (kind.kind == "recognise" or not task.num_classes):
         why = (
             "this model recognises by itself" if kind.kind == "recognise" else "the images of this task have no labels"
         )
@@ -147,10 +145,11 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     return made
 
 
-def _own_judge(config: Config) -> str | None:
+def _own_judge(config: Config, facts: Mapping[str, Any]) -> str | None:
     """Return the file of the classifier of these images that comes along, or None where there is none."""
     path = judge_of(_choice("task", config["task"]["_target_"]) or "")
-    return None if path is None else str(path)
+    is_fit = path is not None and difference(plain(load_weights(str(path)).about.facts), facts) is None
+    return str(path) if is_fit else None
 
 
 def _check_judge(made: Module, config: Config) -> None:
@@ -188,6 +187,8 @@ def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings:
 
 def _module(config: Config, kind: type[Module], facts: Mapping[str, Any]) -> Module:
     """Make a module from its configuration and the facts of its images."""
+    if config["model"].get("judge") == "auto":
+        config = {**config, "model": {**config["model"], "judge": _own_judge(config, facts)}}
     shared = {field.name for field in fields(Training)} & config["model"].keys()
     model = {key: value for key, value in config["model"].items() if key not in shared}
     optimizer, scheduler = construct(config["optimizer"], "optimizer"), construct(config["scheduler"], "scheduler")

@@ -94,7 +94,7 @@ def test_tab_completion_knows_the_runs_and_own_choices(typed: Typed, monkeypatch
     assert answers("action=list runs=v") == {"runs=vae"}
     assert "degradation=rain" in answers("--config-dir own model=gan degradation=")
     assert answers("--config-dir=own degradation=ra") == {"degradation=rain"}
-    assert answers("action=pr") == {"action=prune"}
+    assert answers("action=pr") == {"action=project", "action=prune"}
 
 
 def test_the_whole_configuration_is_shown(typed: Typed) -> None:

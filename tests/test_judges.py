@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import QUICK, Compose, Typed, data_root
+from PIL import Image
 
 from recon import build
 from recon.actions.train import train
@@ -57,7 +58,7 @@ def test_a_generator_is_judged_unasked_and_not_where_nobody_judges(compose: Comp
 
 
 def test_a_judge_mends_no_photographs(typed: Typed) -> None:
-    torch.save({}, "x.png")
+    Image.new("L", (32, 32)).save("x.png")
     status, _, errors = typed("action=restore", "input=x.png", "weights=judge_digits")
     assert status != 0
     assert "judge_digits recognises images and restores none" in errors

@@ -92,7 +92,7 @@ class GeneratingModule(Module):
         split = "test" if self.trainer.testing else "val"
         real, fake = (columns[name][: _MOST[split]] for name in ("real", "fake"))
         summary = {"classes": float((counts > 0).sum()), "class_entropy": _bits(counts)}
-        if len(real) < 2 or not fake.isfinite().all():
+        if len(real) < 4 or not fake.isfinite().all():
             return summary
         if split == "test" and len(fake) < fake.shape[1]:
             need = f"the judge's {fake.shape[1]} features need more than {len(fake)} images"
@@ -120,7 +120,7 @@ class GeneratingModule(Module):
         """Add the Fréchet distance of each class with at least two images on both sides."""
         for label in columns["label"].unique().long().tolist():
             real, fake = (columns[name][columns["label"] == label] for name in ("real", "fake"))
-            if label >= 0 and len(real) >= 2:
+            if label >= 0 and len(real) >= 4:
                 self.found[f"fd of class {label}"] = measured(real, fake, draws=0)["fd"]
 
     def _copying(self, columns: dict[str, Tensor]) -> float:
