@@ -24,6 +24,8 @@ PAGES = [
 PLACEHOLDERS = {
     "<classifier run>": "outputs/judge",
     "<generator run>": "outputs/gan",
+    "<inpainting run>": "outputs/filler",
+    "<enlarging run>": "outputs/larger",
     "<run>,<run>": "one,two",
     "outputs/<day>/<run>": "outputs/one",
     "<run>": "one",
@@ -115,6 +117,16 @@ def bring(place: Path) -> None:
         "judge28": ["model=classifier", "task=folder", f"task.path={home}/digits"],
         "two": ["model=restoration", "task=folder", f"task.path={home}/photos", "task.crop=32"],
         "gan": ["model=gan"],
+        "filler": ["model=inpainting", "task=folder", f"task.path={home}/photos", "task.crop=32"],
+        "larger": [
+            "model=restoration",
+            "model/net=edsr",
+            "degradation=downsample",
+            "degradation.upsample=null",
+            "task=folder",
+            f"task.path={home}/photos",
+            "task.crop=32",
+        ],
         "one": ["model=restoration"],
     }.items():
         assert carry_out(place / "outputs" / name, *words, "trainer.max_steps=2", *quick) == 0

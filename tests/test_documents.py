@@ -136,7 +136,11 @@ def test_every_command_runs(page: Path, reader: Typed) -> None:
         text = str(command)
         is_here = (data_root() / "mnist").is_dir() or not any(name in text for name in DOWNLOADED)
         if is_here and not any(part in text for part in ELSEWHERE):
-            words = [] if "--" in text or re.search(r"action=(list|report|cost|prune)|resume=", text) else short
+            words = (
+                []
+                if "--" in text or re.search(r"action=(list|report|cost|prune|restore|verify|export)|resume=", text)
+                else short
+            )
             fewer = ["sweep.trials=2"] if "sweep=optuna" in text else []
             if "resume=last" in command.words:
                 os.utime("outputs/one/environment.json")  # the one that was interrupted

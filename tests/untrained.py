@@ -21,7 +21,16 @@ def about(purpose: Purpose, channels: int, scale: int = 1) -> About:
                   "upsample": None}  # fmt: skip
     elif purpose == "inpaint":
         damage = {"_target_": "recon.degradations.missing.MissingPixels", "fraction": 0.5}
-    return About(purpose, net, facts, False, radius, stride, {"degradation": damage, "seed": 0}, {"test/psnr": 30.0})
+    return About(
+        purpose,
+        net,
+        facts,
+        False,
+        radius,
+        stride,
+        {"degradation": damage, "seed": 0},
+        {"photos, noise": {"images": 2, "psnr": 30.0}},
+    )
 
 
 def write(folder: Path, purpose: Purpose, channels: int, scale: int) -> str:

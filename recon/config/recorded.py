@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.config.conf import choices, folders_of, read_choice
+from recon.config.resolved import with_numbers
 from recon.config.words import key_of, quoted
 from recon.errors import InputError
 from recon.runs import RunFolder, action_of
@@ -239,6 +240,8 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         if "." in override.key_or_group and not override.is_delete():
             OmegaConf.update(merged, override.key_or_group, override.value(), force_add=True)
     taken: Any = OmegaConf.to_container(merged)
+    # What is typed comes as text: "25/255" is recorded as the number that it is, as a training's is.
+    taken["degradation"] = with_numbers(taken["degradation"])
     return {str(key): value for key, value in taken.items()}
 
 

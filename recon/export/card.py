@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from recon.measures import ROWS
 from recon.restore.weights import Weights
 
 _PURPOSES = {
@@ -46,9 +47,9 @@ def card(weights: Weights, front_matter: bool = False) -> str:
         "",
         "## Figures",
         "",
-        "| measure | value |",
-        "|---|---|",
-        *(f"| `{name}` | {value:.4g} |" for name, value in sorted(about.figures.items())),
+        "| images, damage | number | before | after | gain [95 % interval] |",
+        "|---|---|---|---|---|",
+        *(line for images, row in about.figures.items() for line in _figures(images, row)),
         "",
         "## Limits",
         "",
@@ -60,6 +61,23 @@ def card(weights: Weights, front_matter: bool = False) -> str:
     tags = ["image-to-image", "image-restoration", about.purpose, net.lower()]
     head = ["---", "library_name: recon-images", "pipeline_tag: image-to-image", f"tags: {json.dumps(tags)}", "---", ""]
     return "\n".join([*head, *lines])
+
+
+def _figures(images: str, row: dict[str, float]) -> list[str]:
+    """Write what was measured on some images, a line for each measure."""
+    lines = []
+    for name in (name for name in row if name in ROWS):
+        measure, count = ROWS[name], f"{row['images']:,.0f}"
+        after = measure.text(row[name], unit=True)
+        if f"{name}_before" in row:
+            gained = (measure.text(row[f"{name}_{end}"]) for end in ("low", "high"))
+            gain = f"{measure.text(row[name] - row[f'{name}_before'])} [{', '.join(gained)}]"
+            lines.append(
+                f"| {images}: {measure.label} | {count} | {measure.text(row[f'{name}_before'])} | {after} | {gain} |"
+            )
+        else:
+            lines.append(f"| {images}: {measure.label} | {count} | | {after} | |")
+    return lines
 
 
 def _channels(weights: Weights) -> str:
@@ -77,9 +95,9 @@ def _short(node: Any) -> str:
         name = str(node.get("_target_", "")).rsplit(".", 1)[-1]
         inner = ", ".join(f"{key}={_short(value)}" for key, value in node.items() if key != "_target_")
         return f"{name}({inner})" if name else inner
-    return (
-        ", ".join(map(_short, node)) if isinstance(node, list) and any(isinstance(i, dict) for i in node) else str(node)
-    )
+    if isinstance(node, float):
+        return f"{node:.4g}"
+    return f"[{', '.join(map(_short, node))}]" if isinstance(node, list) else str(node)
 
 
 def _images(task: dict[str, Any]) -> str:

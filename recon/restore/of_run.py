@@ -15,6 +15,9 @@ from recon.modules.base import Module
 from recon.modules.inpainting import InpaintingModule
 from recon.nets.features import sha256_of
 from recon.nets.receptive import receptive_radius, stride
+from recon.report.gains import gains
+from recon.report.naming import choice, degradation
+from recon.report.run import Run
 from recon.restore.weights import About, Purpose, Weights
 from recon.runs.folder import RunFolder
 
@@ -62,13 +65,24 @@ def _described(module: Module, folder: Path, purpose: Purpose, reach: tuple[int,
         trained={
             name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config
         },
-        figures={
-            name: value
-            for name, value in run.metrics.items()
-            if any(measure in name for measure in ("psnr", "ssim", "accuracy"))
-        },
+        figures=figures_of(run),
     )
     return Weights(folder.name, about, net, sha256_of(net, json.dumps(about.net, sort_keys=True)))
+
+
+def figures_of(run: RunFolder) -> dict[str, dict[str, float]]:
+    """Return what a run measured in its test, see `recon.restore.weights.About`."""
+    figures = {}
+    for of_set in run.by_set():
+        images = Run(of_set, "").images
+        found: dict[str, float] = {"images": len(images.get("index", ()))}
+        for gain in gains(images, of_set.measures):
+            name, (low, high) = gain.row.name, gain.interval or (gain.after, gain.after)
+            found |= {name: gain.after, f"{name}_before": gain.before, f"{name}_low": low, f"{name}_high": high}
+        if "test/accuracy" in of_set.metrics:
+            found["accuracy"] = of_set.metrics["test/accuracy"]
+        figures[f"{of_set.test_set or choice(of_set, 'task')}, {degradation(of_set)}"] = found
+    return figures
 
 
 def _purpose(module: Module, config: dict[str, Any]) -> Purpose:

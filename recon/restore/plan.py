@@ -15,7 +15,7 @@ from recon.restore.gain import Gain, compression_gain, denoising_gain
 from recon.restore.holes import hole_of_colour, hole_of_mask, scratches
 from recon.restore.mend import Settings, as_tensor, planes_of, runner
 from recon.restore.picture import Picture
-from recon.restore.weights import Weights, load_weights, require_restorer
+from recon.restore.weights import Weights, load_weights, names, require_restorer
 
 _COMPRESSED = 92  # a JPEG of higher quality has no damage that a person sees
 _CLEAN = 1 / 255  # noise of less is that of rounding to 8 bits, and of what a photograph shows
@@ -136,11 +136,11 @@ def _quality(picture: Picture) -> int | None:
 
 
 def _candidates(picture: Picture, quality: int | None) -> list[Weights]:
-    kind = "gray" if picture.values.shape[2] == 1 else "color"
-    names = [f"denoise_{kind}"]
-    if quality is not None and quality <= _COMPRESSED:
-        names.append(f"jpeg_{kind}")
-    return [named(name) for name in names]
+    """Return the weights that may fit; of a colour picture those for grey ones where there are no others."""
+    kinds = ["gray"] if picture.values.shape[2] == 1 else ["color", "gray"]
+    wanted = ["denoise", *(["jpeg"] if quality is not None and quality <= _COMPRESSED else [])]
+    come = (next((f"{what}_{kind}" for kind in kinds if f"{what}_{kind}" in names()), None) for what in wanted)
+    return [named(name) for name in come if name is not None] or [named(f"denoise_{kinds[0]}")]
 
 
 def _own(wishes: Wishes) -> Weights | None:

@@ -43,7 +43,8 @@ class About:
         radius: pixels around each that the net sees; None where it sees the whole picture.
         stride: of the net, see `recon.restore.tiles.Reach`; None with `radius`.
         trained: the damage, images, steps and seed of the training, for people.
-        figures: what was measured, by "set/measure".
+        figures: what was measured, by the images with their damage: each measure, where it has a baseline also
+            "<measure>_before" and the ends of the 95 % interval of the gain, "<measure>_low" and "<measure>_high".
     """
 
     purpose: Purpose
@@ -53,7 +54,7 @@ class About:
     radius: int | None
     stride: int | None
     trained: dict[str, Any]
-    figures: dict[str, float]
+    figures: dict[str, dict[str, float]]
 
     @property
     def reach(self) -> Reach | None:
@@ -113,7 +114,7 @@ def load_weights(name: str, key: str = "weights") -> Weights:
         near = get_close_matches(name, names(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"{key}: there are no weights {name!r}{hint} Choose {'|'.join(names())} or a .safetensors file"
+            f"{key}: there are no weights {name!r}{hint} Choose {'|'.join(names())}, a .safetensors file, or run=<run>"
         )
     path = FOLDER / f"{name}.safetensors"
     data = _read(path, key)
@@ -179,6 +180,7 @@ def _about(header: Mapping[str, Any], wrong: str) -> About:
         set(header) == {*kinds, "purpose", "radius", "stride"}
         and header["purpose"] in get_args(Purpose)
         and all(isinstance(header[name], kind) for name, kind in kinds.items())
+        and all(_are_numbers(row) for row in header["figures"].values())
         and (numbers == [None, None] or all(type(number) is int and 0 <= number < 1 << 12 for number in numbers))
         and isinstance(facts, dict)
         and facts.get("channels") in (1, 3)
@@ -187,6 +189,10 @@ def _about(header: Mapping[str, Any], wrong: str) -> About:
     if not is_right or numbers[1] == 0:
         raise InputError(f"{wrong}, as its header is of another kind; choose a file that action=export wrote")
     return About(**header)
+
+
+def _are_numbers(row: object) -> bool:
+    return isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
 
 
 def _read(path: Path, key: str) -> bytes:
