@@ -194,4 +194,4 @@ def test_every_experiment_is_composed_and_takes_a_step(
     _, root = task_overrides(name, image_folder)
     # The overlay's own size stays: only the amount of work is cut.
     quick = [override for override in QUICK if not override.startswith("task.")]
-    take_one_step(compose(f"experiment={experiment}", root, *quick), tmp_path)
+    take_one_step(compose(f"experiment={experiment}", root, "budget=null", *quick), tmp_path)

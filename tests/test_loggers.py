@@ -208,7 +208,8 @@ def test_tensorboard_shows_what_the_run_folder_holds(model: str, typed: Typed) -
         if name.startswith("test/"):
             (point,) = events.Scalars(name)
             assert (point.step, point.value) == (last, pytest.approx(value, rel=1e-5))
-    images = {"images/validation": 2, "images/test": 1} | ({"images/confusion": 1} if model == "classifier" else {})
+    of_its_own = {"classifier": {"images/confusion": 1}, "gan": {"images/closest": 1}}.get(model, {})
+    images = {"images/validation": 2, "images/test": 1} | of_its_own
     assert {name: len(events.Images(name)) for name in events.Tags()["images"]} == images
 
 
