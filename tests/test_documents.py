@@ -31,6 +31,7 @@ MOST = {
 ELSEWHERE = {
     "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
     "action=serve": "it serves until it is stopped (see tests/restore/test_serve.py)",
+    "experiment=denoise_": "it trains for a length of time (see tests/test_every_combination.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",
     "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",

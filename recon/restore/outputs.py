@@ -48,7 +48,8 @@ def jobs(inputs: Sequence[str], output: str | None, in_place: bool, form: str | 
 
     Args:
         inputs: folders, globs and files.
-        output: a file, a folder, or a pattern with {name}, {ext} and {folder}; None for a name beside the picture.
+        output: a file, a folder (as a name without an ending is), or a pattern with {name}, {ext} and {folder}; None
+            for a name beside the picture.
         in_place: the picture itself is replaced.
         form: "PNG" and so on, or None for that of the picture.
 
@@ -59,8 +60,7 @@ def jobs(inputs: Sequence[str], output: str | None, in_place: bool, form: str | 
     if not found:
         raise InputError(f"input: {', '.join(inputs)} names no picture; give files, folders or globs of "
                          f"{', '.join(sorted(SUFFIXES))}")  # fmt: skip
-    is_folder = output is not None and (output.endswith("/") or expanded(output).is_dir() or
-                                        (len(found) > 1 and "{" not in output))  # fmt: skip
+    is_folder = output is not None and _is_folder(output, len(found))
     made: dict[Path, Path] = {}
     for source, base in found:
         target = source if in_place else _target(source, base, output, is_folder, form)
@@ -71,6 +71,13 @@ def jobs(inputs: Sequence[str], output: str | None, in_place: bool, form: str | 
     if not in_place and (wrong := set(made) & {source for source, _ in found}):
         raise InputError(f"output: {sorted(wrong)[0]} is one of the pictures; choose another name, or in_place=true")
     return [Job(source, target) for target, source in made.items()]
+
+
+def _is_folder(output: str, pictures: int) -> bool:
+    """Return whether an output is a folder, be it there or not."""
+    if output.endswith("/") or expanded(output).is_dir():
+        return True
+    return "{" not in output and (pictures > 1 or not Path(output).suffix)
 
 
 def _sources(inputs: Sequence[str]) -> Iterator[tuple[Path, Path]]:

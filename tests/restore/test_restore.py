@@ -205,6 +205,8 @@ def test_folders_globs_and_patterns_name_the_outputs(tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / name)
     listed = jobs([str(tmp_path / "x")], str(tmp_path / "out"), False, None)
     assert [job.target.relative_to(tmp_path).as_posix() for job in listed] == ["out/a.png", "out/y/b.jpg"]
+    listed = jobs([str(tmp_path / "x/a.png")], str(tmp_path / "not there yet"), False, None)
+    assert [job.target.relative_to(tmp_path).as_posix() for job in listed] == ["not there yet/a.png"]
     listed = jobs([f"{tmp_path}/x/**/*.jpg"], "{folder}-{name}.{ext}", False, "TIFF")
     assert [job.target.as_posix() for job in listed] == ["y-b.tif"]
     with pytest.raises(InputError, match="both be written"):
