@@ -69,8 +69,16 @@ def padded_to(multiple: int, x: Tensor) -> Tensor:
     height, width = x.shape[2:]
     # Of sides written as (side + m - 1) // m * m an exporter knows that they are multiples, whatever the side.
     bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in (height, width))
-    is_short = not torch.compiler.is_exporting() and (bottom >= height or right >= width)
+    if torch.compiler.is_exporting():  # of a reflecting pad an exporter asks whether there is enough to reflect
+        return _reflected(2, bottom, _reflected(3, right, x))
+    is_short = bottom >= height or right >= width
     return F.pad(x, (0, right, 0, bottom), "replicate" if is_short else "reflect")
+
+
+def _reflected(dim: int, more: int, x: Tensor) -> Tensor:
+    side = x.shape[dim]
+    index = torch.arange(side + more, device=x.device)
+    return x.index_select(dim, torch.where(index < side, index, 2 * side - 2 - index))
 
 
 def cut_to(height: int, width: int, x: Tensor) -> Tensor:
