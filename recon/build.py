@@ -26,7 +26,7 @@ from recon.degradations.base import Degradation, within
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.facts import FACTS, difference, plain
-from recon.restore.weights import judge_of, load_weights
+from recon.restore.weights import Weights, load_weights, names
 from recon.runs import action_of
 from recon.runs.checkpoint import best_or_last, put_weights
 from recon.runs.checkpoint import load as load_checkpoint
@@ -135,7 +135,7 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
-    _check_judge(made, config)
+    _check_judge(made.options.judge, config)
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=torch.channels_last)
@@ -145,19 +145,19 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     return made
 
 
-def _own_judge(config: Config, facts: Mapping[str, Any]) -> str | None:
-    """Return the file of the classifier of these images that comes along, or None where there is none."""
-    path = judge_of(_choice("task", config["task"]["_target_"]) or "")
-    is_fit = path is not None and difference(plain(load_weights(str(path)).about.facts), facts) is None
-    return str(path) if is_fit else None
+def _own_judge(config: Config, facts: Mapping[str, Any]) -> Module | None:
+    """Load the classifier of these images that comes along, or None where there is none."""
+    name = f"judge_{_choice('task', config['task']['_target_'])}"
+    if name not in names():
+        return None
+    judge = _of_weights(load_weights(name), find_class((read_choice("model", "classifier") or {})["_target_"], "model"))
+    return None if difference(judge.built_for, facts) else judge
 
 
-def _check_judge(made: Module, config: Config) -> None:
+def _check_judge(judge: Any, config: Config) -> None:
     """Raise InputError for a judge of another data set, whose images may have the same size and number of classes."""
-    judge: Any = made.options.judge
     here = _choice("task", config["task"]["_target_"])
-    sets = {name for name in (here, getattr(judge, "trained_on", None)) if name in _DATA_SETS}
-    if len(sets) == 2:
+    if judge is not None and judge.trained_on != here and {judge.trained_on, here} <= _DATA_SETS:
         raise InputError(f"model.judge: it was trained on {judge.trained_on}, and these images are {here}; choose a "
                          f"run of model=classifier task={here}")  # fmt: skip
 
@@ -187,21 +187,21 @@ def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings:
 
 def _module(config: Config, kind: type[Module], facts: Mapping[str, Any]) -> Module:
     """Make a module from its configuration and the facts of its images."""
-    if config["model"].get("judge") == "auto":
-        config = {**config, "model": {**config["model"], "judge": _own_judge(config, facts)}}
     shared = {field.name for field in fields(Training)} & config["model"].keys()
     model = {key: value for key, value in config["model"].items() if key not in shared}
     optimizer, scheduler = construct(config["optimizer"], "optimizer"), construct(config["scheduler"], "scheduler")
     require_optimiser(optimizer, scheduler)
     options = {"optimizer": optimizer, "scheduler": scheduler, "seed": config["seed"]}
     options |= {key: config["model"][key] for key in shared}
+    own = {"judge": _own_judge(config, facts)} if options.get("judge") == "auto" else {}
+    options = {key: value for key, value in options.items() if key not in own}
 
     def load(folder: Any, key: str, wanted: type, mark: Trained) -> Module:
         return _trained_for(folder, key, wanted, mark, facts)
 
     known = {
         **facts,
-        "training": called(Training, arguments_of(options, Training, "model", {}, load), "model", "a model"),
+        "training": called(Training, arguments_of(options, Training, "model", own, load), "model", "a model"),
     }
     require_net(model, kind, known)
     made: Module = construct(model, "model", known, load)
@@ -234,10 +234,16 @@ def trained(folder: Path, key: str = "run") -> Module:
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
     put_weights(made, checkpoint, path, key)
-    made.trained_on = _choice("task", config["task"]["_target_"]) or "images"
+    made.trained_on = _choice("task", config["task"]["_target_"])
     if not made.trains:  # what it does follows from the damage, where others have learned it
         made.prepare_for(construct(config["degradation"], "degradation"))
     return made.eval().requires_grad_(False)
+
+
+def ready(config: Config) -> Module:
+    """Rebuild the trained model that the key `run` names, on the device that the configuration asks for."""
+    on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    return trained(Path(str(config["run"]))).to("cuda" if on_gpu else "cpu")
 
 
 def _trained_for(folder: Any, key: str, wanted: type, mark: Trained, facts: Mapping[str, Any]) -> Module:
@@ -261,12 +267,17 @@ def _of_file(path: Path, key: str, mark: Trained) -> Module:
     kind: type[Module] = find_class((read_choice("model", mark.model) or {}).get("_target_"), "model")
     if weights.about.purpose != "recognise" or kind.kind != "recognise":
         raise InputError(f"{key}: {path} holds weights of another kind; choose those of model={mark.model}")
+    return _of_weights(weights, kind)
+
+
+def _of_weights(weights: Weights, kind: type[Module]) -> Module:
+    """Make the module of a classifier's weights, which is never trained."""
     idle = Training(torch.optim.Adam, torch.optim.lr_scheduler.ConstantLR, seed=0, l1=0.0, ema=0.0)
-    asked = inspect.signature(kind).parameters
-    facts = plain(weights.about.facts)
+    asked, facts = inspect.signature(kind).parameters, plain(weights.about.facts)
     made = kind(weights.net, training=idle, **{name: fact for name, fact in facts.items() if name in asked})
     made.facts = facts
-    made.trained_on = _choice("task", weights.about.trained.get("task", {}).get("_target_", "")) or "images"
+    task = weights.about.trained.get("task")  # a stranger's file may hold anything there
+    made.trained_on = _choice("task", str(task.get("_target_"))) if isinstance(task, dict) else None
     return made.eval().requires_grad_(False)
 
 

@@ -18,7 +18,7 @@ from recon.pair import Pair
 from recon.report.choose import choose
 from recon.restore.of_run import weights_of
 from recon.restore.restorer import PhotoRestorer
-from recon.restore.weights import load_weights, names
+from recon.restore.weights import load_weights, names, require_restorer
 
 Picture: TypeAlias = "np.ndarray | Image.Image | Tensor"
 
@@ -144,7 +144,7 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 def load(name: str | Path) -> Model | PhotoRestorer:
     """Load a trained model or weights; see `recon.load`."""
     if str(name) in names() or str(name).endswith(".safetensors"):
-        return PhotoRestorer(load_weights(str(name), "name"))
+        return PhotoRestorer(require_restorer(load_weights(str(name), "name"), "name"))
     path = Path(name).expanduser()
     path = path if path.is_dir() else choose("name", str(name))
     return Model(trained(path, "name"), path)

@@ -9,10 +9,12 @@ import torch
 from conftest import QUICK, Compose, Typed, data_root
 from PIL import Image
 
+import recon
 from recon import build
 from recon.actions.train import train
+from recon.errors import InputError
 from recon.metrics import predicted
-from recon.restore.weights import FOLDER, judge_of, load_weights
+from recon.restore.weights import FOLDER, load_weights, names
 
 # The least accuracy on the test images.
 JUDGES = {"digits": 0.95, "mnist": 0.99, "fashion_mnist": 0.92}
@@ -46,7 +48,7 @@ def test_judges_are_small_and_listed_with_their_hashes_and_cards() -> None:
     for path in files:
         assert listed[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert "recognises" in path.with_suffix(".md").read_text()
-    assert judge_of("cifar10") is None
+    assert "judge_cifar10" not in names()
 
 
 def test_a_generator_is_judged_unasked_and_not_where_nobody_judges(compose: Compose, tmp_path: Path) -> None:
@@ -62,3 +64,5 @@ def test_a_judge_mends_no_photographs(typed: Typed) -> None:
     status, _, errors = typed("action=restore", "input=x.png", "weights=judge_digits")
     assert status != 0
     assert "judge_digits recognises images and restores none" in errors
+    with pytest.raises(InputError, match="name: judge_digits recognises images and restores none"):
+        recon.load("judge_digits")

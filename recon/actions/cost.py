@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from recon.actions.base import Action
-from recon.build import trained
+from recon.build import ready
 from recon.config.check import Config
 from recon.errors import InputError
 from recon.modules.base import Module
@@ -48,8 +48,7 @@ class Cost(Action):
         from rich.console import Console
         from rich.table import Table
 
-        module = trained(Path(str(self.run)))
-        module.to("cuda" if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu" else "cpu")
+        module = ready(config)
         table = Table("image", "multiply-adds", *(f"{_count(batch)}, ms" for batch in self.batches), box=None)
         with Console(stderr=True).status("cost: measuring"):
             rows = [_row(module, size, self.batches) for size in self._sizes(module)]

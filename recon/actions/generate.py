@@ -38,12 +38,11 @@ class Generate(Action):
         """Generate, write, and say where."""
         import torch
 
-        from recon.build import trained
+        from recon.build import ready
         from recon.generated import Generator, sheet
         from recon.runs.files import write_arrays, write_bytes, write_image
 
-        module = trained(Path(str(self.run)))
-        module.to("cuda" if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu" else "cpu")
+        module = ready(config)
         maker = Generator(module, _numbers(self.labels), self.truncation, config["seed"])
         target = Path(self.output or _DEFAULTS[self.show]).expanduser()
         if self.show == "walk":

@@ -36,16 +36,14 @@ class Project(Action):
         """Find it, write the picture and the latent, and say how near it is."""
         import torch
 
-        from recon.build import trained
+        from recon.build import ready
         from recon.data.images import read_image
         from recon.filters.resize import resize
         from recon.projection import project
         from recon.runs import draw
         from recon.runs.files import write_arrays, write_image
 
-        module = trained(Path(str(self.run)))
-        on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-        module.to("cuda" if on_gpu else "cpu")
+        module = ready(config)
         path = Path(str(self.input)).expanduser()
         pixels = read_image(path, module.facts["channels"])
         image = torch.tensor(pixels).float()[None] / 255

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import nan
+from math import inf
 
 import torch
 from torch import Tensor
 
-from recon.metrics.distribution import Support, frechet, kernel_distance, support_of_each, vendi
+from recon.metrics.distribution import Support, frechet, kernel_distance, support, support_of_each, vendi
 
 _BLOCKS = 10  # that the kernel distance is the mean of
 _T = 2.262  # the 97.5 % quantile of Student's t with one degree of freedom less than that
@@ -31,26 +31,38 @@ class Found:
     floor: float
 
 
-def measured(real: Tensor, fake: Tensor, seed: int = 0, draws: int = 100) -> dict[str, Found]:
+def values(real: Tensor, fake: Tensor) -> dict[str, float]:
     """Measure generated images against real ones in the features of a net.
 
     Args:
         real: (N,D).
         fake: (M,D).
-        seed: of the bootstrap and of the halves.
-        draws: how often images are drawn again; with 0 the intervals are NaN.
 
     Returns:
         "fd" (`frechet`), "kd" (the mean of `kernel_distance` over ten blocks), "precision", "recall", "density",
         "coverage" (`support`) and "vendi", as far as there are enough images.
     """
+    found = {"fd": float(frechet(real, fake))}
+    if _suffice(real, fake):
+        found["kd"] = _kernel_interval(real, fake)[0]
+        found |= {name: float(value) for name, value in support(real, fake)._asdict().items()}
+    return {**found, "vendi": float(vendi(fake))}
+
+
+def measured(real: Tensor, fake: Tensor, seed: int = 0, draws: int = 100) -> dict[str, Found]:
+    """Measure as `values` does, with intervals and floors.
+
+    Args:
+        real: (N,D).
+        fake: (M,D).
+        seed: of the bootstrap and of the halves.
+        draws: how often images are drawn again.
+    """
     generator = torch.Generator().manual_seed(seed)
-    one, other = real[torch.randperm(len(real), generator=generator)].tensor_split(2)
+    one, other = halves(real, generator)
 
     def interval(statistic: Callable[..., Tensor], *sets: Tensor) -> tuple[float, float, float]:
         value = statistic(*sets)
-        if not draws:
-            return float(value), nan, nan
         drawn = [
             statistic(*(x[torch.randint(len(x), (len(x),), generator=generator)] for x in sets)) for _ in range(draws)
         ]
@@ -60,17 +72,28 @@ def measured(real: Tensor, fake: Tensor, seed: int = 0, draws: int = 100) -> dic
 
     value, low, high = interval(frechet, real, fake)
     found = {"fd": Found(value, max(low, 0.0), high, float(frechet(one, other)))}
-    if min(len(real), len(fake)) >= 4 * _BLOCKS:
+    if _suffice(real, fake):
         value, low, high = _kernel_interval(real, fake)
         found["kd"] = Found(value, low, high, _kernel_interval(one, other)[0])
-        floors = support_of_each(one, other)
+        floors = support(one, other)
         for name, each, floor in zip(Support._fields, support_of_each(real, fake), floors, strict=True):
-            most = float("inf") if name == "density" else 1.0
+            most = inf if name == "density" else 1.0
             value, low, high = interval(Tensor.mean, each)
-            found[name] = Found(value, max(low, 0.0), min(high, most), float(floor.mean()))
+            found[name] = Found(value, max(low, 0.0), min(high, most), float(floor))
     value, low, high = interval(vendi, fake)
     found["vendi"] = Found(value, max(low, 1.0), high, float(vendi(one)))
     return found
+
+
+def halves(real: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut real images (N,D) into two halves at random, as a data set's own order may sort them."""
+    one, other = real[torch.randperm(len(real), generator=generator)].tensor_split(2)
+    return one, other
+
+
+def _suffice(real: Tensor, fake: Tensor) -> bool:
+    """Return whether there are enough images for blocks and neighbours, also in one half of the real ones."""
+    return min(len(real), len(fake)) >= 4 * _BLOCKS
 
 
 def _kernel_interval(real: Tensor, fake: Tensor) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -41,7 +41,7 @@ class Module(Steps):
         monitor, mode: the metric that selects the best checkpoint, or None for the latest; "min" or "max".
         facts: the facts of the images that the net was built from (plain numbers); they are saved with the weights.
         least_batch: how many images a training batch must have on each device.
-        trained_on: the name of the task that it was trained on, of a trained model.
+        trained_on: the name of the task of a trained model.
         class_names: of the classes of the images, in the order of their numbers; none where they have no names.
         trains: whether it is fitted to the training images; if not, a run only tests it.
         one_pass: whether it restores by one pass of its net; the time of anything else is not measured as a net's.
@@ -58,6 +58,7 @@ class Module(Steps):
     sees_degraded_size: ClassVar[bool] = False
     monitor: str | None = "val/loss"
     mode: str = "min"
+    trained_on: str | None = None
 
     def __init__(self, net: nn.Module, training: Training) -> None:
         super().__init__()
@@ -69,7 +70,6 @@ class Module(Steps):
         self.facts: dict[str, Any] = {}
         self.least_batch = 1
         self.class_names: tuple[str, ...] = ()
-        self.trained_on = ""
         self.average = training.average_of(self.averaged_net)
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
@@ -108,8 +108,7 @@ class Module(Steps):
 
     def forward(self, *inputs: Any, **_: Any) -> Tensor:
         """Apply the net to degraded images: restore (B,C,h,w) -> (B,C,H,W), or score -> (B,K)."""
-        result: Tensor = self.active_net(self.like_weights(inputs[0]))
-        return result
+        return cast(Tensor, self.active_net(self.like_weights(inputs[0])))
 
     def step(self, pair: Pair) -> Outcome:
         """Work on one batch; the same for training, validation and test."""
@@ -146,8 +145,7 @@ class Module(Steps):
 
     def predict(self, pair: Pair) -> Tensor:
         """Do what the model is for, without the loss: restore (B,C,H,W), score (B,K), or generate (B,C,H,W)."""
-        predicted: Tensor = self(pair.degraded)
-        return predicted
+        return cast(Tensor, self(pair.degraded))
 
     # What the base does --------------------------------------------------------------------------------------------
 

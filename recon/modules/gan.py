@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from recon.errors import InputError
 from recon.modules.adaptive import Augmentation
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.generating import GeneratingModule
-from recon.modules.health import EVERY, Health, Signs
+from recon.modules.health import EVERY, Signs
 from recon.modules.outcome import Artifact, Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
@@ -84,7 +85,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         self.penalty_every, self.discriminator_steps = penalty_every, discriminator_steps
         self.discriminator_rate, self.instance_noise = discriminator_rate, instance_noise
         self.augmentation = Augmentation(augment, augment_probability, augment_target, augment_images)
-        self.health = Health()
+        self.signs: list[Signs] = []  # of health, so far
         self._logits: tuple[Tensor, Tensor] | None = None  # of clean and of generated images, at the latest update
         self._variance: Tensor | None = None  # of clean images within their classes, at the first step
 
@@ -145,7 +146,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         gradients = (nn.utils.get_total_norm([w.grad for w in net.parameters() if w.grad is not None])
                      for net in self.nets())  # fmt: skip
         values = torch.stack([real.mean(), fake.mean(), spread, certain, *gradients, self._diversity(pair)])
-        self.health.look(Signs(int(self.trainer.global_step), *values.tolist(), **self._at_validation))
+        self.signs.append(Signs(int(self.trainer.global_step), *values.tolist(), **self._at_validation))
 
     @torch.no_grad()
     def _diversity(self, pair: Pair) -> Tensor:
@@ -179,22 +180,22 @@ class GANModule(AdversarialModule, GeneratingModule):
         summary = {name.removeprefix("val/"): value for name, value in self.summary.items()}
         covered = next((value for name, value in summary.items() if name.startswith("coverage_")), math.nan)
         signs = {"followed": summary.get("recognised", math.nan), "covered": covered}
-        if not self.health.signs or "logit_real" not in summary:
+        if not self.signs or "logit_real" not in summary:
             return signs
-        last = self.health.signs[-1]
+        last = self.signs[-1]
         apart = last.real - last.fake
         return {**signs, "held_out": (last.real - summary["logit_real"]) / apart if apart > 0 else math.nan}
 
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
         """Those of all generators, and the signs of health."""
-        health = self.health.rows()
-        return {**super().artifacts(columns), **({"health": health} if health else {})}
+        signs = [asdict(look) for look in self.signs]
+        return {**super().artifacts(columns), **({"health": signs} if signs else {})}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the state of the augmentation too."""
+        """Save the state of the augmentation and the signs of health too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["augmentation"] = self.augmentation.state_dict()
-        checkpoint["health"] = self.health.state_dict()
+        checkpoint["health"] = {"signs": [asdict(look) for look in self.signs], "variance": self._variance}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again; older checkpoints have none."""
@@ -202,7 +203,8 @@ class GANModule(AdversarialModule, GeneratingModule):
         if state := checkpoint.get("augmentation"):
             self.augmentation.load_state_dict(state)
         if state := checkpoint.get("health"):
-            self.health.load_state_dict(state)
+            self.signs = [Signs(**look) for look in state["signs"]]
+            self._variance = None if (variance := state["variance"]) is None else variance.to(self.device)
 
     def _seen(self, image: Tensor, pair: Pair, draw: str) -> Tensor:
         """Let the discriminator judge images (B,C,H,W) as it sees them in training, with noise and augmentation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,12 +13,14 @@ from recon import keyed
 from recon.console import say
 from recon.measures import Measure, Role
 from recon.metrics.copying import copying
-from recon.metrics.generated import Found, measured
+from recon.metrics.distribution import frechet
+from recon.metrics.generated import Found, halves, measured, values
 from recon.metrics.per_image import PerImage
 from recon.modules.base import Module
 from recon.modules.outcome import Artifact
 from recon.pair import Pair
 from recon.runs import draw
+from recon.training.options import recognised
 
 # How many images are compared: the first of the test set, and fewer at each validation.
 _MOST = {"test": 10_000, "val": 1000}
@@ -46,7 +49,7 @@ class GeneratingModule(Module):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.found: dict[str, Found] = {}  # of the latest evaluation, by the names of its measures
+        self.found: dict[str, Found] = {}  # of the latest test, by the names of its measures
         self._own_rows: dict[str, Measure] = {}
         self._closest: Image | None = None
 
@@ -75,8 +78,9 @@ class GeneratingModule(Module):
         """Let the judge, if there is one, look at generated images (B,C,H,W) beside the clean ones."""
         if self.options.judge is None:
             return {}
-        features = {"fake": self.options.features(fake), "real": self.options.features(pair.clean)}
-        return {**self.options.recognised(fake, pair.label), "label": pair.label, **features}
+        scores, features = self.options.looked_at(fake)
+        columns = {"label": pair.label, "fake": features, "real": self.options.looked_at(pair.clean)[1]}
+        return {**recognised(scores, pair.label), **columns}
 
     @property
     def rows(self) -> dict[str, Measure]:
@@ -99,15 +103,16 @@ class GeneratingModule(Module):
             say(f"warning: {need}: distances are too large")
         task, judge = self.options.judge_name()
         suffix = f"{task}@{_in_thousands(len(fake))}"
-        draws = 100 if split == "test" else 0
-        self.found = {f"{name}_{suffix}": found for name, found in measured(real, fake, draws=draws).items()}
+        of_test = measured(real, fake) if split == "test" else {}
+        found = {name: each.value for name, each in of_test.items()} or values(real, fake)
         where = f"in the {fake.shape[1]} features before the last layer of the classifier {judge}"
         count = f"{len(fake)} generated images against {len(real)} test images"
-        self._own_rows |= {name: _row(name, f"; {where}, {count}") for name in self.found}
-        summary |= {name: found.value for name, found in self.found.items()}
-        if split == "test":
+        named = {name: f"{name}_{suffix}" for name in found}
+        self._own_rows |= {name: _row(name, f"; {where}, {count}") for name in named.values()}
+        summary |= {named[name]: value for name, value in found.items()}
+        if of_test:
+            self.found = {named[name]: each for name, each in of_test.items()} | _of_classes(columns)
             summary["copying_p"] = self._copying(columns)
-            self._own_classes(columns)
         return summary
 
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
@@ -116,18 +121,11 @@ class GeneratingModule(Module):
         pictures = {} if self._closest is None else {"images/closest": self._closest}
         return {**({"generated": rows} if rows else {}), **pictures}
 
-    def _own_classes(self, columns: dict[str, Tensor]) -> None:
-        """Add the Fréchet distance of each class with at least two images on both sides."""
-        for label in columns["label"].unique().long().tolist():
-            real, fake = (columns[name][columns["label"] == label] for name in ("real", "fake"))
-            if label >= 0 and len(real) >= 4:
-                self.found[f"fd of class {label}"] = measured(real, fake, draws=0)["fd"]
-
     def _copying(self, columns: dict[str, Tensor]) -> float:
         """Test for copies of training images, and draw the pairs that are nearest."""
         loader, table = self.trainer.datamodule.training_images(), PerImage()  # type: ignore[attr-defined]
         for pair in loader:
-            table.update(pair.index, {"features": self.options.features(pair.clean)})
+            table.update(pair.index, {"features": self.options.looked_at(pair.clean)[1]})
         train = table.compute()
         result = copying(train["features"], columns["real"], columns["fake"])
         if loader.is_indexed:
@@ -139,6 +137,17 @@ class GeneratingModule(Module):
                 {**arrays, "nearest training image": draw.pixels(loader.look_at(near).pair.clean)}
             )
         return result.p
+
+
+def _of_classes(columns: dict[str, Tensor]) -> dict[str, Found]:
+    """Return the Fréchet distance of each class with at least four images, and its floor; without intervals."""
+    found = {}
+    for label in columns["label"].unique().long().tolist():
+        real, fake = (columns[name][columns["label"] == label] for name in ("real", "fake"))
+        if label >= 0 and len(real) >= 4:
+            floor = float(frechet(*halves(real, torch.Generator().manual_seed(0))))
+            found[f"fd of class {label}"] = Found(float(frechet(real, fake)), math.nan, math.nan, floor)
+    return found
 
 
 def _row(name: str, how: str) -> Measure:

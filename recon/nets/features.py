@@ -12,19 +12,19 @@ from recon.errors import InputError
 
 
 @torch.no_grad()
-def last_features(classifier: nn.Module, image: Tensor) -> Tensor:
-    """Return what the last dense layer of a classifier is given, in float32 whatever the precision of a training.
+def with_features(classifier: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores of a classifier and what its last dense layer is given, in float32 whatever the precision.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 10))
-    >>> last_features(net, clean).shape
-    torch.Size([2, 5])
+    >>> [part.shape for part in with_features(net, clean)]
+    [torch.Size([2, 10]), torch.Size([2, 5])]
 
     Args:
         classifier: a net or a module, (B,C,H,W) -> (B,K).
         image: (B,C,H,W).
 
     Returns:
-        (B,D).
+        (B,K) and (B,D).
 
     Raises:
         InputError: the net has no dense layer.
@@ -41,10 +41,10 @@ def last_features(classifier: nn.Module, image: Tensor) -> Tensor:
     hook = layers[-1].register_forward_pre_hook(keep)
     try:
         with torch.autocast(image.device.type, enabled=False):
-            classifier.to(image.device)(image.float())
+            scores: Tensor = classifier.to(image.device)(image.float())
     finally:
         hook.remove()
-    return seen[-1].flatten(1)
+    return scores, seen[-1].flatten(1)
 
 
 def sha256_of(net: nn.Module, beside: str = "") -> str:

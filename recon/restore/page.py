@@ -19,7 +19,7 @@ from recon.restore.mend import Settings
 from recon.restore.one import made
 from recon.restore.picture import Picture, read_file, read_picture
 from recon.restore.plan import Wishes
-from recon.restore.weights import names
+from recon.restore.weights import restorers
 from recon.runs.files import write_bytes
 
 _SHOWN = 1600  # pixels: the longer side of what the slider shows
@@ -51,7 +51,7 @@ def page(weights: str | None, max_pixels: int, max_megabytes: int) -> Any:
                     brush=gradio.Brush(colors=["#ff00ff"], color_mode="fixed"), transforms=(), sources=(),
                 )  # fmt: skip
                 chosen = gradio.Dropdown(
-                    list(dict.fromkeys([AUTOMATIC, *names(), *filter(None, [weights])])),
+                    list(dict.fromkeys([AUTOMATIC, *restorers(), *filter(None, [weights])])),
                     value=weights or AUTOMATIC,
                     label="Weights",
                 )

@@ -139,8 +139,8 @@ def _candidates(picture: Picture, quality: int | None) -> list[Weights]:
     """Return the weights that may fit; of a colour picture those for grey ones where there are no others."""
     kinds = ["gray"] if picture.values.shape[2] == 1 else ["color", "gray"]
     wanted = ["denoise", *(["jpeg"] if quality is not None and quality <= _COMPRESSED else [])]
-    come = (next((f"{what}_{kind}" for kind in kinds if f"{what}_{kind}" in names()), None) for what in wanted)
-    return [named(name) for name in come if name is not None] or [named(f"denoise_{kinds[0]}")]
+    chosen = (next((f"{what}_{kind}" for kind in kinds if f"{what}_{kind}" in names()), None) for what in wanted)
+    return [named(name) for name in chosen if name is not None] or [named(f"denoise_{kinds[0]}")]
 
 
 def _own(wishes: Wishes) -> Weights | None:

@@ -1,4 +1,4 @@
-"""Restoring in Python: `recon.load("denoise_color").restore(image)` for arrays, Pillow images and tensors."""
+"""Restoring in Python: `recon.load("denoise_gray").restore(image)` for arrays, Pillow images and tensors."""
 
 from __future__ import annotations
 

@@ -83,10 +83,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def judge_of(task: str) -> Path | None:
-    """Return the file of the classifier of a task's images that comes along, or None where there is none."""
-    path = FOLDER / f"judge_{task}.safetensors"
-    return path if path.is_file() else None
+def restorers() -> list[str]:
+    """Return the names of those that restore; the others are classifiers, named by the task that they judge."""
+    return [name for name in names() if not name.startswith("judge_")]
 
 
 def require_restorer(weights: Weights, key: str = "weights") -> Weights:
@@ -112,9 +111,9 @@ def load_weights(name: str, key: str = "weights") -> Weights:
         return _loaded(path.stem, path, data, key)
     if name not in names():
         near = get_close_matches(name, names(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}? Else choose" if near else "; choose"
         raise InputError(
-            f"{key}: there are no weights {name!r}{hint} Choose {'|'.join(names())}, a .safetensors file, or run=<run>"
+            f"{key}: there are no weights {name!r}{hint} {'|'.join(names())}, a .safetensors file, or run=<run>"
         )
     path = FOLDER / f"{name}.safetensors"
     data = _read(path, key)

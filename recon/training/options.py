@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from recon.config.construct import Trained
 from recon.losses import l1_penalty
 from recon.metrics import predicted
-from recon.nets.features import last_features, sha256_of
+from recon.nets.features import sha256_of, with_features
 from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -81,18 +81,17 @@ class Training:
         """
         if self.judge is None:
             return {}
-        seen = predicted(self.judge.to(image.device)(image.float()))
-        return {"recognised": (seen == label).float().where(seen >= 0, math.nan), "recognised_as": seen}
+        return recognised(self.judge.to(image.device)(image.float()), label)
 
     def judge_name(self) -> tuple[str, str]:
         """Return the task that the judge was trained on, and the beginning of the sha256 of its weights."""
         judge: Any = self.judge
-        return judge.trained_on, sha256_of(judge.averaged_net)[:12]
+        return judge.trained_on or "images", sha256_of(judge.averaged_net)[:12]
 
-    def features(self, image: Tensor) -> Tensor:
-        """Return what the judge's last layer is given for images (B,C,H,W): (B,D)."""
+    def looked_at(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the judge's scores for images (B,C,H,W), (B,K), and what its last layer is given, (B,D)."""
         assert self.judge is not None
-        return last_features(self.judge, image)
+        return with_features(self.judge, image)
 
     def penalised(self, loss: Tensor, net: nn.Module) -> Tensor:
         """Add the penalties on a net's weights to the loss to minimise, a scalar; the reported loss is without."""
@@ -113,3 +112,9 @@ class Training:
             torch._foreach_lerp_(averages, weights, 1 - decay)
         else:
             torch._foreach_copy_(averages, weights)
+
+
+def recognised(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """Return what `Training.recognised` says, by the scores (B,K) of a judge and the labels (B,)."""
+    seen = predicted(scores)
+    return {"recognised": (seen == label).float().where(seen >= 0, math.nan), "recognised_as": seen}
