@@ -22,10 +22,13 @@ _PART = 512  # pixels: the side of the parts of a large picture that are looked 
 _PARTS = 4
 _PATCH = 32  # pixels: the side of the patches that the level of the noise is measured in
 _SMOOTHEST = 0.3  # the share of the patches that it is measured in
+_LEAST_PATCHES = 64  # fewer do not show how the noise depends on the brightness
+_CERTAIN = 6  # standard errors of the slope; patches overlap by half, so that they are some three times as large
 # The squared error of a net in units of sigma²·divergence: 1 for the best estimator there is (Tweedie's formula), more
 # for a net that was trained for an hour.
 _EXCESS = 1.2
 _UNSURE = 0.01  # of sigma: how far off the estimate of the level is, on photographs with noise of known level
+_UNSURE_LINE = 0.05  # the same where the level depends on the brightness
 
 
 class Gain(NamedTuple):
@@ -64,8 +67,7 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
         image: (C,H,W), noisy, in [0,1].
         net: restores images (1,C,H,W).
     """
-    taken: list[Tensor] = []
-    change: list[Tensor] = []
+    found: list[Tensor] = []
     for index, part in enumerate(parts_of(image)):
         noisy = part[None]
         keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
@@ -73,26 +75,55 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
         step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
         slope = signs * (net(noisy + step * signs) - restored) / step
         side = min(_PATCH, *part.shape[1:])
-        for means, values in ((taken, (noisy - restored).square()), (change, slope)):
-            means.append(F.avg_pool2d(values[0], side, max(1, side // 2)).flatten(1))
-    energy, divergence = torch.cat(taken, 1), torch.cat(change, 1).clamp(0, 1)
-    sigma2 = _level(energy, divergence)
-    error = (energy.mean(1) + sigma2 * (2 * divergence.mean(1) - 1)).maximum(0.5 * sigma2 * divergence.mean(1))
-    noise, rest = float(sigma2.mean()), float(error.mean())
+        values = torch.cat([(noisy - restored).square(), slope, restored])
+        found.append(F.avg_pool2d(values, side, max(1, side // 2)).flatten(2))
+    taken, divergence, brightness = torch.cat(found, 2)
+    level = torch.stack([_level(*channel) for channel in zip(taken, divergence, brightness, strict=True)])
+    noise = float(level.mean())
+    error = float((taken + level * (2 * divergence - 1)).mean())
+    rest = max(error, 0.5 * noise * float(divergence.mean().clamp(0, 1)))
+    sigma = tuple(level.mean(1).sqrt().tolist())
     if noise <= 0 or rest <= 0:
-        return Gain(0.0, 0.0, tuple(sigma2.clamp_min(0).sqrt().tolist()))
-    count = image.numel()
-    slack = noise * (2 * _UNSURE * abs(1 - 2 * float(divergence.mean())) + math.sqrt(2 / count))
-    decibels = 10 * math.log10(noise / rest)
-    return Gain(decibels, 10 * math.log10(1 + slack / rest), tuple(sigma2.sqrt().tolist()))
+        return Gain(0.0, 0.0, sigma)
+    unsure = _UNSURE if (level == level[:, :1]).all() else _UNSURE_LINE
+    slack = noise * (2 * unsure * abs(1 - 2 * float(divergence.mean())) + math.sqrt(2 / image.numel()))
+    return Gain(10 * math.log10(noise / rest), 10 * math.log10(1 + slack / rest), sigma)
 
 
-def _level(energy: Tensor, divergence: Tensor) -> Tensor:
-    """Estimate sigma² of each channel from patches (C,N): what the net took from each and its divergence there."""
-    count = max(1, round(_SMOOTHEST * energy.shape[1]))
-    smooth = divergence.argsort(1)[:, :count]
-    taken, change = energy.gather(1, smooth).mean(1), divergence.gather(1, smooth).mean(1)
-    return taken / (1 - (2 - _EXCESS) * change)
+def _level(taken: Tensor, divergence: Tensor, brightness: Tensor) -> Tensor:
+    """Estimate sigma² in each patch of one channel (N,), a line in its brightness as that of a camera is.
+
+    It is fitted to the smoothest patches of each quarter of the brightnesses. Where it does not rise or fall for
+    certain, the mean of the smoothest patches of all is the level of each.
+    """
+    mean = _measured(taken, divergence, _smoothest(divergence)).mean().clamp_min(0)
+    constant = mean.float().expand(len(taken))
+    if len(taken) < _LEAST_PATCHES or mean == 0:
+        return constant
+    quarters = brightness.argsort().tensor_split(4)
+    smooth = torch.cat([part[_smoothest(divergence[part])] for part in quarters])
+    measured, x = _measured(taken, divergence, smooth), brightness[smooth].double()
+    design = torch.stack([torch.ones_like(x), x], 1)
+    level = mean.expand(len(x))
+    for _ in range(5):  # the deviation of a measured sigma² is proportional to it, but where there is hardly any
+        weight = 1 / level.clamp_min(0.2 * mean)
+        inverse = torch.linalg.pinv((design * weight[:, None]).T @ (design * weight[:, None]))
+        line = inverse @ (design * weight[:, None] ** 2).T @ measured
+        level = design @ line
+    spread = ((measured - level) * weight).square().mean()
+    if line[1].abs() < _CERTAIN * (spread * inverse[1, 1]).sqrt():
+        return constant
+    return (line[0] + line[1] * brightness.double()).clamp_min(1e-3 * mean).float()
+
+
+def _smoothest(divergence: Tensor) -> Tensor:
+    """Return the indices of the patches in which the net keeps least."""
+    return divergence.argsort()[: max(1, round(_SMOOTHEST * len(divergence)))]
+
+
+def _measured(taken: Tensor, divergence: Tensor, patches: Tensor) -> Tensor:
+    """Return sigma² as each of some patches shows it: what the net took from it, and its squared error."""
+    return (taken[patches] / (1 - (2 - _EXCESS) * divergence[patches].clamp(0, 1))).double()
 
 
 @torch.no_grad()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from recon.errors import InputError
 from recon.filters.resize import resize
+from recon.nets.common import LEAST_SIDE
 from recon.restore.picture import Picture
 from recon.restore.tiles import Net, tiled
 from recon.restore.weights import Weights
@@ -145,14 +147,18 @@ def runner(weights: Weights, settings: Settings, done: Done = _nothing) -> Net:
         InputError: the net is given the level of the noise, and the settings have none.
     """
     reach, tile, net = weights.about.reach, settings.tile, weights.net.to(settings.device)
+    scale = int(weights.about.facts["scale"])
     if weights.about.noise_map and settings.sigma is None:
         raise InputError("sigma: these weights are given the level of the noise; give it, such as sigma=25/255")
 
     def whole(image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        below, right = max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width)
+        image = F.pad(image, (0, right, 0, below), "replicate")
         if weights.about.noise_map:
             image = torch.cat([image, torch.full_like(image[:, :1], settings.sigma or 0.0)], 1)
         restored: Tensor = net(image.to(settings.device)).float().cpu()
-        return restored
+        return restored[..., : scale * height, : scale * width]
 
     def once(image: Tensor) -> Tensor:
         if tile is not None and reach is not None and max(image.shape[2:]) > tile:

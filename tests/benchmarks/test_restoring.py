@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from skimage.data import astronaut
 
-from recon.restore.weights import names
+from recon.restore.weights import restorers
 
 pytestmark = pytest.mark.bench
 HEIGHT, WIDTH = 3000, 4000
@@ -57,7 +57,7 @@ def measured(name: str, how: str) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", restorers())
 def test_tiles_take_a_quarter_of_the_memory_and_are_as_fast(name: str) -> None:
     found = {how: measured(name, how) for how in ("whole", "tiles", "bf16", "onnx")}
     print(

@@ -1,0 +1,116 @@
+"""What a restored picture gains, estimated without the clean one: right, also where the noise grows with the light."""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import data_root
+from PIL import Image
+from skimage.data import astronaut
+from torch import Tensor
+
+from recon.restore.gain import Gain, denoising_gain
+from recon.restore.mend import Settings, runner
+from recon.restore.picture import decoded
+from recon.restore.plan import Wishes, plan
+from recon.restore.weights import Weights, load_weights, restorers
+
+DENOISERS = [name for name in restorers() if name.startswith("denoise_")]
+
+
+def gaussian(image: Tensor, sigma: float, seed: int) -> Tensor:
+    return image + sigma * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def poisson(image: Tensor, peak: float, seed: int) -> Tensor:
+    return torch.poisson(image * peak, generator=torch.Generator().manual_seed(seed)) / peak
+
+
+def read(path: Path, channels: int) -> Tensor:
+    """A picture (C,H,W) in [0,1]."""
+    with Image.open(path) as picture:
+        values = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32)
+    return torch.from_numpy(values.reshape(*values.shape[:2], channels) / 255).movedim(2, 0).contiguous()
+
+
+def estimated(noisy: Tensor, clean: Tensor, weights: Weights) -> tuple[Gain, float]:
+    """The estimate, and what is gained in truth."""
+    net = runner(weights, Settings(tile=None))
+    with torch.inference_mode():
+        restored = net(noisy[None])[0]
+    errors = [float((image - clean).square().mean()) for image in (noisy, restored)]
+    return denoising_gain(noisy, net), 10 * math.log10(errors[0] / errors[1])
+
+
+def photograph(channels: int) -> Tensor:
+    """A photograph, halved so that nothing of its own noise is left."""
+    picture = Image.fromarray(astronaut()).convert("L" if channels == 1 else "RGB").reduce(2)
+    values = np.asarray(picture, np.float32).reshape(picture.height, picture.width, channels)
+    return torch.from_numpy(values / 255).movedim(2, 0).contiguous()
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("sigma", [15 / 255, 50 / 255])
+def test_the_gain_on_gaussian_noise_is_estimated(name: str, sigma: float) -> None:
+    weights = load_weights(name)
+    clean = photograph(weights.about.facts["channels"])
+    gain, true = estimated(gaussian(clean, sigma, 1), clean, weights)
+    assert gain.decibels == pytest.approx(true, abs=1.2 * gain.error)
+    assert gain.sigma == pytest.approx([sigma] * len(clean), rel=0.03)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("peak", [30, 300])
+def test_noise_that_grows_with_the_light_is_estimated_as_well(name: str, peak: float) -> None:
+    """Taken for noise of one level, it makes the estimate of photographs 1.2 dB wrong on average."""
+    weights = load_weights(name)
+    clean = photograph(weights.about.facts["channels"])
+    gain, true = estimated(poisson(clean, peak, 1), clean, weights)
+    assert gain.decibels == pytest.approx(true, abs=0.7)
+    assert gain.sigma == pytest.approx((clean.mean((1, 2)) / peak).sqrt().tolist(), rel=0.2)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_a_picture_of_one_value_or_of_one_pixel_gains_nothing(name: str) -> None:
+    weights = load_weights(name)
+    channels = weights.about.facts["channels"]
+    for image in (torch.full((channels, 40, 50), 0.5), torch.full((channels, 1, 1), 0.2)):
+        gain = denoising_gain(image, runner(weights, Settings()))
+        assert math.isfinite(gain.decibels)
+        assert max(gain.sigma) < 2 / 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [15, 25, 50])
+def test_on_bsd68_the_estimate_is_right_on_average(sigma: int) -> None:
+    """0.15 dB, of the mean of the images: of one it cannot be right, as its noise has an energy of its own."""
+    files = sorted((data_root() / "bsd68").rglob("*.png"))
+    if not files:
+        pytest.skip(f"no bsd68 below {data_root()} (set RECON_DATA)")
+    weights, gaps = load_weights("denoise_gray"), []
+    for seed, file in enumerate(files):
+        clean = read(file, 1)
+        gain, true = estimated(gaussian(clean, sigma / 255, seed), clean, weights)
+        gaps.append(gain.decibels - true)
+    assert abs(np.mean(gaps)) <= 0.15
+
+
+@pytest.mark.slow
+def test_of_a_hundred_clean_photographs_at_most_one_is_touched() -> None:
+    files = sorted((data_root() / "open-photos").rglob("*.webp"))[:100]
+    if len(files) < 100:
+        pytest.skip(f"no open-photos below {data_root()} (set RECON_DATA)")
+    touched = []
+    for file in files:
+        with Image.open(file) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((400, 400), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG")
+        chosen = plan(decoded(buffer.getvalue()), Wishes())
+        if chosen.weights is not None:
+            touched.append(f"{file.name}: {chosen.seen}, {chosen.why}")
+    assert len(touched) <= 1, touched
