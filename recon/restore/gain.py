@@ -15,20 +15,16 @@ from torch import Tensor
 
 from recon import keyed
 from recon.metrics.sure import STEP, probe
+from recon.restore.noise import noise_of
 
 Restore = Callable[[Tensor], Tensor]
 
 _PART = 512  # pixels: the side of the parts of a large picture that are looked at
 _PARTS = 4
-_PATCH = 32  # pixels: the side of the patches that the level of the noise is measured in
-_SMOOTHEST = 0.3  # the share of the patches that it is measured in
-_LEAST_PATCHES = 64  # fewer do not show how the noise depends on the brightness
-_CERTAIN = 6  # standard errors of the slope; patches overlap by half, so that they are some three times as large
-# The squared error of a net in units of sigma²·divergence: 1 for the best estimator there is (Tweedie's formula), more
-# for a net that was trained for an hour.
-_EXCESS = 1.2
+_PATCH = 32  # pixels: the side of the patches that the noise is measured in
+_FINE = 4  # pixels: the side of the squares in which what is cut off is measured
 _UNSURE = 0.01  # of sigma: how far off the estimate of the level is, on photographs with noise of known level
-_UNSURE_LINE = 0.05  # the same where the level depends on the brightness
+_UNSURE_LINE = 0.05  # the same where the level depends on the light
 
 
 class Gain(NamedTuple):
@@ -60,70 +56,51 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     """Estimate the level of the noise in a picture and what a net gains on it.
 
     The error of the restored picture is Stein's unbiased estimate (see `recon.metrics.sure`), its divergence that of a
-    keyed probe. The level comes from the same two uses of the net: in a smooth patch what the net takes away is nearly
-    all of the noise, sigma²·(1 - 2·divergence) plus its squared error, which is nearly sigma²·divergence.
+    keyed probe, and the noise that of `noise_of`. Where noise was cut off at black or white, the estimate is of the
+    error to the mean of what is left of it, and the square of what that is off is added.
 
     Args:
         image: (C,H,W), noisy, in [0,1].
         net: restores images (1,C,H,W).
     """
-    found: list[Tensor] = []
+    is_cut = bool(image.amin() >= 0) and bool(image.amax() <= 1)
+
+    def work(noisy: Tensor) -> Tensor:
+        return net(noisy).clamp(0, 1) if is_cut else net(noisy)
+
+    maps = []
     for index, part in enumerate(parts_of(image)):
         noisy = part[None]
         keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
-        restored, signs = net(noisy), probe(keys, tuple(part.shape))
+        restored, signs = work(noisy), probe(keys, tuple(part.shape))
         step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
-        slope = signs * (net(noisy + step * signs) - restored) / step
-        side = min(_PATCH, *part.shape[1:])
-        values = torch.cat([(noisy - restored).square(), slope, restored])
-        found.append(F.avg_pool2d(values, side, max(1, side // 2)).flatten(2))
-    taken, divergence, brightness = torch.cat(found, 2)
-    level = torch.stack([_level(*channel) for channel in zip(taken, divergence, brightness, strict=True)])
-    noise = float(level.mean())
-    error = float((taken + level * (2 * divergence - 1)).mean())
-    rest = max(error, 0.5 * noise * float(divergence.mean().clamp(0, 1)))
-    sigma = tuple(level.mean(1).sqrt().tolist())
-    if noise <= 0 or rest <= 0:
+        slope = signs * (work(noisy + step * signs) - restored) / step
+        maps.append(torch.cat([(noisy - restored).square(), slope, restored]))
+    patches = torch.cat([_patches(each) for each in maps], 2)
+    noises = [noise_of(*channel, is_cut) for channel in patches.unbind(1)]
+    taken, divergence, restored = torch.cat([each.flatten(2) for each in maps], 2)
+    seen = [noise.seen(values) for noise, values in zip(noises, restored, strict=True)]
+    variance, bias = torch.stack([each.variance for each in seen]), torch.stack([each.bias for each in seen])
+    light = torch.stack([each.light for each in seen])
+    before = float((variance + bias.square()).mean())
+    after = float((taken + variance * (2 * divergence - 1) + bias.square()).mean())
+    kept = float(divergence.mean())
+    after = max(after, 0.5 * before * min(max(kept, 0.0), 1.0))
+    sigma = tuple(float(noise.variance(each).mean()) ** 0.5 for noise, each in zip(noises, light, strict=True))
+    if before <= 0 or after <= 0:
         return Gain(0.0, 0.0, sigma)
-    unsure = _UNSURE if (level == level[:, :1]).all() else _UNSURE_LINE
-    slack = noise * (2 * unsure * abs(1 - 2 * float(divergence.mean())) + math.sqrt(2 / image.numel()))
-    return Gain(10 * math.log10(noise / rest), 10 * math.log10(1 + slack / rest), sigma)
+    unsure = _UNSURE if all(noise.black == noise.white for noise in noises) else _UNSURE_LINE
+    slack = before * (2 * unsure * abs(1 - 2 * kept) + math.sqrt(2 / image.numel()))
+    return Gain(10 * math.log10(before / after), 10 * math.log10(1 + slack / after), sigma)
 
 
-def _level(taken: Tensor, divergence: Tensor, brightness: Tensor) -> Tensor:
-    """Estimate sigma² in each patch of one channel (N,), a line in its brightness as that of a camera is.
-
-    It is fitted to the smoothest patches of each quarter of the brightnesses. Where it does not rise or fall for
-    certain, the mean of the smoothest patches of all is the level of each.
-    """
-    mean = _measured(taken, divergence, _smoothest(divergence)).mean().clamp_min(0)
-    constant = mean.float().expand(len(taken))
-    if len(taken) < _LEAST_PATCHES or mean == 0:
-        return constant
-    quarters = brightness.argsort().tensor_split(4)
-    smooth = torch.cat([part[_smoothest(divergence[part])] for part in quarters])
-    measured, x = _measured(taken, divergence, smooth), brightness[smooth].double()
-    design = torch.stack([torch.ones_like(x), x], 1)
-    level = mean.expand(len(x))
-    for _ in range(5):  # the deviation of a measured sigma² is proportional to it, but where there is hardly any
-        weight = 1 / level.clamp_min(0.2 * mean)
-        inverse = torch.linalg.pinv((design * weight[:, None]).T @ (design * weight[:, None]))
-        line = inverse @ (design * weight[:, None] ** 2).T @ measured
-        level = design @ line
-    spread = ((measured - level) * weight).square().mean()
-    if line[1].abs() < _CERTAIN * (spread * inverse[1, 1]).sqrt():
-        return constant
-    return (line[0] + line[1] * brightness.double()).clamp_min(1e-3 * mean).float()
-
-
-def _smoothest(divergence: Tensor) -> Tensor:
-    """Return the indices of the patches in which the net keeps least."""
-    return divergence.argsort()[: max(1, round(_SMOOTHEST * len(divergence)))]
-
-
-def _measured(taken: Tensor, divergence: Tensor, patches: Tensor) -> Tensor:
-    """Return sigma² as each of some patches shows it: what the net took from it, and its squared error."""
-    return (taken[patches] / (1 - (2 - _EXCESS) * divergence[patches].clamp(0, 1))).double()
+def _patches(maps: Tensor) -> Tensor:
+    """Cut maps (M,C,H,W) into patches that overlap by half: (M,C,N,K), of means over squares of a few pixels."""
+    side = min(_PATCH, *maps.shape[2:])
+    fine = F.avg_pool2d(maps, _FINE) if side == _PATCH else maps
+    side = side // _FINE if side == _PATCH else side
+    columns: Tensor = F.unfold(fine, side, stride=max(1, side // 2))
+    return columns.unflatten(1, (maps.shape[1], -1)).transpose(2, 3)
 
 
 @torch.no_grad()
