@@ -13,7 +13,7 @@ _LEAST_PATCHES = 64  # fewer do not show how the noise depends on the light
 _CERTAIN = 6  # standard errors of the slope; patches overlap by half, so that they are some three times as large
 # The squared error of a net in units of sigma²·divergence: 1 for the best estimator there is (Tweedie's formula), more
 # for a net that was trained for an hour.
-_EXCESS = 1.2
+_EXCESS = 1.35
 _ROUNDS = 5  # after which the level hardly changes
 _LIGHTS = 1025  # of the table of `Noise.seen`
 
