@@ -35,13 +35,13 @@ def card(weights: Weights, front_matter: bool = False) -> str:
     lines = [
         f"# {weights.name}",
         "",
-        f"A {net} of {count:,} weights that {_PURPOSES[about.purpose]} {images}. It sees {reach}.",
+        f"This {net} of {count:,} weights {_PURPOSES[about.purpose]} {images}. It sees {reach}.",
         "",
         "| | |",
         "|---|---|",
         f"| trained on | {_images(task)} |",
         f"| damage | `{_short(trained.get('degradation'))}` |",
-        f"| time, seed | {trained.get('budget') or 'see the run'}, {trained.get('seed')} |",
+        f"| length, seed | {_length(trained)}, {trained.get('seed')} |",
         f"| input | values from 0 to 1, {_channels(weights)} |",
         f"| sha256 | `{weights.sha256}` |",
         "",
@@ -78,6 +78,11 @@ def _figures(images: str, row: dict[str, float]) -> list[str]:
         else:
             lines.append(f"| {images}: {measure.label} | {count} | | {after} | |")
     return lines
+
+
+def _length(trained: dict[str, Any]) -> str:
+    steps, budget = trained.get("steps"), trained.get("budget")
+    return f"{steps:,} steps" if steps else budget or "see the run"
 
 
 def _channels(weights: Weights) -> str:

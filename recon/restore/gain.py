@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.metrics.sure import STEP, probe
-from recon.restore.noise import noise_of
+from recon.restore.noise import Noise, noise_of
 
 Restore = Callable[[Tensor], Tensor]
 
@@ -23,6 +23,9 @@ _PART = 512  # pixels: the side of the parts of a large picture that are looked 
 _PARTS = 4
 _PATCH = 32  # pixels: the side of the patches that the noise is measured in
 _FINE = 4  # pixels: the side of the squares in which what is cut off is measured
+_UNSURE_JPEG = 0.4  # dB, of photographs that were compressed at a known quality
+_LEAST_COMPRESSED = 16  # pixels: half of it is one block of JPEG
+_MUCH_LEFT = 0.97  # of the variance of the noise; where less is left, what is cut off matters
 _UNSURE = 0.01  # of sigma: how far off the estimate of the level is, on photographs with noise of known level
 _UNSURE_LINE = 0.05  # the same where the level depends on the light
 
@@ -56,8 +59,8 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     """Estimate the level of the noise in a picture and what a net gains on it.
 
     The error of the restored picture is Stein's unbiased estimate (see `recon.metrics.sure`), its divergence that of a
-    keyed probe, and the noise that of `noise_of`. Where noise was cut off at black or white, the estimate is of the
-    error to the mean of what is left of it, and the square of what that is off is added.
+    keyed probe, and the noise that of `noise_of`. Where much of it was cut off at black or white, the estimate is of
+    the error to the mean of what is left, plus the square of what that is off, corrected by a parametric bootstrap.
 
     Args:
         image: (C,H,W), noisy, in [0,1].
@@ -68,30 +71,67 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     def work(noisy: Tensor) -> Tensor:
         return net(noisy).clamp(0, 1) if is_cut else net(noisy)
 
-    maps = []
-    for index, part in enumerate(parts_of(image)):
-        noisy = part[None]
-        keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
-        restored, signs = work(noisy), probe(keys, tuple(part.shape))
-        step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
-        slope = signs * (work(noisy + step * signs) - restored) / step
-        maps.append(torch.cat([(noisy - restored).square(), slope, restored]))
+    parts = [part[None] for part in parts_of(image)]
+    maps = [_maps(part, index, work) for index, part in enumerate(parts)]
     patches = torch.cat([_patches(each) for each in maps], 2)
     noises = [noise_of(*channel, is_cut) for channel in patches.unbind(1)]
+    found = _errors(maps, noises)
+    if found.left < _MUCH_LEFT:
+        found = _corrected(found, maps, noises, work)
+    if found.before <= 0 or found.after <= 0:
+        return Gain(0.0, 0.0, found.sigma)
+    unsure = _UNSURE if all(noise.black == noise.white for noise in noises) else _UNSURE_LINE
+    slack = found.before * (2 * unsure * abs(1 - 2 * found.kept) + math.sqrt(2 / image.numel()))
+    decibels = 10 * math.log10(found.before / found.after)
+    return Gain(decibels, 10 * math.log10(1 + slack / found.after), found.sigma)
+
+
+def _maps(noisy: Tensor, index: int, work: Restore) -> Tensor:
+    """Return of a part (1,C,H,W) what was taken, squared, the divergence, and what it became: (3,C,H,W)."""
+    keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
+    restored, signs = work(noisy), probe(keys, tuple(noisy.shape[1:]))
+    step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
+    slope = signs * (work(noisy + step * signs) - restored) / step
+    return torch.cat([(noisy - restored).square(), slope, restored])
+
+
+class _Errors(NamedTuple):
+    """Mean squared errors `before` and `after`; mean divergence; the share of the noise that is `left`; its sigma."""
+
+    before: float
+    after: float
+    kept: float
+    left: float
+    sigma: tuple[float, ...]
+
+
+def _errors(maps: list[Tensor], noises: list[Noise]) -> _Errors:
     taken, divergence, restored = torch.cat([each.flatten(2) for each in maps], 2)
     seen = [noise.seen(values) for noise, values in zip(noises, restored, strict=True)]
-    variance, bias = torch.stack([each.variance for each in seen]), torch.stack([each.bias for each in seen])
-    light = torch.stack([each.light for each in seen])
+    light, variance, bias = (torch.stack(each) for each in zip(*seen, strict=True))
+    whole = torch.stack([noise.variance(each) for noise, each in zip(noises, light, strict=True)])
     before = float((variance + bias.square()).mean())
     after = float((taken + variance * (2 * divergence - 1) + bias.square()).mean())
     kept = float(divergence.mean())
     after = max(after, 0.5 * before * min(max(kept, 0.0), 1.0))
-    sigma = tuple(float(noise.variance(each).mean()) ** 0.5 for noise, each in zip(noises, light, strict=True))
-    if before <= 0 or after <= 0:
-        return Gain(0.0, 0.0, sigma)
-    unsure = _UNSURE if all(noise.black == noise.white for noise in noises) else _UNSURE_LINE
-    slack = before * (2 * unsure * abs(1 - 2 * kept) + math.sqrt(2 / image.numel()))
-    return Gain(10 * math.log10(before / after), 10 * math.log10(1 + slack / after), sigma)
+    left = float(variance.mean() / whole.mean().clamp_min(1e-12))
+    return _Errors(before, after, kept, left, tuple(whole.mean(1).sqrt().tolist()))
+
+
+def _corrected(found: _Errors, maps: list[Tensor], noises: list[Noise], work: Restore) -> _Errors:
+    """Correct errors by how wrong they are estimated of a known picture: what was restored, with the same noise."""
+    after, again = 0.0, []
+    for index, each in enumerate(maps):
+        seen = [noise.seen(values) for noise, values in zip(noises, each[2], strict=True)]
+        light = torch.stack([channel.light for channel in seen])[None]
+        sigma = torch.stack([noise.variance(x).sqrt() for noise, x in zip(noises, light[0], strict=True)])
+        keys = keyed.keys(0, "gain", 1, torch.tensor([index]))
+        noisy = (light + sigma * keyed.normal(keys, tuple(light.shape[1:]))).clamp(0, 1)
+        again.append(_maps(noisy, index, work))
+        after += float((again[-1][2] - light[0]).square().sum())
+    known = _errors(again, noises)
+    count = sum(each[2].numel() for each in maps)
+    return found._replace(after=found.after * after / count / known.after)
 
 
 def _patches(maps: Tensor) -> Tensor:
@@ -105,26 +145,28 @@ def _patches(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def compression_gain(image: Tensor, quality: int, net: Restore) -> Gain:
-    """Estimate what a net gains on a picture that was compressed to JPEG, by compressing what it made of it again.
+    """Estimate what a net gains on a picture that was compressed to JPEG, by one of its kind that is known.
 
-    What the net restores stands for the picture that nobody has: it is compressed at the same quality, and restored
-    from that (a parametric bootstrap, Efron & Tibshirani 1993).
+    What the net restored, at half the size, stands for a clean picture: its details are those of photographs again, as
+    these look alike at all scales. It is compressed at the same quality, and restored from that. A picture that was
+    restored and not made smaller would not do, as compressing it again undoes little.
 
     Args:
         image: (C,H,W) in [0,1], of 1 or 3 channels.
         quality: what it was compressed with.
         net: restores images (1,C,H,W).
     """
-    before, after = [], []
+    before = after = 0.0
     for part in parts_of(image):
-        stand_in = net(part[None])[0].clamp(0, 1)
-        damaged = _compressed(stand_in, quality)
-        before.append((damaged - stand_in).square().flatten())
-        after.append((net(damaged[None])[0].clamp(0, 1) - stand_in).square().flatten())
-    damage, rest = float(torch.cat(before).mean()), float(torch.cat(after).mean())
-    if damage <= 0 or rest <= 0:
+        if min(part.shape[1:]) < _LEAST_COMPRESSED:
+            return Gain(0.0, 0.0)
+        known = F.avg_pool2d(net(part[None])[0].clamp(0, 1), 2)
+        damaged = _compressed(known, quality)
+        before += float((damaged - known).square().sum())
+        after += float((net(damaged[None])[0].clamp(0, 1) - known).square().sum())
+    if before <= 0 or after <= 0:
         return Gain(0.0, 0.0)
-    return Gain(10 * math.log10(damage / rest), 0.2)
+    return Gain(10 * math.log10(before / after), _UNSURE_JPEG)
 
 
 def _compressed(image: Tensor, quality: int) -> Tensor:

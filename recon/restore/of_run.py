@@ -62,9 +62,8 @@ def _described(module: Module, folder: Path, purpose: Purpose, reach: tuple[int,
         noise_map=bool(getattr(module, "noise_map", False)),
         radius=reach and reach[0],
         stride=reach and reach[1],
-        trained={
-            name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config
-        },
+        trained={name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config}
+        | {"steps": max(0, config["trainer"].get("max_steps", 0))},
         figures=figures_of(run),
     )
     return Weights(folder.name, about, net, sha256_of(net, json.dumps(about.net, sort_keys=True)))
