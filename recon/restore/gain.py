@@ -74,7 +74,7 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     parts = [part[None] for part in parts_of(image)]
     maps = [_maps(part, index, work) for index, part in enumerate(parts)]
     patches = torch.cat([_patches(each) for each in maps], 2)
-    noises = [noise_of(*channel, is_cut) for channel in patches.unbind(1)]
+    noises = [noise_of(taken, divergence, values, is_cut) for taken, divergence, values in patches.unbind(1)]
     found = _errors(maps, noises)
     if found.left < _MUCH_LEFT:
         found = _corrected(found, maps, noises, work)
@@ -139,8 +139,8 @@ def _patches(maps: Tensor) -> Tensor:
     side = min(_PATCH, *maps.shape[2:])
     fine = F.avg_pool2d(maps, _FINE) if side == _PATCH else maps
     side = side // _FINE if side == _PATCH else side
-    columns: Tensor = F.unfold(fine, side, stride=max(1, side // 2))
-    return columns.unflatten(1, (maps.shape[1], -1)).transpose(2, 3)
+    columns = F.unfold(fine, side, stride=max(1, side // 2)).unflatten(1, (maps.shape[1], -1))
+    return torch.transpose(columns, 2, 3)
 
 
 @torch.no_grad()
