@@ -85,7 +85,7 @@ def sign_of(signs: Sequence[Signs]) -> str:
     pointers = {
         "diverging": abs(apart) > _APART,
         "stalling": apart < _WRONG * spread
-        or (last.covered > _SEEN and last.followed < _CHANCE)
+        or all(covered > _SEEN and followed < _CHANCE for covered, followed in _validations(signs))
         or (diversity < _ALIKE and diverse < _ALIKE / _FELL and len(signs) > _LONG),
         "collapsing": (diversity < _ALIKE and diversity < _FELL * diverse)
         or (best > _SOME and last.covered < _LOST * best),
@@ -108,6 +108,13 @@ def state_after(state: str, pointers: Sequence[str]) -> str:
 def _typical(signs: Sequence[Signs], name: str) -> float:
     values = [value for look in signs[-_WINDOW:] if math.isfinite(value := getattr(look, name))]
     return median(values) if values else math.nan
+
+
+def _validations(signs: Sequence[Signs]) -> list[tuple[float, float]]:
+    """Return what was covered and followed at the latest two validations; NaN where there were fewer."""
+    found = [(signs[-1].covered, signs[-1].followed)]
+    before = ((look.covered, look.followed) for look in reversed(signs))
+    return [*found, next((each for each in before if each != found[0]), (math.nan, math.nan))]
 
 
 def _greatest(signs: Sequence[Signs], name: str) -> float:

@@ -15,7 +15,7 @@ from recon.health import EVERY, STATES, Signs
 from recon.modules.adaptive import Augmentation
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.generating import GeneratingModule
-from recon.modules.health import Health, held_out, read
+from recon.modules.health import Health, held_out, read, within
 from recon.modules.outcome import Artifact, Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
@@ -138,7 +138,8 @@ class GANModule(AdversarialModule, GeneratingModule):
 
     def _watch(self, pair: Pair) -> None:
         """Look at the health of the training every few steps, the same on every rank."""
-        self.health.reference.add(pair.clean, pair.label)
+        if not self.health.reference.is_whole:
+            self.health.reference.add(*self._on_all_ranks(*within(pair.clean, pair.label)))
         self._latest = pair
         if self._logits is None or self.trainer.global_step % EVERY:
             return
@@ -161,12 +162,19 @@ class GANModule(AdversarialModule, GeneratingModule):
         return read
 
     def require_finite(self) -> dict[str, Tensor]:
-        """Stack the losses since the last look; where one is not finite the training returns, or ends."""
+        """Stack the losses since the last look; where one is not finite, on any rank, the training returns, or ends."""
+        found, error = {}, None
         try:
-            return super().require_finite()
-        except InputError:
-            self.health.require_health(self.penalties, self._can_be_penalised, "diverging")
-            raise
+            found = super().require_finite()
+        except InputError as caught:
+            error = caught
+        if self.health.can_return:
+            (bad,) = self._on_all_ranks(torch.tensor(float(error is not None), device=self.device))
+            if bad:
+                self.health.require_health(self.penalties, self._can_be_penalised, "diverging")
+        if error is not None:
+            raise error
+        return found
 
     @property
     def _can_be_penalised(self) -> bool:

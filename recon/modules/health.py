@@ -23,7 +23,7 @@ class Relapse(Exception):
     """A training is no longer healthy, and asks to be taken up again where it was.
 
     Attributes:
-        change: what is to be changed in the checkpoint that it returns to, see `Health.put_into`.
+        change: what is to be changed in the checkpoint that it returns to, see `change`.
     """
 
     def __init__(self, change: dict[str, Any]) -> None:
@@ -55,8 +55,7 @@ class Health:
 
     def __init__(self, rollback: bool = False, rollbacks: int = 3) -> None:
         require_whole("rollbacks", rollbacks, 0, 100)
-        self.left = rollbacks if rollback else 0
-        self.rollbacks = self.left
+        self.rollbacks = rollbacks if rollback else 0
         self.signs: list[Signs] = []
         self.pointers: list[str] = []
         self.state = HEALTHY
@@ -84,7 +83,7 @@ class Health:
     def require_health(self, penalties: Mapping[str, float], can_be_penalised: bool, state: str = "") -> None:
         """Raise Relapse where the training is ill, or in another `state` that is given, and may return."""
         state = state or self.state
-        if state == HEALTHY or self.kept is None or not self.returns_left:
+        if state == HEALTHY or not self.can_return or self.kept is None:
             return
         stronger = {name: weight * PENALTY for name, weight in penalties.items()}
         if can_be_penalised and not any(stronger.values()):
@@ -94,14 +93,18 @@ class Health:
         raise Relapse({"events": [*self.events, event], "rate": event["rate"], "penalties": stronger})
 
     @property
-    def returns_left(self) -> int:
-        """How often the training may still return."""
+    def can_return(self) -> bool:
+        """Whether the training may still return, and has a checkpoint to return to."""
+        return self.kept is not None and self._returns_left > 0
+
+    @property
+    def _returns_left(self) -> int:
         return self.rollbacks - len(self.events)
 
     def asks_for_checkpoint(self, step: int) -> bool:
         """Return whether a checkpoint to return to is due before a step, and take note that it is written."""
         is_well = not self.is_ill and self.pointers[-1:] in ([], [HEALTHY])
-        due = self.returns_left > 0 and is_well and (self.kept is None or step - self.kept >= BETWEEN)
+        due = self._returns_left > 0 and is_well and (self.kept is None or step - self.kept >= BETWEEN)
         self.kept = step if due else self.kept
         return due
 
@@ -170,30 +173,33 @@ class Reference:
     enough = 64
 
     def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
+        self.total, self.count = 0.0, 0.0
 
-    def add(self, images: Tensor, label: Tensor) -> None:
-        """Take a batch (B,C,H,W) with its labels (B,) into account, until there were enough."""
-        if self.count < self.enough:
-            total, count = _within(images, label)
-            self.total, self.count = self.total + float(total), self.count + count
+    @property
+    def is_whole(self) -> bool:
+        """Whether there were enough images."""
+        return self.count >= self.enough
+
+    def add(self, total: float, count: float) -> None:
+        """Take what `within` says of a batch into account."""
+        self.total, self.count = self.total + total, self.count + count
 
     def compared(self, images: Tensor, label: Tensor) -> Tensor:
         """Return the standard deviation of generated images within classes over that of clean ones, NaN without."""
-        total, count = _within(images, label)
-        if self.count < self.enough or not self.total:
+        total, count = within(images, label)
+        if not self.is_whole or not self.total:
             return total.new_tensor(math.nan)
-        return (total / max(1, count) / (self.total / self.count)).sqrt()
+        return (total / count.clamp_min(1) / (self.total / self.count)).sqrt()
 
 
-def _within(images: Tensor, label: Tensor) -> tuple[Tensor, int]:
+def within(images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean squared distances of pixels of images (B,C,H,W) from their class's mean, summed, and B - K."""
     x = images.float().flatten(1)
-    total, count = x.new_zeros(()), 0
-    for one in label.unique().tolist():
+    total, classes = x.new_zeros(()), label.unique()
+    for one in classes:
         of_class = x[label == one]
-        total, count = total + (of_class - of_class.mean(0)).square().sum(), count + len(of_class) - 1
-    return total / x.shape[1], count
+        total = total + (of_class - of_class.mean(0)).square().sum()
+    return total / x.shape[1], total.new_tensor(float(len(x) - len(classes)))
 
 
 def held_out(known: float, real: float, fake: float) -> float:

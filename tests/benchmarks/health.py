@@ -2,7 +2,7 @@
 
 `python tests/benchmarks/health.py outputs/health` trains short runs, some of them made to fail, and prints how often
 and how soon the state said so. What lies in the folder already is not trained again. Whether a run has failed is not
-what was done to it but what came of it: see `has_failed`. The limits of recon/health.py were chosen on the even seeds.
+what was done to it but what came of it: see `has_failed`. The limits of recon/health.py were chosen on seeds 0 and 1.
 """
 
 import json
@@ -169,9 +169,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/health")
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = [int(seed) for seed in sys.argv[2].split(",")] if len(sys.argv) > 2 else [0, 1]
+    seeds = [int(seed) for seed in sys.argv[2].split(",")] if len(sys.argv) > 2 else [0, 2]
     tasks = sys.argv[3].split(",") if len(sys.argv) > 3 else list(TASKS)
     names = sys.argv[4].split(";") if len(sys.argv) > 4 else list(MEANT)
     runs = results(folder, seeds, tasks, names)
-    for title, odd in (("even seeds", 0), ("odd seeds", 1)):
-        print(title, table([run for run in runs if run["seed"] % 2 == odd], bars(runs)), sep="\n")
+    for title, chosen in (("chosen on", True), ("measured on", False)):
+        print(title, table([run for run in runs if (run["seed"] < 2) == chosen], bars(runs)), sep="\n")
