@@ -114,6 +114,8 @@ def fit(made: build.Run, config: Config, folder: Path, checkpoint: Path | None) 
             wanted = relapse.change
         event = wanted["events"][-1]
         say(f"health: back to step {event['back']:,} for {event['state']}, with learning rates times {event['rate']:g}")
+        for logger in made.loggers:
+            logger.log_metrics({"health/back_to": event["back"], "health/rate": event["rate"]}, step=event["step"])
         checkpoint = go_back(folder, wanted)
         again = build.run(config, folder)
         again.trainer.loggers, again.data.splits = made.trainer.loggers, made.data.splits

@@ -154,7 +154,7 @@ class GANModule(AdversarialModule, GeneratingModule):
 
     def _on_all_ranks(self, *values: Tensor) -> list[float]:
         """Read scalars, the means over the ranks."""
-        stacked = torch.stack(values)
+        stacked = torch.stack([value.float() for value in values])
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(stacked)
             stacked /= self.trainer.world_size
@@ -178,7 +178,7 @@ class GANModule(AdversarialModule, GeneratingModule):
 
     @property
     def _can_be_penalised(self) -> bool:
-        return not _mixes(self.nets()[1])
+        return not _mixes(self.nets()[1]) and self.trainer.precision != "16-true"
 
     @property
     def condition(self) -> str:
