@@ -180,6 +180,8 @@ ROWS: dict[str, Measure] = {
         Measure("not_finite", "images not finite", -1, "", 0, "about", "images whose result is NaN or infinite; any "
                 "mean over the images is then not finite either", bounds=_POSITIVE),
         Measure("lr", "learning rate", role="about"),
+        Measure("health", "health", 0, "", 0, "about",
+                "0 healthy, 1 stalling, 2 diverging, 3 collapsing, 4 over-fitting", kind="generate"),
         Measure("fitted_steps", "steps of the fit to the image", 0, "", 0, "about"),
         Measure("index", "place in the test set", 0, "", 0, "about", input="damage"),
         Measure("severity", "level of damage", role="about", input="damage"),

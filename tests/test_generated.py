@@ -1,5 +1,7 @@
 """Images of trained generators: the same seed gives the same images, whatever else is asked for."""
 
+import errno
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +87,17 @@ def test_a_label_out_of_range_is_refused(labels: list[int], reason: str, runs: d
         maker(runs["gan"], labels)
 
 
-def test_every_form_of_the_command(typed: Typed, runs: dict[str, Path]) -> None:
-    run = f"run={runs['gan']}"
-    for words, file in (
-        (["n=5"], "generated.png"), (["show=grid", "n=2", "labels=[1,2]"], "generated_grid.png"),
-        (["show=strips", "n=2", "steps=3"], "generated_strips.png"), (["show=walk", "n=1", "steps=2"], "generated.gif"),
-        (["show=files", "n=11"], "generated/10.png"), (["show=npz", "n=4", "labels=3"], "generated.npz"),
-    ):  # fmt: skip
+FORMS = (
+    (["n=5"], "generated.png"), (["show=grid", "n=2", "labels=[1,2]"], "generated_grid.png"),
+    (["show=strips", "n=2", "steps=3"], "generated_strips.png"), (["show=walk", "n=1", "steps=2"], "generated.gif"),
+    (["show=files", "n=11"], "generated/10.png"), (["show=npz", "n=4", "labels=3"], "generated.npz"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_of_the_command(kind: str, typed: Typed, runs: dict[str, Path]) -> None:
+    run = f"run={runs[kind]}"
+    for words, file in FORMS:
         status, output, errors = typed("action=generate", run, "accelerator=cpu", *words)
         assert status == 0, errors
         assert "generate: " in output
@@ -101,10 +107,34 @@ def test_every_form_of_the_command(typed: Typed, runs: dict[str, Path]) -> None:
         assert arrays["labels"].tolist() == [3] * 4
     with Image.open("generated.gif") as moving:
         assert moving.n_frames == 8
-    for words, reason in (
-        (["n=0"], "n: 0 is out of range"), (["truncation=-1"], "truncation: -1 is out of range"),
-        (["labels=x"], "labels: 'x' are no classes"), (["show=walk", "output=a.png"], "written as .gif or .webp"),
-    ):  # fmt: skip
-        status, _, errors = typed("action=generate", run, *words)
-        assert status == 2
-        assert reason in errors
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("n=0", "n: 0 is out of range"), ("truncation=-1", "truncation: -1 is out of range"),
+        ("labels=x", "labels: 'x' are no classes"), ("labels=10", "labels: 10 is no class of this model"),
+        ("show=walk output=a.png", "written as .gif or .webp"), ("steps=0", "steps: 0 is out of range"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(words: str, reason: str, kind: str, typed: Typed, runs: dict[str, Path]) -> None:
+    assert reason in typed.refused("action=generate", f"run={runs[kind]}", "accelerator=cpu", *words.split())
+
+
+def test_a_run_that_generates_nothing_is_refused(typed: Typed, compose: Compose) -> None:
+    train(compose("model=classifier", *QUICK), typed.tmp_path / "other", {})
+    refused = typed.refused("action=generate", "run=other", "accelerator=cpu")
+    assert "run: ClassificationModule generates no images; choose a run of model=gan" in refused
+
+
+@pytest.mark.parametrize("words", [words for words, _ in FORMS], ids=[file for _, file in FORMS])
+def test_a_full_disk_is_one_sentence(
+    words: list[str], typed: Typed, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("recon.runs.files.os.fsync", full)
+    refused = typed.refused("action=generate", f"run={runs['gan']}", "accelerator=cpu", *words)
+    assert re.search(r"the disk is full: writing \S+ needs .* MB; free some space, or choose another folder", refused)

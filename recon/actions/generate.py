@@ -25,7 +25,7 @@ class Generate(Action):
     n: int
     labels: list[int] | int | str | None
     truncation: float
-    show: Literal["sheet", "files", "npz", "strips", "grid", "walk"]
+    show: Literal["sheet", "files", "npz", "strips", "grid", "walk", "directions"]
     steps: int
     output: str | None
 
@@ -39,7 +39,9 @@ class Generate(Action):
         import torch
 
         from recon.build import ready
+        from recon.directions import directions, pictured
         from recon.generated import Generator, sheet
+        from recon.runs.draw import grid
         from recon.runs.files import write_arrays, write_bytes, write_image
 
         module = ready(config)
@@ -60,6 +62,11 @@ class Generate(Action):
             width = len(str(self.n - 1))
             for index, image in enumerate(maker.samples(self.n)):
                 write_image(target / f"{index:0{width}}.png", _plain(image))
+        elif self.show == "directions":
+            found = directions(maker, self.n)
+            write_image(target, grid(pictured(maker, found, self.steps)))
+            write_arrays(target.with_suffix(".npz"), {"z": found.z.cpu().numpy(), "share": found.share.numpy()})
+            print(*found.names, sep="\n", flush=True)
         else:
             made = {"sheet": maker.samples, "grid": maker.grid}.get(self.show)
             columns = {"grid": len(maker.labels), "strips": self.steps}.get(self.show)
@@ -68,7 +75,8 @@ class Generate(Action):
 
 
 _DEFAULTS = {"sheet": "generated.png", "grid": "generated_grid.png", "strips": "generated_strips.png",
-             "walk": "generated.gif", "files": "generated", "npz": "generated.npz"}  # fmt: skip
+             "directions": "generated_directions.png", "walk": "generated.gif", "files": "generated",
+             "npz": "generated.npz"}  # fmt: skip
 
 
 def _plain(image: Any) -> Any:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 
 from recon import build
 from recon.actions.base import Action
@@ -14,9 +16,20 @@ from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
+from recon.modules.health import Relapse, change
 from recon.ranges import seconds_of
 from recon.runs import RunFolder
-from recon.runs.checkpoint import BEST, best_or_last, keep_best, latest, load_weights
+from recon.runs.checkpoint import (
+    BEST,
+    HEALTHY,
+    LAST,
+    AtomicCheckpointIO,
+    best_or_last,
+    keep_best,
+    latest,
+    load,
+    load_weights,
+)
 from recon.runs.record import recorded
 from recon.training import interrupt
 from recon.training.epochs import EpochTable
@@ -57,7 +70,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     """
     if config.get("budget") and not config["resume"]:
         config = within_budget(config, about.get("overrides", ()))
-    module, data, trainer, loggers = build.run(config, folder)
+    module, data, trainer, loggers = made = build.run(config, folder)
     if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
         load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
     data.require_images(trainer.world_size)
@@ -68,8 +81,7 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
         introduce(module, data, trainer, folder)
         if module.trains:
             checkpoint = resumed_from(folder) if config["resume"] else None
-            with interrupt.deferred(), told_by_lightning(config["trainer"]):
-                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            module, data, trainer, _ = fit(made, config, folder, checkpoint)
             load_weights(module, best_or_last(folder))
             trainer.validate(module, datamodule=data, verbose=False)
             results |= module.summary
@@ -85,6 +97,41 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     if config["checkpoint"].get("keep") == "best":
         keep_best(folder)
     return results
+
+
+def fit(made: build.Run, config: Config, folder: Path, checkpoint: Path | None) -> build.Run:
+    """Train, from a checkpoint or None; a training that relapses is taken up again where it was healthy.
+
+    Returns:
+        What was trained: a return makes module and trainer anew, as resuming in another process would.
+    """
+    while True:
+        try:
+            with interrupt.deferred(), told_by_lightning(config["trainer"]):
+                made.trainer.fit(made.module, datamodule=made.data, ckpt_path=checkpoint)
+            return made
+        except Relapse as relapse:
+            wanted = relapse.change
+        event = wanted["events"][-1]
+        say(f"health: back to step {event['back']:,} for {event['state']}, with learning rates times {event['rate']:g}")
+        for logger in made.loggers:
+            logger.log_metrics({"health/back_to": event["back"], "health/rate": event["rate"]}, step=event["step"])
+        checkpoint = go_back(folder, wanted)
+        again = build.run(config, folder)
+        again.trainer.loggers, again.data.splits = made.trainer.loggers, made.data.splits
+        made = again._replace(loggers=made.loggers)
+
+
+def go_back(folder: Path, wanted: Mapping[str, Any]) -> Path:
+    """Make the last healthy checkpoint, with what a `Relapse` asks for, the last one, and return it."""
+    last = folder / "checkpoints" / LAST
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        healthy = load(last.with_name(HEALTHY), key="resume")
+        change(healthy, wanted)
+        AtomicCheckpointIO().save_checkpoint(healthy, last)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    return last
 
 
 def resumed_from(folder: Path) -> Path | None:

@@ -65,6 +65,7 @@ KINDS = {
     "model.net": Kind("torch.nn.Module", ("recon.nets",)),
     "model.loss": Kind("recon.losses.pixel.PixelLoss", ("recon.losses",), group="model/loss"),
     "model.adversarial_loss": Kind("recon.losses.adversarial.AdversarialLoss", ("recon.losses",), group="model/loss"),
+    "model.health": Kind("recon.modules.health.Health", ("recon.modules.health",)),
     "action": Kind("recon.actions.base.Action", ("recon.actions",)),
     "logger": Kind("recon.dashboards.base.Dashboard", ("recon.dashboards",)),
     "optimizer": Kind("torch.optim.Optimizer", ("torch.optim",), is_partial=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -12,10 +11,11 @@ from torch.optim import Optimizer
 
 from recon import keyed, losses
 from recon.errors import InputError
+from recon.health import EVERY, STATES, Signs
 from recon.modules.adaptive import Augmentation
 from recon.modules.adversarial import AdversarialModule
 from recon.modules.generating import GeneratingModule
-from recon.modules.health import EVERY, Signs
+from recon.modules.health import Health, held_out, read, within
 from recon.modules.outcome import Artifact, Outcome
 from recon.nets.contracts import Players
 from recon.pair import Pair
@@ -43,6 +43,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         discriminator_rate: how many times the generator's learning rate the discriminator's is (Heusel et al. 2017).
         instance_noise: sigma of noise that all images have for the discriminator (Sønderby et al. 2017), at least 0.
         augment, augment_probability, augment_target, augment_images: the arguments of `Augmentation`.
+        health: what looks at the training, and whether it returns when it is unhealthy.
 
     Raises:
         InputError: a number out of its range, a loss that there is not, or a penalty with batch norm.
@@ -66,6 +67,7 @@ class GANModule(AdversarialModule, GeneratingModule):
         augment_probability: float = 0.0,
         augment_target: float = 0.0,
         augment_images: int = 500_000,
+        health: Health | None = None,
     ) -> None:
         super().__init__(net, training)
         penalties = {"gradient_penalty": gradient_penalty, "r1": r1, "r2": r2}
@@ -85,9 +87,9 @@ class GANModule(AdversarialModule, GeneratingModule):
         self.penalty_every, self.discriminator_steps = penalty_every, discriminator_steps
         self.discriminator_rate, self.instance_noise = discriminator_rate, instance_noise
         self.augmentation = Augmentation(augment, augment_probability, augment_target, augment_images)
-        self.signs: list[Signs] = []  # of health, so far
+        self.health = health or Health()
         self._logits: tuple[Tensor, Tensor] | None = None  # of clean and of generated images, at the latest update
-        self._variance: Tensor | None = None  # of clean images within their classes, at the first step
+        self._latest: Pair | None = None  # of training
 
     @property
     def averaged_net(self) -> nn.Module:
@@ -135,31 +137,74 @@ class GANModule(AdversarialModule, GeneratingModule):
         self._watch(pair)
 
     def _watch(self, pair: Pair) -> None:
-        """Read the signs of health every few steps."""
-        if self._variance is None:
-            self._variance = _within_classes(pair.clean, pair.label)
+        """Look at the health of the training every few steps, the same on every rank."""
+        if not self.health.reference.is_whole:
+            self.health.reference.add(*self._on_all_ranks(*within(pair.clean, pair.label)))
+        self._latest = pair
         if self._logits is None or self.trainer.global_step % EVERY:
             return
-        real, fake = (logit.detach().float() for logit in self._logits)
-        spread = torch.cat([real - real.mean(), fake - fake.mean()]).std()
-        certain = (real - fake if self.adversarial.pairs else real).sign().mean()
         gradients = (nn.utils.get_total_norm([w.grad for w in net.parameters() if w.grad is not None])
                      for net in self.nets())  # fmt: skip
-        values = torch.stack([real.mean(), fake.mean(), spread, certain, *gradients, self._diversity(pair)])
-        self.signs.append(Signs(int(self.trainer.global_step), *values.tolist(), **self._at_validation))
+        values = [*read(*self._logits, self.adversarial.pairs), *gradients, self._diversity()]
+        step = int(self.trainer.global_step)
+        self.health.look(Signs(step, *self._on_all_ranks(*values), **self.health.at_validation))
+        for logger in self.loggers:
+            logger.log_metrics(self.health.scalars(), step=step)
+        self.health.require_health(self.penalties, self._can_be_penalised)
+
+    def _on_all_ranks(self, *values: Tensor) -> list[float]:
+        """Read scalars, the means over the ranks."""
+        stacked = torch.stack([value.float() for value in values])
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(stacked)
+            stacked /= self.trainer.world_size
+        read: list[float] = stacked.tolist()
+        return read
+
+    def require_finite(self) -> dict[str, Tensor]:
+        """Stack the losses since the last look; where one is not finite, on any rank, the training returns, or ends."""
+        found, error = {}, None
+        try:
+            found = super().require_finite()
+        except InputError as caught:
+            error = caught
+        if self.health.can_return:
+            (bad,) = self._on_all_ranks(torch.tensor(float(error is not None), device=self.device))
+            if bad:
+                self.health.require_health(self.penalties, self._can_be_penalised, "diverging")
+        if error is not None:
+            raise error
+        return found
+
+    @property
+    def _can_be_penalised(self) -> bool:
+        return not _mixes(self.nets()[1]) and self.trainer.precision != "16-true"
+
+    @property
+    def condition(self) -> str:
+        """The state of its health."""
+        return self.health.state
+
+    def asks_for_checkpoint(self, step: int, resumed: bool) -> bool:
+        """Return whether a checkpoint to return to is due; or was, when this training was killed."""
+        return self.health.asks_for_checkpoint(step) or (resumed and self.health.kept == step)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the state of health beside the epoch's losses."""
+        super().on_train_epoch_end()
+        self.log("train/health", float(STATES.index(self.health.state)))
 
     @torch.no_grad()
-    def _diversity(self, pair: Pair) -> Tensor:
+    def _diversity(self) -> Tensor:
         """Compare how images of the same class differ among a fixed batch of generated and among clean ones."""
-        generator = self.nets()[0]
-        label = torch.arange(_WATCHED, device=self.device) % 8
-        label = pair.label[label % len(pair.label)]
-        z = self.latents(keyed.keys(self.options.seed, "watched", 0, torch.arange(_WATCHED, device=self.device)))
+        generator, classes = self.nets()[0], int(self.facts.get("num_classes", 0))
+        index = torch.arange(_WATCHED, device=self.device)
+        label = index % 8 * classes // 8 if classes else torch.full_like(index, -1)
+        z = self.latents(keyed.keys(self.options.seed, "watched", 0, index))
         generator.eval()
         images = generator(self.like_weights(z), label).float()
         generator.train()
-        assert self._variance is not None
-        return (_within_classes(images, label) / self._variance.clamp_min(1e-12)).sqrt()
+        return self.health.reference.compared(images, label)
 
     def step(self, pair: Pair) -> Outcome:
         """Judge one generated image beside each clean one."""
@@ -174,28 +219,33 @@ class GANModule(AdversarialModule, GeneratingModule):
         columns = self.looked_at(fake, pair)
         return Outcome(self.adversarial.generator(fake_logit, real_logit), terms=terms, columns=columns)
 
-    @property
-    def _at_validation(self) -> dict[str, float]:
-        """The signs that only a validation gives, of the latest one."""
-        summary = {name.removeprefix("val/"): value for name, value in self.summary.items()}
-        covered = next((value for name, value in summary.items() if name.startswith("coverage_")), math.nan)
-        signs = {"followed": summary.get("recognised", math.nan), "covered": covered}
-        if not self.signs or "logit_real" not in summary:
-            return signs
-        last = self.signs[-1]
-        apart = last.real - last.fake
-        return {**signs, "held_out": (last.real - summary["logit_real"]) / apart if apart > 0 else math.nan}
+    def conclude(self, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Measure the images as a set; of a validation in training, note what it says of health."""
+        summary = super().conclude(columns)
+        if self.trainer.state.fn == "fit" and self._latest is not None:
+            with torch.no_grad():
+                known = self.judged(self.nets()[1], self._latest.clean, self._latest.label).float().mean()
+            (known_real,) = self._on_all_ranks(known)
+            covered = next((value for name, value in summary.items() if name.startswith("coverage_")), math.nan)
+            seen, classes = columns.get("recognised"), int(self.facts.get("num_classes", 0))
+            share = math.nan if seen is None else float(seen.nanmean())
+            self.health.at_validation = {
+                "held_out": held_out(known_real, *(float(columns[f"logit_{one}"].mean()) for one in ("real", "fake"))),
+                "followed": (share * classes - 1) / (classes - 1) if classes > 1 else math.nan,
+                "covered": covered,
+            }
+        return summary
 
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
-        """Those of all generators, and the signs of health."""
-        signs = [asdict(look) for look in self.signs]
-        return {**super().artifacts(columns), **({"health": signs} if signs else {})}
+        """Those of all generators, the signs of health, and the returns."""
+        tables = {"health": self.health.rows(), "health_events": self.health.returns}
+        return {**super().artifacts(columns), **{name: rows for name, rows in tables.items() if rows}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the state of the augmentation and the signs of health too."""
+        """Save the state of the augmentation and of health too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["augmentation"] = self.augmentation.state_dict()
-        checkpoint["health"] = {"signs": [asdict(look) for look in self.signs], "variance": self._variance}
+        checkpoint["health"] = {**self.health.state_dict(), "penalties": dict(self.penalties)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again; older checkpoints have none."""
@@ -203,8 +253,8 @@ class GANModule(AdversarialModule, GeneratingModule):
         if state := checkpoint.get("augmentation"):
             self.augmentation.load_state_dict(state)
         if state := checkpoint.get("health"):
-            self.signs = [Signs(**look) for look in state["signs"]]
-            self._variance = None if (variance := state["variance"]) is None else variance.to(self.device)
+            self.health.load_state_dict(state)
+            self.penalties |= state.get("penalties", {})
 
     def _seen(self, image: Tensor, pair: Pair, draw: str) -> Tensor:
         """Let the discriminator judge images (B,C,H,W) as it sees them in training, with noise and augmentation."""
@@ -245,16 +295,6 @@ class GANModule(AdversarialModule, GeneratingModule):
             if self.penalties[name]:
                 total = total + self.penalties[name] / 2 * losses.gradient_square(critic(of), image).mean()
         return total
-
-
-def _within_classes(images: Tensor, label: Tensor) -> Tensor:
-    """Return the mean variance of pixels among images (B,C,H,W) of the same label (B,), a scalar."""
-    x = images.float().flatten(1)
-    total, count = x.new_zeros(()), 0
-    for one in label.unique().tolist():
-        of_class = x[label == one]
-        total, count = total + (of_class - of_class.mean(0)).square().sum(), count + len(of_class) - 1
-    return total / max(1, count) / x.shape[1]
 
 
 def _mixes(net: nn.Module) -> bool:

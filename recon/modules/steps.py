@@ -41,6 +41,15 @@ class Steps(FastModule):
         """The mean training loss of this epoch so far, as of the latest look."""
         return self._sums["train/loss"] / self._steps if self._steps else None
 
+    @property
+    def condition(self) -> str | None:
+        """What the training says of its health, in a word; None where it says nothing."""
+        return None
+
+    def asks_for_checkpoint(self, step: int, resumed: bool) -> bool:
+        """Return whether a checkpoint is due before a step, the first since the training was resumed or a later one."""
+        return False
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean losses once."""
         self.log_steps()

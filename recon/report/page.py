@@ -18,6 +18,7 @@ from recon.report.effects import effects
 from recon.report.elements import Child, Html, join, note, section, tag, timed
 from recon.report.gains import input_of
 from recon.report.gather import Problem, common_names
+from recon.report.health import health
 from recon.report.inference import estimate
 from recon.report.leaderboard import leaderboard
 from recon.report.levels import Family, Topic, topics
@@ -96,7 +97,7 @@ def _topic(topic: Topic, number: int, album: pictures.Album, several: bool) -> H
 def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
     if not problem.entries:
         return []
-    parts = [make(problem) for make in (leaderboard, paired, effects, curves, cost, severity)]
+    parts = [make(problem) for make in (leaderboard, paired, effects, curves, health, cost, severity)]
     return [*parts, pictures.samples(problem, album), pictures.worst(problem, album)]
 
 

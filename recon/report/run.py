@@ -132,6 +132,16 @@ class Run:
         """The columns of `metrics.csv`; what is missing is NaN."""
         return self._read(_table, "metrics.csv")
 
+    @cached_property
+    def health(self) -> dict[str, NDArray[np.float64]]:
+        """The columns of `health.csv`, of adversarial trainings."""
+        return self._read(_table, "health.csv")
+
+    @cached_property
+    def returns(self) -> dict[str, NDArray[np.float64]]:
+        """The columns of `health_events.csv`, where a training returned to where it was healthy."""
+        return self._read(_table, "health_events.csv")
+
     def pictures(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays of `images/<name>.npz`, see `recon.runs.tiles`; those of its test set, where it has several."""
         arrays, (table, rows) = self._read(_arrays, f"images/{name}.npz"), self._whole

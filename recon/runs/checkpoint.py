@@ -20,7 +20,7 @@ from recon.errors import InputError
 from recon.modules.facts import difference, plain
 from recon.runs.files import is_temporary, write_bytes
 
-BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+BEST, LAST, PREVIOUS, HEALTHY = "best.ckpt", "last.ckpt", "previous.ckpt", "healthy.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -104,8 +104,14 @@ def latest(folder: Path) -> Path | None:
 def keep_best(folder: Path) -> None:
     """Remove the checkpoints of a run that has ended, but for its best weights."""
     if (folder / "checkpoints" / BEST).exists():
-        for name in (LAST, PREVIOUS):
+        for name in (LAST, PREVIOUS, HEALTHY):
             (folder / "checkpoints" / name).unlink(missing_ok=True)
+
+
+@rank_zero_only
+def keep_healthy(folder: Path) -> None:
+    """Keep the last checkpoint as that which an unhealthy training returns to."""
+    write_bytes(folder / "checkpoints" / HEALTHY, (folder / "checkpoints" / LAST).read_bytes())
 
 
 def _damage(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from recon.errors import Interrupted
 from recon.modules.base import Module
-from recon.runs.checkpoint import BEST, LAST
+from recon.runs.checkpoint import BEST, LAST, keep_healthy
 from recon.training import interrupt
 from recon.training.lightning import FastCallback, batches_that_stepped, end_restart, set_between_steps
 
@@ -62,11 +62,15 @@ class Checkpoints(FastCallback, Checkpoint):
             due, stop = self._agreed(trainer, due or self._overdue(), stop)
         else:
             stop = 0
-        if self._written is None:
+        resumed = self._written is None
+        if resumed:
             self._written = step  # that of the checkpoint which the training was resumed from
             end_restart(trainer, self._stepped)
-        if (due or stop) and self._written != step:
+        asked = pl_module.asks_for_checkpoint(step, resumed)  # type: ignore[operator]
+        if asked or ((due or stop) and self._written != step):
             self.write(trainer, step)
+            if asked:
+                keep_healthy(self.folder.parent)
         if stop:
             raise Interrupted(stop)
 

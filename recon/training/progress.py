@@ -98,6 +98,8 @@ class Progress(FastCallback):
             words.append(f"loss {loss:.4g}")
         if self.values and (best := self._best()) is not None:
             words.append(f"{self.monitor} {self.values[-1]:.4g} (best {best:.4g})")
+        if module.condition is not None:
+            words.append(module.condition)
         if total and (taken := steps - self._first_step) > 0:
             words.append(f"{duration((total - steps) * (self._printed - self._started) / taken)} left")
         say(f"{where}: {', '.join(words)}" if words else where)
@@ -148,6 +150,8 @@ class ProgressBar(FastCallback, RichProgressBar):
         shown: dict[str, int | str | float | dict[str, float]] = {}
         if (loss := pl_module.running_loss()) is not None:
             shown["loss"] = f"{loss:.4g}"
+        if pl_module.condition is not None:
+            shown["health"] = pl_module.condition
         if pl_module.monitor in trainer.callback_metrics:
             shown[pl_module.monitor] = f"{float(trainer.callback_metrics[pl_module.monitor]):.4g}"
         return shown

@@ -46,9 +46,10 @@ def test_max_steps_counts_batches_not_optimisers(overrides: tuple[str, ...], com
     assert steps == list(range(1, 11))
 
 
-def test_a_gradient_penalty_refuses_batch_norm(compose: Compose) -> None:
-    with pytest.raises(InputError, match=r"model\.gradient_penalty.*model\.net\.norm=none"):
-        built(compose(*GAN, "model.gradient_penalty=10", "model.net.norm=batch"))
+@pytest.mark.parametrize("penalty", ["gradient_penalty", "r1", "r2"])
+def test_a_penalty_refuses_batch_norm(penalty: str, compose: Compose) -> None:
+    with pytest.raises(InputError, match=rf"model\.{penalty}.*model\.net\.norm=none"):
+        built(compose(*GAN, f"model.{penalty}=1", "model.net.norm=batch"))
 
 
 def test_several_discriminator_steps_for_one_of_the_generator(compose: Compose) -> None:
