@@ -4,13 +4,17 @@ Smaller than theirs, and on pixels that are unshuffled first, so that a two-core
 eleventh of DnCNN's multiply-adds.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recon.errors import InputError
+from recon.filters.holes import smoothly_filled
 from recon.nets.common import cut_to, padded_to, require_size
 from recon.ranges import require_whole, require_widths
 
@@ -31,6 +35,8 @@ class DRU(nn.Module):
         widths: channels at each scale, that of the unshuffled pixels first.
         blocks: residual blocks at each scale on the way down, and again on the way up.
         unshuffle: side of the squares of pixels that become channels before the first convolution.
+        fill: how often the squares double by whose means holes are filled first, see `smoothly_filled`; then the mask
+            is the channel behind the image. 0 for no filling.
 
     """
 
@@ -44,14 +50,18 @@ class DRU(nn.Module):
         widths: Sequence[int] = (32, 64, 128),
         blocks: int = 2,
         unshuffle: int = 2,
+        fill: int = 0,
     ) -> None:
         super().__init__()
         require_widths("widths", widths)
         require_whole("blocks", blocks)
         require_whole("unshuffle", unshuffle, 1, 8)
+        require_whole("fill", fill, 0, 6)
         in_channels = channels if in_channels is None else in_channels
-        self.channels, self.unshuffle = channels, unshuffle
-        self.multiple = unshuffle * 2 ** (len(widths) - 1)  # of which sides are padded
+        if fill and in_channels == channels:
+            raise InputError("fill: there is no mask of holes beside the image; choose model=inpainting, or fill=0")
+        self.channels, self.unshuffle, self.fill = channels, unshuffle, fill
+        self.multiple = math.lcm(unshuffle * 2 ** (len(widths) - 1), 2**fill)  # of which sides are padded
         steps = list(pairwise(widths))
         self.first = _convolution(in_channels * unshuffle**2, widths[0])
         self.encode = nn.ModuleList(_blocks(width, blocks) for width in widths[:-1])
@@ -74,6 +84,10 @@ class DRU(nn.Module):
         require_size("DRU", x.shape)
         height, width = x.shape[2:]
         padded = padded_to(self.multiple, x)
+        if self.fill:
+            image, known = padded[:, : self.channels], padded[:, self.channels : self.channels + 1]
+            filled = smoothly_filled(image, known, self.fill)
+            padded = torch.cat([filled, padded[:, self.channels :]], 1)
         y = self.first(F.pixel_unshuffle(padded, self.unshuffle))
         skips = []
         for encode, down in zip(self.encode, self.down, strict=True):
