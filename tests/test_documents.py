@@ -13,6 +13,8 @@ from conftest import QUICK, ROOT, Typed, choices, data_root
 from documents import PAGES, blocks, bring, commands, filled, first_shown, in_block, shown_files
 
 from recon import build
+from recon.actions.compress import Compress
+from recon.actions.decompress import Decompress
 from recon.actions.evaluate import Evaluate
 from recon.actions.export import Export
 from recon.actions.generate import Generate
@@ -64,7 +66,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands end where images would be read: all is composed and checked, nets are built and tried."""
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
-    for action in (Restore, Verify, Export, Generate, Project):  # their keys are checked before
+    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress):  # their keys are checked before
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 
@@ -139,7 +141,8 @@ def test_every_command_runs(page: Path, reader: Typed) -> None:
         if is_here and not any(part in text for part in ELSEWHERE):
             words = (
                 []
-                if "--" in text or re.search(r"action=(list|report|cost|prune|restore|verify|export)|resume=", text)
+                if "--" in text
+                or re.search(r"action=(list|report|cost|prune|restore|verify|export|compress|decompress)|resume=", text)
                 else short
             )
             fewer = ["sweep.trials=2"] if "sweep=optuna" in text else []
