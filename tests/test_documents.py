@@ -13,6 +13,7 @@ from conftest import QUICK, ROOT, Typed, choices, data_root
 from documents import PAGES, blocks, bring, commands, filled, first_shown, in_block, shown_files
 
 from recon import build
+from recon.actions.anomalies import Anomalies
 from recon.actions.compress import Compress
 from recon.actions.decompress import Decompress
 from recon.actions.embed import Embed
@@ -70,7 +71,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
     # Of these the keys are checked before.
-    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search):
+    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search, Anomalies):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 
