@@ -13,7 +13,7 @@ from recon.ranges import require_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon.codes.anomalies import Found
+    from recon.codes.measured import Found
     from recon.data.datamodule import DataModule
     from recon.modules.base import Module
 
@@ -58,7 +58,7 @@ class Anomalies(Action):
             write_image(target / "where.png", _where(module, data, scores["reconstruction"], anomalous, test.index))
         _print(found)
         print(f"anomalies: {int(anomalous.sum()):,} of {len(test.index):,} test images are anomalous; "
-              f"{len(train.index):,} normal images were trained on: {target}", flush=True)  # fmt: skip
+              f"{len(train.index):,} training images are normal: {target}", flush=True)  # fmt: skip
 
 
 def _measured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from recon.codes.measured import Found, Numbers
 from recon.codes.of_run import Coded
 from recon.codes.retrieval import nearest
 from recon.console import tracked
@@ -20,7 +21,6 @@ from recon.modules.base import Module
 from recon.modules.vae import VAEModule
 from recon.pair import Pair
 
-Numbers = NDArray[Any]
 _DRAWS = 200  # of a bootstrap
 _BARS = 40  # of a histogram
 
@@ -30,14 +30,6 @@ SCORES = {
     "mahalanobis": "squared Mahalanobis distance of the code from the training images' (Ledoit-Wolf covariance)",
     "knn": "mean distance of the code from the k nearest of the training images",
 }
-
-
-class Found(NamedTuple):
-    """A measure with its 95 % interval, by bootstrap over the normal and over the anomalous test images."""
-
-    value: float
-    low: float
-    high: float
 
 
 def require_both(label: Tensor, normal: tuple[int, ...]) -> Tensor:
@@ -92,7 +84,7 @@ def measured(score: Numbers, anomalous: NDArray[np.bool_]) -> dict[str, Found]:
     Found(value=1.0, low=1.0, high=1.0)
 
     Returns:
-        "auc", the area under the ROC curve, and "average_precision".
+        "auc", the area under the ROC curve, and "average_precision"; drawn again are normal and anomalous images apart.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
