@@ -150,7 +150,7 @@ ROWS: dict[str, Measure] = {
         _image("mse", "MSE", -1, "", None, "mean over images of the squared error of all pixels and channels; images "
                "clamped to [0,1]", bounds=_POSITIVE),
         Measure("loss", "loss", -1, role="loss"),
-        Measure("reconstruction", "reconstruction", -1, "nats", role="loss", bounds=_POSITIVE),
+        Measure("reconstruction", "reconstruction", -1, "nats", role="loss"),
         Measure("divergence", "divergence", 0, "nats", role="loss", bounds=_POSITIVE),
         Measure("loss_adversarial", "adversarial loss", role="loss"),
         Measure("loss_discriminator", "loss of the discriminator", role="loss"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.console import tracked
+from recon.console import say, tracked
+from recon.data.images import read_image
 from recon.errors import InputError
+from recon.filters.resize import resize
 from recon.metrics import psnr
-from recon.modules.autoencoding import AutoencodingModule, VAEModule
+from recon.modules.autoencoding import AutoencodingModule
 from recon.modules.base import Module
+from recon.modules.vae import VAEModule
 
 _STARTS = 8  # of each label; half of all are given up at a time, until one is left
 _PRIOR = 1e-3  # weight of the mean square of the latent, which is normal, beside the error of the pixels
@@ -33,6 +37,20 @@ class Projected(NamedTuple):
     label: int
     image: Tensor
     psnr: float
+
+
+def image_for(module: Module, path: Path, action: str) -> Tensor:
+    """Read an image in the colours and the size of a module's images: (1,C,H,W) in [0,1]; say where it is scaled.
+
+    Raises:
+        BadImage: the file is no image.
+    """
+    image = torch.tensor(read_image(path, module.facts["channels"])).float()[None] / 255
+    size = tuple(module.facts["image_size"])
+    if tuple(image.shape[2:]) == size:
+        return image
+    say(f"{action}: {path.name} is scaled to {size[0]}×{size[1]} pixels, which the model knows")
+    return resize(image, size, "bicubic_matlab").clamp(0, 1)
 
 
 def project(module: Module, image: Tensor, steps: int = 300, seed: int = 0) -> Projected:
@@ -73,12 +91,12 @@ def project(module: Module, image: Tensor, steps: int = 300, seed: int = 0) -> P
 
 def _starts(module: Module, image: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Return the latents (N,...) that the descent begins with, and their labels (N,)."""
-    if isinstance(module, VAEModule | AutoencodingModule):
-        coder: Any = module.active_net
-        with torch.no_grad():
-            code = coder.encode(module.like_weights(image[None]))
-        mean = code[0] if isinstance(code, tuple) else code
-        return mean.float(), torch.zeros(1, dtype=torch.int64, device=image.device)
+    none = torch.full((1,), -1, device=image.device)
+    with torch.no_grad():
+        if isinstance(module, VAEModule):
+            return module.described(image[None], none)[0].float(), none
+        if isinstance(module, AutoencodingModule):
+            return module.encode(image[None]).float(), none
     # A net that makes images in many steps is no function of its latent that a descent could follow.
     if module.kind != "generate" or not hasattr(module.net, "latent_dim"):
         raise InputError(
@@ -92,11 +110,10 @@ def _starts(module: Module, image: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 def _decode(module: Module, z: Tensor, label: Tensor) -> Tensor:
     maker: Any = module
-    image: Tensor = (
-        maker.active_net.decode(maker.like_weights(z))
-        if isinstance(module, AutoencodingModule)
-        else maker.from_latents(z, label)
-    )
+    if isinstance(module, AutoencodingModule):
+        quantised = module.quantised(z)
+        return module.decode(z if quantised is None else quantised.code, *module.facts["image_size"])
+    image: Tensor = maker.from_latents(z, label)
     return image
 
 

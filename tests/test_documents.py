@@ -13,11 +13,16 @@ from conftest import QUICK, ROOT, Typed, choices, data_root
 from documents import PAGES, blocks, bring, commands, filled, first_shown, in_block, shown_files
 
 from recon import build
+from recon.actions.anomalies import Anomalies
+from recon.actions.compress import Compress
+from recon.actions.decompress import Decompress
+from recon.actions.embed import Embed
 from recon.actions.evaluate import Evaluate
 from recon.actions.export import Export
 from recon.actions.generate import Generate
 from recon.actions.project import Project
 from recon.actions.restore import Restore
+from recon.actions.search import Search
 from recon.actions.train import Train
 from recon.actions.verify import Verify
 from recon.sweep.pool import Pool
@@ -31,6 +36,7 @@ MOST = {
 ELSEWHERE = {
     "hydra/launcher=submitit": "it needs a SLURM cluster with two nodes of four GPUs (see tests/sweep/test_slurm.py)",
     "action=serve": "it serves until it is stopped (see tests/restore/test_serve.py)",
+    "action=embed": "it measures 65,000 codes for minutes (see tests/test_codes.py)",
     "experiment=denoise_": "it trains for a length of time (see tests/test_every_combination.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",
@@ -64,7 +70,8 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands end where images would be read: all is composed and checked, nets are built and tried."""
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
-    for action in (Restore, Verify, Export, Generate, Project):  # their keys are checked before
+    # Of these the keys are checked before.
+    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search, Anomalies):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 
@@ -139,7 +146,8 @@ def test_every_command_runs(page: Path, reader: Typed) -> None:
         if is_here and not any(part in text for part in ELSEWHERE):
             words = (
                 []
-                if "--" in text or re.search(r"action=(list|report|cost|prune|restore|verify|export)|resume=", text)
+                if "--" in text
+                or re.search(r"action=(list|report|cost|prune|restore|verify|export|compress|decompress)|resume=", text)
                 else short
             )
             fewer = ["sweep.trials=2"] if "sweep=optuna" in text else []

@@ -173,13 +173,19 @@ def test_every_augmentation(augment: str, compose: Compose, tmp_path: Path) -> N
 def test_every_net_trains_with_a_model_that_takes_it(net: str, compose: Compose, tmp_path: Path) -> None:
     models = {
         "classifier": ("lenet", "cnn", "resnet18"),
-        "autoencoder": ("dense_autoencoder", "conv_autoencoder"),
+        "autoencoder": ("dense_autoencoder", "conv_autoencoder", "spatial_autoencoder"),
         "vae": ("vae",),
         "gan": ("dcgan", "resgan"),
         "flow": ("time_unet",),
     }
     model = next((model for model, nets in models.items() if net in nets), "restoration")
     take_one_step(compose(f"model={model}", f"model/net={net}", *QUICK), tmp_path)
+
+
+@pytest.mark.parametrize("quantiser", choices("model/quantiser"))
+def test_every_quantiser(quantiser: str, compose: Compose, tmp_path: Path) -> None:
+    record = take_one_step(compose("model=autoencoder", f"model/quantiser={quantiser}", *QUICK), tmp_path)
+    assert ("test/bits_per_pixel" in record) == (quantiser != "none")
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

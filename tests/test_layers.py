@@ -19,7 +19,7 @@ LAYERS = [
     "report", "actions.report", "actions.list", "actions.prune",
     "pair", "keyed", "filters.exact", "filters", "metrics.images", "metrics.classes", "metrics.protocol",
     "metrics.sure", "metrics.distribution", "metrics.generated",
-    "metrics.copying", "metrics", "losses.pixel", "losses", "nets",
+    "metrics.copying", "metrics", "losses.pixel", "losses", "nets", "codec.tables",
     "data.pixels", "data.find", "degradations", "baselines",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",
     "data.augment", "data.loader", "data.store", "data.download", "data.images", "data.cache", "data.image_files",
@@ -28,7 +28,8 @@ LAYERS = [
     "modules.generating", "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
-    "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "export", "loaded",
+    "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "codec", "codes",
+    "export", "loaded",
     "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 

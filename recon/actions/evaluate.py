@@ -32,7 +32,10 @@ class Evaluate(Action):
     """
 
     needs_run = True
-    refuses = ("model", "model/net", "model/loss", "optimizer", "scheduler", "recipe", "augment", "experiment")
+    refuses = (
+        "model", "model/net", "model/loss", "model/quantiser", "optimizer", "scheduler", "recipe", "augment",
+        "experiment",
+    )  # fmt: skip
     refusal = "an evaluation tests the run's own model as it was trained"
 
     def __init__(self, run: str | int | None) -> None: ...

@@ -37,20 +37,12 @@ class Project(Action):
         import torch
 
         from recon.build import ready
-        from recon.data.images import read_image
-        from recon.filters.resize import resize
-        from recon.projection import project
+        from recon.projection import image_for, project
         from recon.runs import draw
         from recon.runs.files import write_arrays, write_image
 
         module = ready(config)
-        path = Path(str(self.input)).expanduser()
-        pixels = read_image(path, module.facts["channels"])
-        image = torch.tensor(pixels).float()[None] / 255
-        size = tuple(module.facts["image_size"])
-        if tuple(image.shape[2:]) != size:
-            print(f"project: {path.name} is scaled to {size[0]}×{size[1]} pixels, which the model makes", flush=True)
-            image = resize(image, size, "bicubic_matlab").clamp(0, 1)
+        image = image_for(module, Path(str(self.input)).expanduser(), "project")
         found = project(module, image[0].to(module.device), self.steps, config["seed"])
         target = Path(self.output).expanduser()
         arrays = {"index": torch.zeros(1, dtype=torch.int64).numpy(), "input": draw.pixels(image),

@@ -63,6 +63,7 @@ KINDS = {
     "augment": Kind("recon.data.augment.Augment", ("recon.data.augment",)),
     "model": Kind("recon.modules.base.Module", ("recon.modules",)),
     "model.net": Kind("torch.nn.Module", ("recon.nets",)),
+    "model.quantiser": Kind("recon.nets.quantisers.Quantiser", ("recon.nets",), group="model/quantiser"),
     "model.loss": Kind("recon.losses.pixel.PixelLoss", ("recon.losses",), group="model/loss"),
     "model.adversarial_loss": Kind("recon.losses.adversarial.AdversarialLoss", ("recon.losses",), group="model/loss"),
     "model.health": Kind("recon.modules.health.Health", ("recon.modules.health",)),

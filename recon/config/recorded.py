@@ -136,6 +136,7 @@ def _choices(folder: Path, given: Mapping[str, str], folders: Sequence[Path]) ->
     recorded = RunFolder(folder).environment.get("choices", {})
     groups = (
         "task", "degradation", "protocol", "augment", "optimizer", "scheduler", "model", "model/net", "model/loss",
+        "model/quantiser",
     )  # fmt: skip
     # Choices come from an untrusted folder: pass plain words only.
     return [

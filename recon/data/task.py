@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from recon import keyed
@@ -44,6 +45,8 @@ class Task(ABC):
         crop: side in pixels of the keyed random crops to train on, or rising sides, one after the other; `None` for
             whole images.
         crop_share: the shares of the training that have these sides, of sum 1; `None` for equal ones.
+        normal: the classes, by number or name, whose images alone are trained and validated on, as an anomaly detector
+            is; the test keeps all. `None` for all.
         tested_only: nothing is trained, as when a trained model is evaluated; set after the task is made.
         root: the folder of all data sets; set after the task is made.
 
@@ -56,6 +59,7 @@ class Task(ABC):
     validation: int | float
     crop: int | list[int] | None
     crop_share: list[float] | None = None
+    normal: list[int | str] | None = None
     tested_only: bool = field(default=False, init=False)
     root: Path = field(default=Path("data"), init=False)
 
@@ -95,6 +99,28 @@ class Task(ABC):
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes in the order of their numbers; none where they have no names."""
         return ()
+
+    @property
+    def normal_classes(self) -> tuple[int, ...]:
+        """Return the numbers of the classes of `normal`, ascending; none where it is not set.
+
+        Raises:
+            InputError: it names none, or one that there is not.
+        """
+        if self.normal is None:
+            return ()
+        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        if not self.normal or not names:
+            reason = "it names no class" if names else "the images of this task have no classes"
+            raise InputError(f"task.normal: {reason}; give numbers or names of classes, as [0], or null.")
+        found = set()
+        for each in self.normal:
+            number = names.index(each) if each in names else each
+            if not isinstance(number, int) or not 0 <= number < len(names):
+                raise InputError(f"task.normal: {each!r} is no class; give numbers up to {len(names) - 1}, or names of "
+                                 f"{', '.join(names[:10])}.")  # fmt: skip
+            found.add(number)
+        return tuple(sorted(found))
 
     @abstractmethod
     def load(self, root: Path) -> Splits:
@@ -143,7 +169,17 @@ class Task(ABC):
                 "and leave none to train on: choose less, or add images."
             )
         rest, validation = cut(len(train), count, "validation")
+        if self.normal is not None:
+            rest, validation = (self._only_normal(train.label, part) for part in (rest, validation))
         return Splits(train.subset(rest.repeat_interleave(crops_per_image)), train.subset(validation), test)
+
+    def _only_normal(self, label: Tensor, index: Tensor) -> Tensor:
+        """Keep those of some images (n,), by the labels (N,) of all, that are of the normal classes."""
+        kept = index[torch.isin(label[index], torch.tensor(self.normal_classes))]
+        if not len(kept):
+            raise InputError("task.normal: no image of these classes is left to train, or to validate, on; choose "
+                             "other classes, or another task.validation.")  # fmt: skip
+        return kept
 
 
 class TenClasses(Task):

@@ -21,6 +21,8 @@ from recon.losses.pixel import (
     L1,
     MSE,
     Charbonnier,
+    DiscretisedLogistic,
+    Gaussian,
     PixelLoss,
     Sum,
     hole_weighted,
@@ -32,8 +34,8 @@ from recon.losses.pixel import (
 from recon.losses.structure import SSIM, Edge, Frequency
 
 __all__ = [
-    "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "Edge", "Frequency", "Hinge",
-    "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual", "PixelLoss", "Relativistic", "Sum",
-    "SureLoss", "Texture", "Wasserstein", "gradient_penalty", "gradient_square", "hole_weighted",
-    "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
+    "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "DiscretisedLogistic", "Edge",
+    "Frequency", "Gaussian", "Hinge", "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual",
+    "PixelLoss", "Relativistic", "Sum", "SureLoss", "Texture", "Wasserstein", "gradient_penalty", "gradient_square",
+    "hole_weighted", "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Losses of the elements of images, what combines and averages them, and penalties."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -87,6 +88,54 @@ class BCE(PixelLoss):
         image = wide(image)
         with torch.autocast(image.device.type, enabled=False):
             return F.binary_cross_entropy(image, clean.to(image.dtype), reduction="none")
+
+
+class Gaussian(PixelLoss):
+    """The negative log-density in nats of every element, normal about the image with standard deviation `sigma`.
+
+    >>> round(Gaussian(sigma=1.0)(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).item(), 4)
+    1.4189
+
+    Args:
+        sigma: above 0.
+    """
+
+    def __init__(self, sigma: float = 0.1) -> None:
+        require_number("sigma", sigma, least=1e-4)
+        self.sigma = sigma
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        difference = (wide(image) - wide(clean)) / self.sigma
+        return difference.square() / 2 + math.log(self.sigma * math.sqrt(2 * math.pi))
+
+
+class DiscretisedLogistic(PixelLoss):
+    """The negative log-probability in nats of every element as one of 256 values, logistic about the image.
+
+    0 and 255 have the tails beyond them (Kingma et al. 2016; Salimans et al., "PixelCNN++", 2017).
+
+    >>> round(DiscretisedLogistic(scale=1e-4)(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)).item(), 4)
+    0.0
+
+    Args:
+        scale: of the logistic distribution, in image values; above 0.
+    """
+
+    def __init__(self, scale: float = 0.05) -> None:
+        require_number("scale", scale, least=1e-4)
+        self.scale = scale
+
+    def __call__(self, image: Tensor, clean: Tensor) -> Tensor:
+        """Return (B,C,H,W)."""
+        clean = (wide(clean) * 255).round() / 255
+        difference, half = clean - wide(image), 0.5 / 255
+        upper, lower = (difference + half) / self.scale, (difference - half) / self.scale
+        # log(σ(u) - σ(l)) = log σ(u) + log σ(-l) + log(1 - exp(l - u)), which keeps its digits far from the image.
+        inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + math.log(-math.expm1(-2 * half / self.scale))
+        return -torch.where(
+            clean < half, F.logsigmoid(upper), torch.where(clean > 1 - half, F.logsigmoid(-lower), inside)
+        )
 
 
 class Sum(PixelLoss):

@@ -17,13 +17,16 @@ from recon.nets.ffdnet import FFDNet
 from recon.nets.gated_unet import GatedUNet
 from recon.nets.lenet import LeNet
 from recon.nets.nafnet import NAFNet
+from recon.nets.quantisers import FSQ, VQ, Quantiser
 from recon.nets.resgan import ResGAN
 from recon.nets.resnet import ResNet18
+from recon.nets.spatial_autoencoder import SpatialAutoencoder
 from recon.nets.time_unet import TimeUNet
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
 __all__ = [
-    "CNN", "DCGAN", "DRU", "EDSR", "VAE", "CVANet", "ConvAutoencoder", "DenseAutoencoder", "Discriminator", "DnCNN",
-    "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "ResGAN", "ResNet18", "TimeUNet", "UNet",
+    "CNN", "DCGAN", "DRU", "EDSR", "FSQ", "VAE", "VQ", "CVANet", "ConvAutoencoder", "DenseAutoencoder",
+    "Discriminator", "DnCNN", "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "Quantiser", "ResGAN", "ResNet18",
+    "SpatialAutoencoder", "TimeUNet", "UNet",
 ]  # fmt: skip

@@ -152,6 +152,7 @@ class DenseCoder(nn.Module):
         activation: of the hidden layers, one of `ACTIVATIONS`.
         code_activation: of the encoder's result.
         codes: how many numbers the encoder returns for each of the code.
+        known: how many further numbers, such as those of a label, encoder and decoder are given.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -165,6 +166,7 @@ class DenseCoder(nn.Module):
         activation: str,
         code_activation: str,
         codes: int = 1,
+        known: int = 0,
     ) -> None:
         super().__init__()
         require_widths("hidden", hidden, 0)
@@ -173,17 +175,21 @@ class DenseCoder(nn.Module):
         self.image_size = tuple(image_size)
         self.image_shape = (channels, *image_size)
         self.latent_dim = latent_dim
-        widths = [prod(self.image_shape), *hidden]
-        self.encoder = dense([*widths, codes * latent_dim], activation, code_activation)
-        self.decoder = dense([latent_dim, *widths[::-1]], activation, "sigmoid")
+        pixels = prod(self.image_shape)
+        self.encoder = dense([pixels + known, *hidden, codes * latent_dim], activation, code_activation)
+        self.decoder = dense([latent_dim + known, *hidden[::-1], pixels], activation, "sigmoid")
 
-    def encoded(self, x: Tensor) -> Tensor:
-        """Encode images (B,C,H,W): (B,codes·latent_dim)."""
+    def encoded(self, x: Tensor, *known: Tensor) -> Tensor:
+        """Encode images (B,C,H,W), and what is known of them (B,known): (B,codes·latent_dim)."""
         require_built_size(type(self).__name__, x, self.image_size)
-        code: Tensor = self.encoder(x.flatten(1))
+        code: Tensor = self.encoder(torch.cat([x.flatten(1), *known], 1))
         return code
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Rebuild images (B,C,H,W) in [0,1] from codes (B,latent_dim)."""
-        image: Tensor = self.decoder(z).unflatten(1, self.image_shape)
+    def decoded(self, z: Tensor, *known: Tensor) -> Tensor:
+        """Rebuild images (B,C,H,W) in [0,1] from codes (B,latent_dim), and what is known of them (B,known)."""
+        image: Tensor = self.decoder(torch.cat([z, *known], 1)).unflatten(1, self.image_shape)
         return image
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Rebuild images (B,C,H,W) in [0,1] from codes (B,latent_dim) alone."""
+        return self.decoded(z)

@@ -41,13 +41,16 @@ class Coder(Contract, Protocol):
         ...
 
     def decode(self, z: Tensor) -> Tensor:
-        """Rebuild images (B,C,H,W) from codes (B,...)."""
+        """Rebuild images from codes (B,...): (B,C,H,W), or larger at the right and at the bottom."""
         ...
 
 
 @runtime_checkable
 class VariationalCoder(Contract, Protocol):
-    """Describes images by distributions of codes (B,D), and rebuilds images from codes."""
+    """Describes images by distributions of codes (B,D), and rebuilds images from codes.
+
+    A net with `num_classes` above 0 is conditional: both calls take the labels (B,) too, -1 for none.
+    """
 
     latent_dim: int
 
@@ -143,7 +146,10 @@ def _try_coder(net: Any, blank: Blank) -> str | None:
     code = net.encode(blank.image)
     if not isinstance(code, Tensor):
         return f"gives {_words(code)} as the code of an image, not a tensor"
-    return _unlike(net.decode(code), blank.clean, "decodes a code to") or _try_restorer(net, blank)
+    image = net.decode(code)
+    if isinstance(image, Tensor) and image.ndim == 4:  # what a net has padded is cut off by the module
+        image = image[..., : blank.clean.shape[2], : blank.clean.shape[3]]
+    return _unlike(image, blank.clean, "decodes a code to") or _try_restorer(net, blank)
 
 
 def _try_variational_coder(net: Any, blank: Blank) -> str | None:

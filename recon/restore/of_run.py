@@ -11,8 +11,10 @@ from torch import nn
 from recon.build import trained
 from recon.config.construct import construct
 from recon.errors import InputError
+from recon.modules.autoencoding import AutoencodingModule
 from recon.modules.base import Module
 from recon.modules.inpainting import InpaintingModule
+from recon.modules.vae import VAEModule
 from recon.nets.features import sha256_of
 from recon.nets.receptive import receptive_radius, stride
 from recon.report.gains import gains
@@ -42,7 +44,8 @@ def weights_of(module: Module, folder: Path, key: str = "run", may_recognise: bo
     """Return the weights of the module of a run folder; raises InputError as `weights_of_run`."""
     if may_recognise and module.kind == "recognise":
         return _described(module, folder, "recognise", None)
-    if module.kind != "restore" or not module.trains or not module.one_pass:
+    rebuilds = isinstance(module, AutoencodingModule | VAEModule)  # through a code, which its net alone may not do
+    if module.kind != "restore" or not module.trains or not module.one_pass or rebuilds:
         raise InputError(f"{key}: {folder} is a run of {type(module).__name__}, which restores no pictures; choose a "
                          "run of model=restoration or model=inpainting")  # fmt: skip
     if size := module.built_for.get("image_size"):

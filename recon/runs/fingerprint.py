@@ -19,8 +19,8 @@ from recon.trust import trusted
 
 # The parts of recon that a result can depend on, files and folders; a change of any other makes no new run.
 _COUNTED = (
-    "build.py", "data", "degradations", "filters", "health.py", "keyed.py", "losses", "metrics", "modules", "nets",
-    "pair.py", "training",
+    "build.py", "codec/tables.py", "data", "degradations", "filters", "health.py", "keyed.py", "losses", "metrics",
+    "modules", "nets", "pair.py", "training",
 )  # fmt: skip
 # Keys of the configuration that cannot change what a run computes; the data that `data.root` leads to counts below.
 WITHOUT_EFFECT = (

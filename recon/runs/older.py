@@ -17,6 +17,7 @@ MOVED: dict[str, str] = {
     "recon.data.folder.Folder": "recon.data.tasks.folder.Folder",
     "recon.data.shards.WebDataset": "recon.data.tasks.webdataset.WebDataset",
     "recon.modules.adversarial.GANModule": "recon.modules.gan.GANModule",
+    "recon.modules.autoencoding.VAEModule": "recon.modules.vae.VAEModule",
 }
 
 

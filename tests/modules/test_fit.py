@@ -23,7 +23,7 @@ from recon.errors import InputError
 from recon.training import trial
 
 FITTING = {
-    "autoencoder": {"conv_autoencoder", "dense_autoencoder"},
+    "autoencoder": {"conv_autoencoder", "spatial_autoencoder", "dense_autoencoder"},
     "classifier": {"cnn", "lenet", "resnet18"},
     "deep_image_prior": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "diffusion": {"time_unet"},
@@ -32,6 +32,7 @@ FITTING = {
     "inpainting": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "restoration": {
         "conv_autoencoder",
+        "spatial_autoencoder",
         "cvanet",
         "dense_autoencoder",
         "dncnn",

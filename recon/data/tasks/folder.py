@@ -145,7 +145,8 @@ class Folder(Task):
             train, test = (train, *tests) if tests else self._cut_test(train)
         splits = self.split(train, test, repeats)
         assert isinstance(splits.train, ImageStore)
-        self._warn_of_classes(splits.train.label)
+        if self.normal is None:
+            self._warn_of_classes(splits.train.label)
         return splits
 
     def _cut_test(self, store: ImageStore) -> tuple[ImageStore, ImageStore]:

@@ -59,6 +59,8 @@ class WebDataset(Task):
             raise InputError("task.crop: shards are cut while they are read, to one side; give one number.")
         require_file_settings(self)
         require_fraction(self, "validation")
+        if self.normal is not None:
+            raise InputError("task.normal: shards are read as they come, with all classes; leave it out.")
         require_positive(self, "shuffle", "workers", "num_classes", least=0)
         if self.workers > _MOST_WORKERS:
             raise InputError(f"task.workers={self.workers} is not possible: give at most {_MOST_WORKERS} processes.")

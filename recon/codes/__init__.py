@@ -1,0 +1,1 @@
+"""Codes in use: how well they retrieve, separate and cluster images, and which images are near one."""
