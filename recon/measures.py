@@ -137,6 +137,9 @@ ROWS: dict[str, Measure] = {
         _share("accuracy", "accuracy", "fraction of all images whose class is predicted right"),
         _share("recognised", "recognised", "fraction of the images whose label the classifier of model.judge sees",
                kind="", before="recognised_degraded"),
+        Measure("ece", "calibration error", -1, "%", 2, "other", "expected calibration error: mean over images of the "
+                "difference of confidence and accuracy in 15 bins of equal width (Guo et al. 2017)", factor=100.0,
+                bounds=(0.0, 1.0), kind="recognise"),
         _share("f1", "F1", "macro F1: unweighted mean over the classes of each class's F1"),
         _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
         _share("recall", "recall", f"macro recall: {_MACRO}without labels"),

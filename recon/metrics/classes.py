@@ -1,7 +1,12 @@
 """Measures of predicted classes."""
 
+from typing import Literal
+
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+_BINS = 15  # of confidence, for calibration
 
 
 def predicted(logits: Tensor) -> Tensor:
@@ -62,3 +67,23 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
         "recall": macro(right / labelled),
         "f1": macro(2 * right / (labelled + predicted)),
     }
+
+
+def calibration_error(confidence: ArrayLike, right: ArrayLike, norm: Literal["l1", "l2", "max"] = "l1") -> float:
+    """Return how far confidence is from accuracy, over 15 bins of equal width (Guo et al., ICML 2017).
+
+    >>> round(calibration_error([0.95, 0.95], [1, 0]), 2)
+    0.45
+
+    Args:
+        confidence: (N,) probability of the predicted class.
+        right: (N,) whether it is the true one.
+        norm: "l1" the mean over the images (ECE), "l2" its root mean square, "max" the worst bin (MCE).
+    """
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    values = torch.as_tensor(confidence, dtype=torch.float64).cpu()
+    if not len(values):
+        return float("nan")
+    target = torch.as_tensor(right).cpu().long()
+    return float(binary_calibration_error(values, target, n_bins=_BINS, norm=norm, validate_args=False))
