@@ -13,6 +13,7 @@ from conftest import QUICK, ROOT, Typed, choices, data_root
 from documents import PAGES, blocks, bring, commands, filled, first_shown, in_block, shown_files
 
 from recon import build
+from recon.actions.calibrate import Calibrate
 from recon.actions.curve import Curve
 from recon.actions.evaluate import Evaluate
 from recon.actions.export import Export
@@ -65,7 +66,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands end where images would be read: all is composed and checked, nets are built and tried."""
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
-    for action in (Restore, Verify, Export, Generate, Project, Curve):  # their keys are checked before
+    for action in (Restore, Verify, Export, Generate, Project, Curve, Calibrate):  # their keys are checked before
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 
