@@ -16,6 +16,7 @@ from recon import build
 from recon.actions.calibrate import Calibrate
 from recon.actions.curve import Curve
 from recon.actions.evaluate import Evaluate
+from recon.actions.explain import Explain
 from recon.actions.export import Export
 from recon.actions.generate import Generate
 from recon.actions.project import Project
@@ -66,7 +67,16 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands end where images would be read: all is composed and checked, nets are built and tried."""
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
-    for action in (Restore, Verify, Export, Generate, Project, Curve, Calibrate):  # their keys are checked before
+    for action in (
+        Restore,
+        Verify,
+        Export,
+        Generate,
+        Project,
+        Curve,
+        Calibrate,
+        Explain,
+    ):  # their keys are checked before
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 

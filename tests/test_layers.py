@@ -28,7 +28,8 @@ LAYERS = [
     "modules.generating", "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
-    "restore.tiles", "restore.weights", "build", "generated", "projection", "restore", "curve", "export", "loaded",
+    "restore.tiles", "restore.weights", "build", "generated", "projection", "restore", "curve", "explain",
+    "export", "loaded",
     "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 
