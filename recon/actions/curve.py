@@ -110,8 +110,11 @@ def _words(found: Sequence[Sequence[Found]], damage: Damage, restores: bool) -> 
     main = [of[0] for of in found]
     row, levels = measure(main[0].measure), damage.severities
     said = []
-    for area in areas(main, levels):
-        text = (f"{area.label}: mean {row.label} over {damage.label} {levels[0]:g} to {levels[-1]:g} is "
+    over = f"{damage.label} {levels[0]:g} to {levels[-1]:g}"
+    if damage.kinds:
+        over = f"{len(damage.kinds)} corruptions of {damage.name} at severities 1 to {levels[-1]:g}"
+    for area in areas(main, damage):
+        text = (f"{area.label}: mean {row.label} over {over} is "
                 f"{row.text(area.mean, unit=True)} (95 % interval {row.interval(area.low, area.high)})")  # fmt: skip
         if area.more:
             mean, low, high = (row.text(value) for value in area.more)

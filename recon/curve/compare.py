@@ -106,7 +106,7 @@ def differences(found: Sequence[Curve]) -> list[Difference]:
 
 @dataclass(frozen=True)
 class Area:
-    """The mean of a curve over its severities, by trapezoids, with its 95 % interval; and less that of the first."""
+    """The mean of a curve over its severities with its 95 % interval, and less that of the first; see `areas`."""
 
     label: str
     mean: float
@@ -115,16 +115,23 @@ class Area:
     more: tuple[float, ...] | None
 
 
-def areas(found: Sequence[Curve], severities: Sequence[float]) -> list[Area]:
-    """Return the area under each curve divided by the span of the severities; none where values are not known."""
+def areas(found: Sequence[Curve], damage: Damage) -> list[Area]:
+    """Return the area under each curve divided by the span of the severities; none where values are not known.
+
+    Of corruptions, whose severities are mere numbers, it is the plain mean over them, without the clean images.
+    """
     from scipy.integrate import trapezoid
+
+    levels = damage.severities
 
     made = []
     first: Array | None = None
     for curve in found:
         if curve.values is None or len(curve.values) < 2:
             return []
-        mine: Array = trapezoid(curve.values, severities, axis=1) / (severities[-1] - severities[0])
+        mine: Array = trapezoid(curve.values, levels, axis=1) / (levels[-1] - levels[0])
+        if damage.kinds:
+            mine = curve.values[:, 1:].mean(1)
         low, high = mean_interval(mine)
         more: tuple[float, ...] | None = None
         if first is not None:
@@ -212,7 +219,9 @@ def by_kind(labels: Sequence[str], table: Sequence[Sequence[Columns]], damage: D
         means = [float(row[number][name].mean()) for row in table]
         of_kind = {kind: {p.severity: m for p, m in zip(damage.points, means, strict=True) if p.kind == kind}
                    for kind in damage.kinds}  # fmt: skip
-        made.append({"method": label, "corruption": "clean", "mean": means[0]})
+        # All columns, so that the mean is the last one.
+        made.append({"method": label, "corruption": "clean", **{f"{level:g}": "" for level in damage.severities[1:]},
+                     "mean": means[0]})  # fmt: skip
         for kind, at in of_kind.items():
             made.append({"method": label, "corruption": kind, **{f"{level:g}": value for level, value in at.items()},
                          "mean": float(np.mean(list(at.values())))})  # fmt: skip
