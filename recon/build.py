@@ -234,6 +234,7 @@ def trained(folder: Path, key: str = "run") -> Module:
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
     put_weights(made, checkpoint, path, key)
+    made.read_more(folder)
     made.trained_on = _choice("task", config["task"]["_target_"])
     if not made.trains:  # what it does follows from the damage, where others have learned it
         made.prepare_for(construct(config["degradation"], "degradation"))

@@ -140,6 +140,17 @@ ROWS: dict[str, Measure] = {
         _share("f1", "F1", "macro F1: unweighted mean over the classes of each class's F1"),
         _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
         _share("recall", "recall", f"macro recall: {_MACRO}without labels"),
+        _share("balanced_accuracy", "balanced accuracy", "unweighted mean recall of the classes that have images"),
+        _share("auroc", "AUROC", "area under the ROC curve of each class against the others, unweighted mean over the "
+               "classes that occur in the labels", partial=True),
+        Measure("brier", "Brier score", -1, "", 4, "other", "mean over images of the squared distance of the "
+                "probabilities of all classes from the true one, 0 to 2 (Brier 1950)", bounds=(0.0, 2.0),
+                kind="recognise"),
+        Measure("ece", "calibration error", -1, "%", 2, "other", "expected calibration error: mean over images of the "
+                "difference of confidence and accuracy in 15 bins of equal width (Guo et al. 2017)", factor=100.0,
+                bounds=(0.0, 1.0), kind="recognise"),
+        Measure("mce", "worst calibration error", -1, "%", 2, "other", "as the calibration error, of the worst bin",
+                factor=100.0, bounds=(0.0, 1.0), kind="recognise"),
         Measure("classes", "classes seen", 1, "", 1, "quality", kind="generate"),
         Measure("class_entropy", "entropy of the classes seen", 1, "bits", 2, "other",
                 "of the classes that the judge sees; at most the binary logarithm of their number", kind="generate"),
@@ -189,9 +200,18 @@ ROWS: dict[str, Measure] = {
         Measure("prediction", "predicted class, -1 for none", 0, "", 0, "about"),
         Measure("confidence", "confidence", 0, "%", 1, "about", "softmax of the predicted class", factor=100.0,
                 bounds=(0.0, 1.0)),
+        Measure("rank", "place of the class among the scores", 0, "", 0, "about"),
+        Measure("temperature", "temperature", 0, "", 3, "about", "of action=calibrate; scores are divided by it"),
         Measure("recognised_as", "class that the judge sees, -1 for none", 0, "", 0, "about"),
     )
 }  # fmt: skip
+
+
+def top_of(k: int) -> Measure:
+    """Return the row of the accuracy of the first k guesses."""
+    return _share(
+        f"top_{k}", f"top-{k} accuracy", f"fraction of all images whose class has one of the {k} highest scores"
+    )
 
 
 def measure(name: str, rows: Mapping[str, Measure] = ROWS) -> Measure:

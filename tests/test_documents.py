@@ -14,10 +14,13 @@ from documents import PAGES, blocks, bring, commands, filled, first_shown, in_bl
 
 from recon import build
 from recon.actions.anomalies import Anomalies
+from recon.actions.calibrate import Calibrate
 from recon.actions.compress import Compress
+from recon.actions.curve import Curve
 from recon.actions.decompress import Decompress
 from recon.actions.embed import Embed
 from recon.actions.evaluate import Evaluate
+from recon.actions.explain import Explain
 from recon.actions.export import Export
 from recon.actions.generate import Generate
 from recon.actions.project import Project
@@ -71,7 +74,8 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
     # Of these the keys are checked before.
-    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search, Anomalies):
+    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search, Anomalies,
+                   Curve, Calibrate, Explain):  # fmt: skip
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 

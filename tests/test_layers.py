@@ -29,6 +29,7 @@ LAYERS = [
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
     "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "codec", "codes",
+    "curve", "explain",
     "export", "loaded",
     "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip

@@ -212,6 +212,7 @@ class TestClassification:
         macro = {"average": "macro", "zero_division": 0}
         truth = {
             "accuracy": sklearn.metrics.accuracy_score(label, prediction),
+            "balanced_accuracy": sklearn.metrics.balanced_accuracy_score(label, prediction),
             "precision": sklearn.metrics.precision_score(label, prediction, **macro),
             "recall": sklearn.metrics.recall_score(label, prediction, **macro),
             "f1": sklearn.metrics.f1_score(label, prediction, **macro),
@@ -234,7 +235,7 @@ class TestClassification:
 
     def test_images_without_label_do_not_count(self):
         scores = classification(torch.tensor([0, 1, 1]), torch.tensor([0, -1, 1]), 2)
-        assert scores == {"accuracy": 1, "precision": 1, "recall": 1, "f1": 1}
+        assert scores == {"accuracy": 1, "balanced_accuracy": 1, "precision": 1, "recall": 1, "f1": 1}
         assert all(map(math.isnan, classification(torch.tensor([0]), torch.tensor([-1]), 2).values()))
 
 

@@ -59,6 +59,7 @@ def evaluate(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str
     """
     module, data, trainer, loggers = build.run(config, folder)
     load_weights(module, best_or_last(Path(config["run"])))
+    module.read_more(Path(config["run"]))
     require_smallest(module, data)
     check_lengths(trainer, data, training=False)
     with recorded(folder, config, about, loggers) as results:

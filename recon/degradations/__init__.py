@@ -8,7 +8,10 @@ image whose left half is white.
 from recon.degradations.base import Chain, Degradation, Degraded, Identity, OneOf, Sometimes
 from recon.degradations.blur import BoxBlur, DefocusBlur, GaussianBlur, KernelBlur, MotionBlur
 from recon.degradations.codec import JPEG, WebP
+from recon.degradations.corruptions import Corruption
+from recon.degradations.drawn import DottedLine, Edges, Stripe, Zigzag
 from recon.degradations.file import FromFiles
+from recon.degradations.geometry import Elastic, Rescale, Rotate, Shear, Translate
 from recon.degradations.levels import Range
 from recon.degradations.missing import (
     Missing,
@@ -21,14 +24,17 @@ from recon.degradations.missing import (
     MissingText,
 )
 from recon.degradations.noise import GaussianNoise, PoissonNoise, SaltPepper, SpeckleNoise, UniformNoise
-from recon.degradations.resample import Downsample
-from recon.degradations.tone import Contrast, Decolourise, LowLight, Quantise
+from recon.degradations.optics import GlassBlur, TrailBlur, ZoomBlur
+from recon.degradations.resample import Downsample, Pixelate
+from recon.degradations.tone import Brightness, Contrast, Decolourise, LowLight, Quantise
+from recon.degradations.weather import Fog, Snow, Spatter
 from recon.filters.resize import resize
 
 __all__ = [
-    "JPEG", "BoxBlur", "Chain", "Contrast", "Decolourise", "DefocusBlur", "Degradation", "Degraded", "Downsample",
-    "FromFiles", "GaussianBlur", "GaussianNoise", "Identity", "KernelBlur", "LowLight", "Missing", "MissingBox",
-    "MissingFile", "MissingGrid", "MissingHalf", "MissingPixels", "MissingStrokes", "MissingText", "MotionBlur",
-    "OneOf", "PoissonNoise", "Quantise", "Range", "SaltPepper", "Sometimes", "SpeckleNoise", "UniformNoise", "WebP",
-    "resize",
+    "JPEG", "BoxBlur", "Brightness", "Chain", "Contrast", "Corruption", "Decolourise", "DefocusBlur", "Degradation",
+    "Degraded", "DottedLine", "Downsample", "Edges", "Elastic", "Fog", "FromFiles", "GaussianBlur", "GaussianNoise",
+    "GlassBlur", "Identity", "KernelBlur", "LowLight", "Missing", "MissingBox", "MissingFile", "MissingGrid",
+    "MissingHalf", "MissingPixels", "MissingStrokes", "MissingText", "MotionBlur", "OneOf", "Pixelate", "PoissonNoise",
+    "Quantise", "Range", "Rescale", "Rotate", "SaltPepper", "Shear", "Snow", "Sometimes", "Spatter", "SpeckleNoise",
+    "Stripe", "TrailBlur", "Translate", "UniformNoise", "WebP", "Zigzag", "ZoomBlur", "resize",
 ]  # fmt: skip

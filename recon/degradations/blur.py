@@ -76,7 +76,7 @@ class GaussianBlur(Blur):
 
     def kernel(self, severity: float) -> Tensor:
         """Return the kernel of a severity, see `Blur`."""
-        ratio, angle = _constant("ratio", self.ratio), _constant("angle", self.angle)
+        ratio, angle = constant("ratio", self.ratio), constant("angle", self.angle)
         return turned_gaussian(_one(severity), _one(ratio), _one(angle), int(4 * severity + 0.5))[0]
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -121,7 +121,7 @@ class MotionBlur(Blur):
 
     def kernel(self, severity: float) -> Tensor:
         """Return the kernel of a severity, see `Blur`."""
-        angle = _constant("angle", self.angle)
+        angle = constant("angle", self.angle)
         return line(_one(severity), _one(angle), math.ceil((severity - 1) / 2))[0]
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
@@ -286,7 +286,12 @@ def _one(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
 
 
-def _constant(name: str, ends: tuple[float, float]) -> float:
+def constant(name: str, ends: tuple[float, float]) -> float:
+    """Return what a kernel needs beside its severity; raises InputError where it is drawn for each image.
+
+    >>> constant("angle", (45.0, 45.0))
+    45.0
+    """
     if ends[0] < ends[1]:
         raise InputError(f"{name}: it is drawn for each image, so that no kernel is known; give one number")
     return ends[0]

@@ -67,6 +67,27 @@ def line(length: Tensor, angle: Tensor, radius: int) -> Tensor:
     return _normalised((1 - distance).clamp_min(0))
 
 
+def trail(sigma: Tensor, angle: Tensor, reach: int) -> Tensor:
+    """Return the kernels (B,2·reach+1,2·reach+1) that average a pixel and those on a half-line; in float64.
+
+    >>> trail(torch.tensor([1.0]), torch.tensor([45.0]), 1)[0]
+    tensor([[0.0000, 0.0000, 0.0000],
+            [0.0000, 0.6225, 0.0000],
+            [0.0000, 0.0000, 0.3775]], dtype=torch.float64)
+
+    Args:
+        sigma: (B,) of the half Gaussian that weighs them.
+        angle: (B,) of the half-line in degrees, clockwise from the right.
+        reach: in pixels.
+    """
+    step, side = torch.arange(reach + 1, dtype=torch.float64, device=sigma.device), 2 * reach + 1
+    sigma, angle = sigma.double().unsqueeze(1), angle.double().deg2rad().unsqueeze(1)
+    weights = (-0.5 * (step / sigma.clamp_min(1e-9)).square()).exp() * (step <= (4 * sigma + 0.5).floor())
+    right, down = ((step * part - 0.5).ceil().long() + reach for part in (angle.cos(), angle.sin()))
+    kernels = torch.zeros(len(sigma), side * side, dtype=torch.float64, device=sigma.device)
+    return _normalised(kernels.scatter_add_(1, down * side + right, weights).view(-1, side, side))
+
+
 def disk(radius: Tensor, reach: int) -> Tensor:
     """Return the kernels (B,2·reach+1,2·reach+1) of disks, each pixel's weight the exact area inside; in float64.
 

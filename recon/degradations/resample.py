@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.degradations.base import Degradation, Degraded, all_known, check_shape, part
-from recon.degradations.levels import one_of, too_small
+from recon.degradations.base import Degradation, Degraded, all_known, check_shape, draw, part
+from recon.degradations.levels import Range, ends, one_of, too_small
 from recon.errors import InputError
 from recon.filters.resize import LARGEST_SCALE, METHODS, resize
 from recon.ranges import require_whole
@@ -76,3 +76,42 @@ class Downsample(Degradation):
 
     def _small(self, height: int, width: int) -> tuple[int, int]:
         return -(-height // self.factor), -(-width // self.factor)
+
+
+class Pixelate(Degradation):
+    """Average over fewer, larger pixels, and show those at the size of the image, both as Pillow's BOX.
+
+    The severity is the fraction; 1 leaves the image unchanged.
+
+    >>> Pixelate(0.5)(clean, keys).image[0, 0, 0]
+    tensor([0.0806, 0.0806, 0.1452, 0.1452])
+
+    Args:
+        fraction: of each side's pixels that is left, rounded down, from 0 to 1; at least one pixel is.
+    """
+
+    examples: ClassVar = ("fraction", (0.75, 0.4, 0.15))
+
+    def __init__(self, fraction: Range) -> None:
+        self.level = ends("fraction", fraction, 0, 1)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Make the pixels larger, see `Degradation`."""
+        fraction, size = draw(self.level, keys, "fraction"), clean.shape[2:]
+        # 0.65 times 20 is a little less than 13.
+        sides = [(fraction.double() * side + 1e-4).long().clamp_min(1) for side in size]
+        if self.level[0] == self.level[1]:
+            return Degraded(_through(clean, sides[0][:1], sides[1][:1]), all_known(clean), fraction)
+        image, chosen = torch.empty_like(clean), sides[0] * size[1] + sides[1]
+        for one in chosen.unique():
+            index = (chosen == one).nonzero().squeeze(1)
+            small = _through(clean.index_select(0, index), *(side[index[:1]] for side in sides))
+            image = image.index_copy(0, index, small)
+        return Degraded(image, all_known(clean), fraction)
+
+
+def _through(image: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Resample images to a height and a width (1,) and back."""
+    if not len(image):
+        return image
+    return resize(resize(image, (int(height), int(width)), "area"), image.shape[2:], "area")

@@ -83,15 +83,18 @@ class LowLight(Degradation):
         return clean.double().clamp_min(0).pow(gamma).to(clean.dtype)
 
 
-class _OfLuma(Degradation):
-    """A degradation of grey or colour images."""
+class OfLuma(Degradation):
+    """A degradation of grey or colour images.
+
+    >>> Contrast(0.5).check_shape((3, 8, 8))
+    """
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images that are neither grey nor colour, see `Degradation`."""
         _require_grey_or_colour(shape[0])
 
 
-class Contrast(_OfLuma):
+class Contrast(OfLuma):
     """Move all values towards their image's mean grey, or away: mean + factor·(x - mean); nothing is clipped.
 
     The mean is that of the luma (ITU-R BT.601), as in Pillow's `ImageEnhance.Contrast`, which rounds it to a whole grey
@@ -102,24 +105,54 @@ class Contrast(_OfLuma):
 
     Args:
         factor: from 0 to 10; below 1 the contrast falls, above 1 it rises.
+        by_channel: move each channel towards its own mean instead, which also takes the colours away.
     """
 
     examples: ClassVar = ("factor", (0.7, 0.4, 0.15))
 
-    def __init__(self, factor: Range) -> None:
+    def __init__(self, factor: Range, by_channel: bool = False) -> None:
         self.level = ends("factor", factor, 0, 10)
+        self.by_channel = by_channel
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Change the contrast, see `Degradation`."""
         factor = draw(self.level, keys, "factor")
         # Row by row, as torch splits the sum of a single large image over threads; in double precision, as whole images
         # may be large.
-        mean = _luma(clean).double().sum(3).sum(2).div_(clean.shape[2] * clean.shape[3])
+        values = clean if self.by_channel else luma(clean)
+        mean = values.double().sum(3).sum(2).div_(clean.shape[2] * clean.shape[3])[..., None, None].to(clean.dtype)
         by = per_image(factor, clean)
-        return Degraded(torch.addcmul(per_image(mean, clean) * (1 - by), clean, by), all_known(clean), factor)
+        return Degraded(torch.addcmul(mean * (1 - by), clean, by), all_known(clean), factor)
 
 
-class Decolourise(_OfLuma):
+class Brightness(OfLuma):
+    """Raise or lower the V of HSV, the largest of an image's channels, up to 1; hue and saturation stay.
+
+    The severity is the shift; 0 leaves the image unchanged.
+
+    >>> Brightness(0.2)(clean, keys).image[1, 0, 3]
+    tensor([1., 1., 1., 1.])
+
+    Args:
+        shift: from -1 to 1; below 0 the image darkens.
+    """
+
+    examples: ClassVar = ("shift", (0.1, 0.3, 0.6))
+
+    def __init__(self, shift: Range) -> None:
+        self.level = ends("shift", shift, -1, 1)
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Shift the values, see `Degradation`."""
+        shift = draw(self.level, keys, "shift")
+        value = clean.amax(1, keepdim=True)
+        raised = (value + per_image(shift, clean)).clamp(0, 1)
+        # Black has no hue: it becomes grey.
+        ratio, black = raised / value.where(value > 0, 1), value <= 0
+        return Degraded((clean * ratio).where(~black, raised), all_known(clean), shift)
+
+
+class Decolourise(OfLuma):
     """Fade colours towards their luma (ITU-R BT.601), as three equal channels at 1; grey images stay unchanged.
 
     The severity is the amount. At 1, restoring is colourisation.
@@ -142,11 +175,15 @@ class Decolourise(_OfLuma):
         if clean.shape[1] == 1:
             return Degraded(clean, all_known(clean), amount)
         share = per_image(amount, clean)
-        return Degraded(torch.addcmul(clean * (1 - share), _luma(clean), share), all_known(clean), amount)
+        return Degraded(torch.addcmul(clean * (1 - share), luma(clean), share), all_known(clean), amount)
 
 
-def _luma(image: Tensor) -> Tensor:
-    """Return the luma (B,1,H,W) of grey or colour images."""
+def luma(image: Tensor) -> Tensor:
+    """Return the luma (B,1,H,W) of grey or colour images (B,C,H,W).
+
+    >>> luma(torch.ones(1, 3, 1, 1)).flatten()
+    tensor([1.])
+    """
     _require_grey_or_colour(image.shape[1])
     if image.shape[1] == 1:
         return image

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
@@ -147,6 +148,9 @@ class Module(Steps):
         """Do what the model is for, without the loss: restore (B,C,H,W), score (B,K), or generate (B,C,H,W)."""
         return cast(Tensor, self(pair.degraded))
 
+    def read_more(self, folder: Path) -> None:
+        """Read what a run folder holds of a trained model beside its weights; raises InputError where it is damaged."""
+
     # What the base does --------------------------------------------------------------------------------------------
 
     @property
@@ -154,8 +158,7 @@ class Module(Steps):
         """The net to use now: the moving average when evaluating, if there is one, else the net itself."""
         # Before its first update the average holds the initial weights, which must never stand in for trained ones.
         if self.average is not None and not self.training and int(self.average.n_averaged) > 0:
-            averaged: nn.Module = self.average.module
-            return averaged
+            return self.average.module
         return self.averaged_net
 
     def like_weights(self, x: Tensor) -> Tensor:
@@ -164,9 +167,8 @@ class Module(Steps):
 
     def keys(self, pair: Pair, name: str) -> Tensor:
         """Make the keys (B,) of the module's own draw `name`: fresh each epoch in training, fixed in evaluation."""
-        if self.training:
-            return keyed.keys(self.options.seed, name, self.current_epoch, pair.index)
-        return keyed.keys(keyed.EVALUATION_SEED, name, 0, pair.index)
+        seed, epoch = (self.options.seed, self.current_epoch) if self.training else (keyed.EVALUATION_SEED, 0)
+        return keyed.keys(seed, name, epoch, pair.index)
 
     def reseed(self, rank: int, step: int) -> None:
         """Seed torch's generators from (seed, rank, step), so that dropout needs no saved state on resume."""
@@ -279,10 +281,9 @@ class Module(Steps):
         return {"psnr_sure": sure_psnr(restore, pair.degraded, pair.severity, keys, image)}
 
     def summarise(self, columns: dict[str, Tensor]) -> dict[str, float]:
-        """Reduce the columns of an evaluation to its metrics.
+        """Reduce the columns of an evaluation to its metrics, without those that are defined for no image.
 
-        One that is defined for no image is left out, unless it is the monitored one. `not_finite` counts the images
-        whose result is NaN or infinite, where there are any.
+        The monitored one is never left out. `not_finite` counts the images whose result is NaN or infinite.
         """
         rows = self.rows
         means, bad = per_image.means(columns, rows), int(per_image.not_finite(columns, rows).sum())
@@ -330,10 +331,9 @@ class Module(Steps):
             for name, value in self.summarise({name: column[rows] for name, column in self.results.items()}).items()
         }
         self.results = {name: column for name, column in self.results.items() if column.ndim == 1}
-        # Lightning keeps what an earlier epoch logged.
-        self.trainer.callback_metrics.pop("val/not_finite", None)
-        # Every rank holds the whole table: there is nothing left to reduce, and saying so keeps Lightning quiet.
-        # The best weights, validated once more after training, are not a point of the learning curve.
+        self.trainer.callback_metrics.pop("val/not_finite", None)  # Lightning keeps what an earlier epoch logged
+        # Every rank holds the whole table: nothing is left to reduce, and saying so keeps Lightning quiet. The best
+        # weights, validated once more, are not a point of the learning curve.
         self.log_dict(self.summary, sync_dist=True, logger=False if self.trainer.state.fn == "validate" else None)
         if self.trainer.state.fn == "fit":
             require_a_validation(self.summary, len(self.results["index"]), self.monitor)

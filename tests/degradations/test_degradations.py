@@ -109,7 +109,8 @@ def test_half_precision_is_rounded_only_at_the_end(name: str, precision: torch.d
 
 
 # What rounds or counts has no gradient.
-STEPPED = {"jpeg", "webp", "noise_jpeg", "double_jpeg", "quantise", "poisson", "low_light", "real_world"}
+STEPPED = {"jpeg", "webp", "noise_jpeg", "double_jpeg", "quantise", "poisson", "low_light", "real_world", "corruption",
+           "edges"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in STEPPED])

@@ -1,0 +1,1 @@
+"""How well trained models do as damage grows: what is measured, compared and drawn."""
