@@ -85,6 +85,8 @@ def results(folder: Path, seeds: Sequence[int], tasks: Sequence[str], names: Seq
     """Return the runs, those that there are not yet trained first."""
     found = []
     for seed, task, name in product(seeds, tasks, names):
+        if (task, name) == ("mnist", "relativistic with penalties"):  # it takes minutes
+            continue
         path = folder / f"{task}-{name}-{seed}.json".replace(" ", "_").replace(",", "").replace("×", "x")
         if not path.exists():
             run = trained(task, name, seed, folder / "runs" / path.stem)
