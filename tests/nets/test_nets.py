@@ -351,3 +351,17 @@ def test_how_far_a_net_looks(net: nn.Module, channels: int, radius: int | None) 
     assert receptive_radius(net, channels) == radius
     told = re.search(r"receptive\s+radius\s+(\d+) pixels", type(net).__doc__ or "")
     assert told is None or int(told[1]) == radius
+
+
+def test_dru_fills_holes_smoothly_before_it_begins() -> None:
+    """Of a net that changes nothing what is left is the filling: known pixels, a constant continued, grey far away."""
+    net = DRU(in_channels=4, channels=3, widths=(2, 2), fill=3)
+    torch.nn.init.zeros_(net.last.weight)
+    image = torch.full((1, 3, 37, 50), 0.3)
+    known = (torch.rand(1, 1, 37, 50, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    with torch.no_grad():
+        torch.testing.assert_close(net(torch.cat([image * known, known], 1)), image, rtol=0, atol=1e-4)
+        nothing = net(torch.zeros(1, 4, 37, 50))
+    torch.testing.assert_close(nothing, torch.full_like(image, 0.5))
+    with pytest.raises(InputError, match="fill"):
+        DRU(channels=3, fill=3)
