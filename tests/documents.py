@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +26,6 @@ PLACEHOLDERS = {
     "<classifier run>": "outputs/judge",
     "<generator run>": "outputs/gan",
     "<inpainting run>": "outputs/filler",
-    "<enlarging run>": "outputs/larger",
     "<run>,<run>": "one,two",
     "outputs/<day>/<run>": "outputs/one",
     "<run>": "one",
@@ -100,6 +100,8 @@ def bring(place: Path) -> None:
     for picture in ("photo.jpg", "scans/photo.jpg", "album/2024/photo.jpg"):
         (place / picture).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(tiles[0]).save(place / picture)
+    (place / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "photo.jpg", place / "examples")
     (place / "shards").mkdir()
     for number in range(10):
         with tarfile.open(place / "shards" / f"train-{number:03d}.tar", "w") as shard:
@@ -118,15 +120,6 @@ def bring(place: Path) -> None:
         "two": ["model=restoration", "task=folder", f"task.path={home}/photos", "task.crop=32"],
         "gan": ["model=gan"],
         "filler": ["model=inpainting", "task=folder", f"task.path={home}/photos", "task.crop=32"],
-        "larger": [
-            "model=restoration",
-            "model/net=edsr",
-            "degradation=downsample",
-            "degradation.upsample=null",
-            "task=folder",
-            f"task.path={home}/photos",
-            "task.crop=32",
-        ],
         "one": ["model=restoration"],
     }.items():
         assert carry_out(place / "outputs" / name, *words, "trainer.max_steps=2", *quick) == 0
