@@ -240,7 +240,7 @@ RESTORE = ["model=restoration"]
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
         (
             ["action=fly"],
-            ["action=fly", "cost|evaluate|export|generate|list|project|prune|report|restore|serve|train|verify"],
+            ["action=fly", "cost|curve|decompress|embed|evaluate|explain|export|generate|list|project|prune|report"],
         ),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
         (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),

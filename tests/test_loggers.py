@@ -141,7 +141,9 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
     media = next((folder / "wandb").glob("offline-run-*")) / "files" / "media"
     (path,) = media.rglob("per_image*.table.json")
     shown = json.loads(path.read_text())
-    assert shown["columns"] == ["index", "loss", "severity", "prediction", "confidence", "label", "degraded"]
+    assert shown["columns"] == [
+        "index", "loss", "severity", "prediction", "confidence", "label", "rank", "brier", "degraded",
+    ]  # fmt: skip
     with open(folder / "per_image.csv", newline="") as file:
         assert [row[1] for row in shown["data"]] == [float(row["loss"]) for row in csv.DictReader(file)]
     assert [row[-1] for row in shown["data"][:9]] == ["Image"] * 8 + [None]
@@ -208,7 +210,9 @@ def test_tensorboard_shows_what_the_run_folder_holds(model: str, typed: Typed) -
         if name.startswith("test/"):
             (point,) = events.Scalars(name)
             assert (point.step, point.value) == (last, pytest.approx(value, rel=1e-5))
-    of_its_own = {"classifier": {"images/confusion": 1}, "gan": {"images/closest": 1}}.get(model, {})
+    of_its_own = {"classifier": {"images/confusion": 1, "images/reliability": 1}, "gan": {"images/closest": 1}}.get(
+        model, {}
+    )
     images = {"images/validation": 2, "images/test": 1} | of_its_own
     assert {name: len(events.Images(name)) for name in events.Tags()["images"]} == images
 

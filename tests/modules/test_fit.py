@@ -44,7 +44,17 @@ FITTING = {
         "unet",
         "vae",
     },
-    "self_supervised": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
+    "self_supervised": {
+        "cvanet",
+        "dncnn",
+        "dru",
+        "edsr",
+        "ffdnet",
+        "gated_unet",
+        "nafnet",
+        "spatial_autoencoder",
+        "unet",
+    },  # fmt: skip
     "vae": {"vae"},
 }
 
