@@ -159,7 +159,7 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
         for row in csv.DictReader(file):
             assert all(counts[row["truth"], str(k)] == int(row[str(k)]) for k in range(10))
     assert sorted(place.name.split("_")[0] for place in (media / "images" / "images").iterdir()) == [
-        "confusion", "test", "validation", "validation",
+        "confusion", "reliability", "test", "validation", "validation",
     ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ FITTING = {
         "nafnet",
         "spatial_autoencoder",
         "unet",
-    },  # fmt: skip
+    },
     "vae": {"vae"},
 }
 
