@@ -117,7 +117,10 @@ def _to_fill(picture: Picture, wishes: Wishes, was: str) -> Plan:
         return Plan(None, was, "left as it is: nothing is marked to be filled")
     if hole.all():
         raise InputError("mask: all pixels are marked to be filled, and nothing is known; mark fewer")
-    weights = _own(wishes) or load_weights("inpaint_photo")
+    weights = _own(wishes)
+    if weights is None:
+        raise InputError("run: no weights that fill holes in photographs come along; give run=<a run of "
+                         "model=inpainting>, or weights=<its file>")  # fmt: skip
     if weights.about.purpose != "inpaint":
         raise InputError(f"weights: {weights.name} fill no holes; choose weights of model=inpainting")
     return Plan(weights, was, f"{weights.name} fills {share}", hole)
