@@ -90,6 +90,11 @@ def plan(picture: Picture, wishes: Wishes) -> Plan:
     candidates = [own] if own else _candidates(picture, quality)
     judged = [(weights, _gain(picture, weights, quality, wishes.settings)) for weights in candidates]
     weights, gain = max(judged, key=lambda pair: -1.0 if pair[1] is None else pair[1].decibels)
+    if own is None and weights.name == "denoise_color":
+        # It was trained for a shorter time and takes fine detail for noise: whether there is any is for the other.
+        sober = _gain(picture, named("denoise_gray"), quality, wishes.settings)
+        if sober is not None and (max(sober.sigma, default=0.0) < _CLEAN or sober.decibels < wishes.min_gain):
+            weights, gain = named("denoise_gray"), sober
     seen = ", ".join(filter(None, (was, _noise(gain))))
     if weights.about.facts["scale"] > 1:
         return Plan(weights, seen, f"{weights.name} makes it larger", quality=quality)
