@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.metrics.sure import STEP, probe
-from recon.restore.noise import Noise, noise_of
+from recon.restore.noise import Noise, Seen, noise_of
 
 Restore = Callable[[Tensor], Tensor]
 
@@ -107,9 +107,7 @@ class _Errors(NamedTuple):
 
 def _errors(maps: list[Tensor], noises: list[Noise]) -> _Errors:
     taken, divergence, restored = torch.cat([each.flatten(2) for each in maps], 2)
-    seen = [noise.seen(values) for noise, values in zip(noises, restored, strict=True)]
-    light, variance, bias = (torch.stack(each) for each in zip(*seen, strict=True))
-    whole = torch.stack([noise.variance(each) for noise, each in zip(noises, light, strict=True)])
+    (_, variance, bias), whole = _seen(restored, noises)
     before = float((variance + bias.square()).mean())
     after = float((taken + variance * (2 * divergence - 1) + bias.square()).mean())
     kept = float(divergence.mean())
@@ -118,17 +116,22 @@ def _errors(maps: list[Tensor], noises: list[Noise]) -> _Errors:
     return _Errors(before, after, kept, left, tuple(whole.mean(1).sqrt().tolist()))
 
 
+def _seen(restored: Tensor, noises: list[Noise]) -> tuple[Seen, Tensor]:
+    """Return of channels (C,...) what is seen of their noise, and its variance before anything was cut off."""
+    channels = [noise.seen(values) for noise, values in zip(noises, restored, strict=True)]
+    seen = Seen(*(torch.stack(each) for each in zip(*channels, strict=True)))
+    return seen, torch.stack([noise.variance(each) for noise, each in zip(noises, seen.light, strict=True)])
+
+
 def _corrected(found: _Errors, maps: list[Tensor], noises: list[Noise], work: Restore) -> _Errors:
     """Correct errors by how wrong they are estimated of a known picture: what was restored, with the same noise."""
     after, again = 0.0, []
     for index, each in enumerate(maps):
-        seen = [noise.seen(values) for noise, values in zip(noises, each[2], strict=True)]
-        light = torch.stack([channel.light for channel in seen])[None]
-        sigma = torch.stack([noise.variance(x).sqrt() for noise, x in zip(noises, light[0], strict=True)])
+        (light, _, _), variance = _seen(each[2], noises)
         keys = keyed.keys(0, "gain", 1, torch.tensor([index]))
-        noisy = (light + sigma * keyed.normal(keys, tuple(light.shape[1:]))).clamp(0, 1)
+        noisy = (light + variance.sqrt() * keyed.normal(keys, tuple(light.shape))).clamp(0, 1)
         again.append(_maps(noisy, index, work))
-        after += float((again[-1][2] - light[0]).square().sum())
+        after += float((again[-1][2] - light).square().sum())
     known = _errors(again, noises)
     count = sum(each[2].numel() for each in maps)
     return found._replace(after=found.after * after / count / known.after)

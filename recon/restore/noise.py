@@ -104,7 +104,7 @@ def _smoothest(divergence: Tensor) -> Tensor:
 
 def _one_level(measured: Tensor, values: Tensor, smooth: Tensor, is_cut: bool) -> Noise:
     """Average over smooth patches, those where little is cut off above all."""
-    level, left = float(measured[smooth].mean().clamp_min(0)), torch.ones_like(measured[smooth])
+    level = float(measured[smooth].mean().clamp_min(0))
     for _ in range(_ROUNDS if is_cut and level > 0 else 0):
         left = (Noise(level, level, True).seen(values[smooth]).variance.mean(1) / level).double().clamp_min(0.05)
         # The deviation of a measured sigma² is proportional to what is left of it.
