@@ -87,14 +87,11 @@ def plan(picture: Picture, wishes: Wishes) -> Plan:
             raise InputError(f"scale: {weights.name} makes pictures {weights.about.facts['scale']} times as large; "
                              f"give scale={weights.about.facts['scale']}")  # fmt: skip
         return Plan(weights, was, f"{weights.name} makes it {wishes.scale} times as large", quality=quality)
-    candidates = [own] if own else _candidates(picture, quality)
-    judged = [(weights, _gain(picture, weights, quality, wishes.settings)) for weights in candidates]
+    if own:
+        judged = [(own, _gain(picture, own, quality, wishes.settings))]
+    else:
+        judged = [_judged(picture, weights, quality, wishes) for weights in _candidates(picture, quality)]
     weights, gain = max(judged, key=lambda pair: -1.0 if pair[1] is None else pair[1].decibels)
-    if own is None and weights.name == "denoise_color":
-        # It was trained for a shorter time and takes fine detail for noise: whether there is any is for the other.
-        sober = _gain(picture, named("denoise_gray"), quality, wishes.settings)
-        if sober is not None and (max(sober.sigma, default=0.0) < _CLEAN or sober.decibels < wishes.min_gain):
-            weights, gain = named("denoise_gray"), sober
     seen = ", ".join(filter(None, (was, _noise(gain))))
     if weights.about.facts["scale"] > 1:
         return Plan(weights, seen, f"{weights.name} makes it larger", quality=quality)
@@ -149,6 +146,16 @@ def _candidates(picture: Picture, quality: int | None) -> list[Weights]:
     wanted = ["denoise", *(["jpeg"] if quality is not None and quality <= _COMPRESSED else [])]
     chosen = (next((f"{what}_{kind}" for kind in kinds if f"{what}_{kind}" in names()), None) for what in wanted)
     return [named(name) for name in chosen if name is not None] or [named(f"denoise_{kinds[0]}")]
+
+
+def _judged(picture: Picture, weights: Weights, quality: int | None, wishes: Wishes) -> tuple[Weights, Gain | None]:
+    """Return weights with what they gain; those for grey where they see no noise in what colour ones take for it."""
+    gain = _gain(picture, weights, quality, wishes.settings)
+    if weights.name == "denoise_color":  # it was trained for a shorter time and takes fine detail for noise
+        sober = _gain(picture, named("denoise_gray"), quality, wishes.settings)
+        if sober is not None and (max(sober.sigma, default=0.0) < _CLEAN or sober.decibels < wishes.min_gain):
+            return named("denoise_gray"), sober
+    return weights, gain
 
 
 def _own(wishes: Wishes) -> Weights | None:
