@@ -131,6 +131,17 @@ def test_the_gain_on_jpeg_is_estimated(name: str, quality: int) -> None:
     assert found.decibels == pytest.approx(10 * math.log10(errors[0] / errors[1]), abs=2.5 * found.error)
 
 
+def test_a_compressed_colour_picture_is_repaired_and_a_clean_one_left() -> None:
+    """Fine detail must not pass for noise: then what JPEG did would stay."""
+    picture, buffers = Image.fromarray(astronaut()).reduce(2), (io.BytesIO(), io.BytesIO())
+    picture.save(buffers[0], "JPEG", quality=15)
+    picture.save(buffers[1], "PNG")
+    compressed, clean = (plan(decoded(buffer.getvalue()), Wishes()) for buffer in buffers)
+    assert compressed.weights is not None
+    assert compressed.weights.about.purpose == "jpeg"
+    assert clean.weights is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma", [15, 25, 50])
 @pytest.mark.parametrize("is_saved", [False, True])
