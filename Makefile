@@ -40,7 +40,7 @@ bench: setup
 
 # The README's picture of every degradation.
 gallery: setup
-	$(BIN)/python docs/gallery.py .github/degradations.png
+	$(BIN)/python docs/gallery.py .github/degradations.webp
 
 # The README's picture of a training in the terminal.
 recording: setup

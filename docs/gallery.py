@@ -1,8 +1,9 @@
-"""Draw every degradation at three severities on a photograph and a digit: `python docs/gallery.py <picture>`."""
+"""Draw every degradation at three severities on a photograph and a digit: `python docs/gallery.py <picture>.webp`."""
 
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from recon.config.construct import construct
 from recon.data.images import read_image
 from recon.degradations import Degradation
 from recon.filters.resize import resize
-from recon.runs.files import write_image
+from recon.runs.files import write_bytes
 
 CONF = Path(__file__).absolute().parents[1] / "conf" / "degradation"
 _CELL, _GAP, _TITLE, _COLUMNS = 112, 3, 15, 2  # pixels, but for the columns
@@ -80,4 +81,7 @@ def draw() -> Image.Image:
 
 
 if __name__ == "__main__":
-    write_image(Path(sys.argv[1]), draw())
+    # WebP, as a PNG of so many photographs would have 3 MB.
+    buffer = BytesIO()
+    draw().save(buffer, "WEBP", quality=75, method=6)
+    write_bytes(Path(sys.argv[1]), buffer.getvalue())

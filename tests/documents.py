@@ -25,7 +25,6 @@ PAGES = [
 PLACEHOLDERS = {
     "<classifier run>": "outputs/judge",
     "<generator run>": "outputs/gan",
-    "<inpainting run>": "outputs/filler",
     "<run>,<run>": "one,two",
     "outputs/<day>/<run>": "outputs/one",
     "<run>": "one",
@@ -119,7 +118,6 @@ def bring(place: Path) -> None:
         "judge28": ["model=classifier", "task=folder", f"task.path={home}/digits"],
         "two": ["model=restoration", "task=folder", f"task.path={home}/photos", "task.crop=32"],
         "gan": ["model=gan"],
-        "filler": ["model=inpainting", "task=folder", f"task.path={home}/photos", "task.crop=32"],
         "one": ["model=restoration"],
     }.items():
         assert carry_out(place / "outputs" / name, *words, "trainer.max_steps=2", *quick) == 0

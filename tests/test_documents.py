@@ -42,6 +42,7 @@ ELSEWHERE = {
     "action=embed": "it measures 65,000 codes for minutes (see tests/test_codes.py)",
     "experiment=denoise_": "it trains for a length of time (see tests/test_every_combination.py)",
     "experiment=jpeg_": "it trains for a length of time (see tests/test_every_combination.py)",
+    "experiment=inpaint_photo": "it trains for a length of time (see tests/test_every_combination.py)",
     "experiment=super_resolution": "it trains for a length of time (see tests/test_every_combination.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",

@@ -81,8 +81,9 @@ def _figures(images: str, row: dict[str, float]) -> list[str]:
 
 
 def _length(trained: dict[str, Any]) -> str:
-    steps, budget = trained.get("steps"), trained.get("budget")
-    return f"{steps:,} steps" if steps else budget or "see the run"
+    """Write the lengths of a training, one after another where it began with the weights of another run."""
+    lengths = [f"{steps:,} steps in batches of {size}" for steps, size in trained.get("lengths", ())]
+    return ", then ".join(lengths) or "not recorded"
 
 
 def _channels(weights: Weights) -> str:

@@ -21,6 +21,7 @@ from recon.report.gains import gains
 from recon.report.naming import choice, degradation
 from recon.report.run import Run
 from recon.restore.weights import About, Purpose, Weights
+from recon.runs.checkpoint import best_or_last, load
 from recon.runs.folder import RunFolder
 
 _FARTHEST = 256  # pixels that the reach of a net is measured to
@@ -65,8 +66,8 @@ def _described(module: Module, folder: Path, purpose: Purpose, reach: tuple[int,
         noise_map=bool(getattr(module, "noise_map", False)),
         radius=reach and reach[0],
         stride=reach and reach[1],
-        trained={name: config[name] for name in ("degradation", "task", "protocol", "seed", "budget") if name in config}
-        | {"steps": max(0, config["trainer"].get("max_steps", 0))},
+        trained={name: config[name] for name in ("degradation", "task", "protocol", "seed") if name in config}
+        | {"lengths": _lengths(run)},
         figures=figures_of(run),
     )
     return Weights(folder.name, about, net, sha256_of(net, json.dumps(about.net, sort_keys=True)))
@@ -85,6 +86,13 @@ def figures_of(run: RunFolder) -> dict[str, dict[str, float]]:
             found["accuracy"] = of_set.metrics["test/accuracy"]
         figures[f"{of_set.test_set or choice(of_set, 'task')}, {degradation(of_set)}"] = found
     return figures
+
+
+def _lengths(run: RunFolder) -> list[list[int]]:
+    """Return steps and batch size of the training that made a run's weights, after those of the run it began with."""
+    earlier = run.config.get("init_from")
+    before = _lengths(RunFolder(Path(earlier))) if earlier and Path(earlier).is_dir() else []
+    return [*before, [load(best_or_last(run.path))["global_step"], run.config["task"]["batch_size"]]]
 
 
 def _purpose(module: Module, config: dict[str, Any]) -> Purpose:

@@ -119,10 +119,7 @@ def _to_fill(picture: Picture, wishes: Wishes, was: str) -> Plan:
         return Plan(None, was, "left as it is: nothing is marked to be filled")
     if hole.all():
         raise InputError("mask: all pixels are marked to be filled, and nothing is known; mark fewer")
-    weights = _own(wishes)
-    if weights is None:
-        raise InputError("run: no weights that fill holes in photographs come along; give run=<a run of "
-                         "model=inpainting>, or weights=<its file>")  # fmt: skip
+    weights = _own(wishes) or named("inpaint_photo")
     if weights.about.purpose != "inpaint":
         raise InputError(f"weights: {weights.name} fill no holes; choose weights of model=inpainting")
     return Plan(weights, was, f"{weights.name} fills {share}", hole)
@@ -151,7 +148,7 @@ def _candidates(picture: Picture, quality: int | None) -> list[Weights]:
 def _judged(picture: Picture, weights: Weights, quality: int | None, wishes: Wishes) -> tuple[Weights, Gain | None]:
     """Return weights with what they gain; those for grey where they see no noise in what colour ones take for it."""
     gain = _gain(picture, weights, quality, wishes.settings)
-    if weights.name == "denoise_color":  # it was trained for a shorter time and takes fine detail for noise
+    if weights.name == "denoise_color":  # it takes fine detail and the seams of colours for noise
         sober = _gain(picture, named("denoise_gray"), quality, wishes.settings)
         if sober is not None and (max(sober.sigma, default=0.0) < _CLEAN or sober.decibels < wishes.min_gain):
             return named("denoise_gray"), sober
