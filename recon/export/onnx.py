@@ -91,8 +91,15 @@ def session(data: bytes) -> Callable[[Tensor], Tensor]:
     return lambda image: torch.from_numpy(loaded.run(None, {"image": image.numpy()})[0])
 
 
-def int8_of(data: bytes, weights: Weights) -> bytes:
-    """Quantise ONNX to int8, weights by channel and activations by what crops of photographs make of them."""
+def int8_of(data: bytes, weights: Weights, floats: int = 0) -> bytes:
+    """Quantise ONNX to int8, weights by channel and activations by what crops of photographs make of them.
+
+    Args:
+        data: the net in float32.
+        weights: the net, whose damage the crops get.
+        floats: how many convolutions at either end stay in float32.
+    """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -110,9 +117,11 @@ def int8_of(data: bytes, weights: Weights) -> bytes:
         given, prepared, written = (Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
         given.write_bytes(data)
         quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
         quantize_static(
             str(prepared), str(written), Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
             weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
+            nodes_to_exclude=names[:floats] + names[len(names) - floats :],
         )  # fmt: skip
         return written.read_bytes()
 
