@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.report import export, gather, ledger, pictures
+from recon.report.codes import codes
 from recon.report.curves import cost, curves, severity
 from recon.report.effects import effects
 from recon.report.elements import Child, Html, join, note, section, tag, timed
@@ -99,7 +100,7 @@ def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
     if not problem.entries:
         return []
     parts = [make(problem) for make in (leaderboard, paired, effects, curves, health, cost, rates, severity)]
-    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album)]
+    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album), codes(problem, album)]
 
 
 def _levels(family: Family, album: pictures.Album) -> list[Child]:
