@@ -154,6 +154,20 @@ def _own_judge(config: Config, facts: Mapping[str, Any]) -> Module | None:
     return None if difference(judge.built_for, facts) else judge
 
 
+def judge(config: Config, name: str, facts: Mapping[str, Any]) -> Module:
+    """Load the classifier that a key `judge` names, a run or "auto" for the one that comes along.
+
+    Raises:
+        InputError: there is none, or it is for other images.
+    """
+    found = _own_judge(config, facts) if name == "auto" else None
+    if name == "auto" and found is None:
+        raise InputError("judge: no classifier of these images comes along; give judge=<a run of model=classifier>")
+    found = found or _trained_for(name, "judge", Module, Trained("classifier"), facts)
+    _check_judge(found, config)
+    return found
+
+
 def _check_judge(judge: Any, config: Config) -> None:
     """Raise InputError for a judge of another data set, whose images may have the same size and number of classes."""
     here = _choice("task", config["task"]["_target_"])

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from recon import keyed
 from recon.console import tracked
+from recon.data.loader import Loader
 from recon.errors import InputError
+from recon.metrics.generated import Found, measured
 from recon.modules.base import Module
+from recon.nets.features import with_features
 
 _BATCH = 64
 _GAP = 2  # pixels between the images of a sheet
@@ -27,7 +30,8 @@ class Generator:
     The noise of an image depends on the seed and its number alone, so that the same images come out in any batches.
 
     Args:
-        module: of `kind` "generate", or a variational autoencoder, with `latents` and `from_latents`.
+        module: of `kind` "generate", a variational autoencoder, or an autoencoder with a mixture on its codes: has
+            `latents` and `from_latents`, and `between(start, end, share)` where that is not `slerp`.
         labels: the classes, in turn; None for all of them.
         truncation: what the noise is multiplied by: below 1 images become more alike and more usual.
         seed: of the noise.
@@ -36,16 +40,17 @@ class Generator:
         InputError: the model generates nothing, a label that it does not know, or a number out of its range.
     """
 
-    def __init__(self, module: Module, labels: Sequence[int] | None, truncation: float, seed: int) -> None:
+    def __init__(self, module: Any, labels: Sequence[int] | None, truncation: float, seed: int) -> None:
         if not hasattr(module, "from_latents"):
             raise InputError(
-                f"run: {type(module).__name__} generates no images; choose a run of model=gan or model=vae"
+                f"run: {type(module).__name__} generates no images; choose a run of model=gan|vae|autoencoder"
             )
         classes = int(module.facts["num_classes"])
         if wrong := [label for label in labels or () if not 0 <= label < max(1, classes)]:
             known = f"0 to {classes - 1}" if classes else "none, as its images have no labels"
             raise InputError(f"labels: {wrong[0]} is no class of this model; it has {known}")
         self.module: Any = module
+        self._between = getattr(module, "between", slerp)
         self.labels = list(labels) if labels else list(range(max(1, classes)))
         self.truncation, self.seed = truncation, seed
 
@@ -76,7 +81,7 @@ class Generator:
         """Go from one image to another in each of `count` rows: (count·steps,C,H,W)."""
         start, end = self.latents(2 * count).chunk(2)
         share = torch.linspace(0, 1, steps, device=start.device)
-        z = slerp(start[:, None], end[:, None], share[None, :, None]).flatten(0, 1)
+        z = self._between(start[:, None], end[:, None], share[None, :, None]).flatten(0, 1)
         return self.images(z, self.label_of(count).repeat_interleave(steps))
 
     def grid(self, styles: int) -> Tensor:
@@ -91,7 +96,33 @@ class Generator:
         for number, start in enumerate(stops):
             end = stops[(number + 1) % len(stops)]
             for step in range(steps):
-                yield self.images(slerp(start, end, torch.tensor(step / steps, device=start.device)), label)
+                yield self.images(self._between(start, end, torch.tensor(step / steps, device=start.device)), label)
+
+
+def compared(maker: Generator, judge: Module, loader: Loader[Any], most: int = 10_000) -> dict[str, Found]:
+    """Measure generated images against those that a loader serves, with their labels, as a set.
+
+    Args:
+        maker: makes as many.
+        judge: a classifier, in whose features before the last layer they are compared.
+        loader: of test images.
+        most: images.
+    """
+    real: list[Tensor] = []
+    fake: list[Tensor] = []
+    count = 0
+    judge = judge.to(maker.module.device)
+    with torch.inference_mode():
+        for pair in loader:
+            index, label = pair.index.to(judge.device), pair.label.to(judge.device)
+            keys = keyed.keys(maker.seed, "generate", 0, index)
+            made = maker.module.from_latents(maker.module.latents(keys) * maker.truncation, label).float().clamp(0, 1)
+            for images, features in ((pair.clean.to(judge.device), real), (made, fake)):
+                features.append(with_features(judge, images)[1].cpu())
+            count += len(index)
+            if count >= most:
+                break
+    return measured(torch.cat(real)[:most], torch.cat(fake)[:most])
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from recon.codes.maps import flat, picture
 from recon.codes.measured import MEASURES, Labelled, matched_accuracy, measured, require_classes
 from recon.codes.retrieval import average_precision, nearest, precision, voted
 from recon.errors import InputError
+from recon.report import write
 
 KINDS = {
     "dense": ["model=autoencoder"],
@@ -146,6 +147,13 @@ def test_codes_are_written_and_measured(kind: str, runs: dict[str, Path], typed:
     pixels = {row["measure"]: float(row["value"]) for row in found if row["vectors"] == "pixels (64)"}
     assert pixels["knn_accuracy"] > 0.93
     assert pixels["probe_accuracy"] > 0.85
+    with np.load(runs[kind] / "map.npz") as arrays:
+        assert arrays["image"].shape == (360, 8, 8, 1)
+        first = (load_digits().images * 255 / 16).astype(np.uint8)
+        assert (np.abs(first[:, None] - arrays["image"][None, :3, ..., 0].astype(int)).max((2, 3)).min(0) <= 1).all()
+        assert arrays["label"].tolist() == label.tolist()
+        np.testing.assert_allclose(arrays["PCA"][:, 0], [float(row["pca_x"]) for row in rows], rtol=1e-4, atol=1e-6)
+    assert "The map of the codes" in write([runs[kind]], Path("report.html")).read_text()
     for name in ("map", "neighbours"):
         with Image.open(f"codes/{name}.png") as drawn:
             assert drawn.width > 500

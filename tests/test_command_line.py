@@ -240,7 +240,10 @@ RESTORE = ["model=restoration"]
         (["-m", "model=inpainting,unknown"], ["model=unknown", "inpainting"]),
         (
             ["action=fly"],
-            ["action=fly", "cost|curve|decompress|embed|evaluate|explain|export|generate|list|project|prune|report"],
+            [
+                "action=fly",
+                "cost|curve|decompress|embed|evaluate|explain|export|generate|list|project|prune|rates",
+            ],
         ),
         (["model=classifier", "task=photos"], ["model=classifier", "labels", "task="]),
         (["model=inpainting", "degradation=noise"], ["model=inpainting", "degradation=missing"]),

@@ -24,6 +24,7 @@ from recon.actions.explain import Explain
 from recon.actions.export import Export
 from recon.actions.generate import Generate
 from recon.actions.project import Project
+from recon.actions.rates import Rates
 from recon.actions.restore import Restore
 from recon.actions.search import Search
 from recon.actions.train import Train
@@ -77,7 +78,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for action in (Train, Evaluate):
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
     # Of these the keys are checked before.
-    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Embed, Search, Anomalies,
+    for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Rates, Embed, Search, Anomalies,
                    Curve, Calibrate, Explain):  # fmt: skip
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
@@ -155,7 +156,7 @@ def test_every_command_runs(page: Path, reader: Typed) -> None:
             words = (
                 []
                 if "--" in text
-                or re.search(r"action=(list|report|cost|prune|restore|verify|export|compress|decompress)|resume=", text)
+                or re.search(r"action=(list|report|cost|prune|restore|verify|export|(de)?compress|rates)|resume=", text)
                 else short
             )
             fewer = ["sweep.trials=2"] if "sweep=optuna" in text else []

@@ -137,7 +137,7 @@ def _picture(found: Sequence[Sequence[Found]], damage: Damage, names: Sequence[s
         for number, of_method in enumerate(found):
             curve = of_method[index]
             band = [None if end is None else (end * row.factor).tolist() for end in (curve.low, curve.high)]
-            lines.append(Line((curve.mean * row.factor).tolist(), number, *band))
+            lines.append(Line((curve.mean * row.factor).tolist(), number, low=band[0], high=band[1]))
         panels.append(Panel(row.heading, lines))
     row = measure(names[0])
     if compared := differences([of[0] for of in found]):

@@ -54,7 +54,7 @@ class Embed(Action):
             f"{split}_{name}": getattr(each, name).numpy()
             for split, each in (("train", train), ("test", test)) for name in ("codes", "label", "index")
         })  # fmt: skip
-        self._map(test, module.class_names, target)
+        self._map(test, module.class_names, target, Path(str(config["run"])), data)
         if data.training_images().is_indexed:  # shards are read once
             write_image(target / "neighbours.png", _neighbours(train, test, data, min(self.k, 10, len(train.index))))
         if self.measure:
@@ -65,15 +65,21 @@ class Embed(Action):
               f"{train.codes.shape[1]} numbers each: {target}", flush=True)  # fmt: skip
 
     @staticmethod
-    def _map(test: Coded, names: tuple[str, ...], target: Path) -> None:
-        """Write the picture, and the codes of the test images with their places in it."""
+    def _map(test: Coded, names: tuple[str, ...], target: Path, run: Path, data: DataModule) -> None:
+        """Write the picture, the codes of the test images with their places in it, and what the report needs of it."""
         from recon import keyed
         from recon.codes.maps import flat, picture
-        from recon.runs.files import write_csv, write_image
+        from recon.codes.of_run import small
+        from recon.runs.files import write_arrays, write_csv, write_image
 
         some = keyed.permutation(0, "mapped", 0, len(test.index))[:_MAPPED].sort().values
         places = flat(test.codes[some].numpy())
         write_image(target / "map.png", picture(places, test.label[some].numpy(), names))
+        loader: Any = data.test_dataloader()
+        if loader.is_indexed:
+            shown = {"index": test.index[some].numpy(), "label": test.label[some].numpy()}
+            planes = {name: each.astype("float32") for name, each in places.items()}
+            write_arrays(run / "map.npz", {**shown, "image": small(test.index[some], loader), **planes})
         rows = [
             {"index": int(test.index[row]), "label": int(test.label[row]),
              **{f"code_{number}": f"{value:.6g}" for number, value in enumerate(test.codes[row].tolist())}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -33,37 +33,35 @@ def coder_version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def pack(table: NDArray[np.int64], symbols: Sequence[Symbols]) -> bytes:
-    """Write the symbols of images, channel by channel, as one stream.
+class Coder:
+    """Writes and reads symbols by fixed frequencies.
 
     Args:
         table: (G,A) frequencies, see `recon.codec.tables`.
-        symbols: (G,...) of each image.
     """
-    stream = _streams()
-    encoder = stream.queue.RangeEncoder()
-    for channel, model in enumerate(_models(stream, table)):
-        encoder.encode(np.concatenate([each[channel].ravel() for each in symbols]).astype(np.int32), model)
-    words = encoder.get_compressed()
-    data: bytes = words.astype("<u4").tobytes()
-    return data
 
-
-def unpack(table: NDArray[np.int64], shapes: Sequence[tuple[int, ...]], data: bytes) -> list[Symbols]:
-    """Read what `pack` has written: the symbols of images of the shapes (G,...)."""
-    stream = _streams()
-    decoder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    counts = [math.prod(shape[1:]) for shape in shapes]
-    found = [np.empty((shape[0], count), np.int32) for shape, count in zip(shapes, counts, strict=True)]
-    ends = np.cumsum(counts)
-    for channel, model in enumerate(_models(stream, table)):
-        whole = decoder.decode(model, int(ends[-1]))
-        for each, end, count in zip(found, ends, counts, strict=True):
-            each[channel] = whole[end - count : end]
-    return [each.reshape(shape) for each, shape in zip(found, shapes, strict=True)]
-
-
-def _models(stream: Any, table: NDArray[np.int64]) -> Iterator[Any]:
-    for row in table:
+    def __init__(self, table: NDArray[np.int64]) -> None:
+        self._stream = _streams()
         # Whole numbers divided by a power of two are exact, so that nothing depends on how a machine rounds.
-        yield stream.model.Categorical(row[row > 0] / TOTAL, perfect=False)
+        self._models = [self._stream.model.Categorical(row[row > 0] / TOTAL, perfect=False) for row in table]
+
+    def pack(self, symbols: Sequence[Symbols]) -> bytes:
+        """Write the symbols (G,...) of images, channel by channel, as one stream."""
+        encoder = self._stream.queue.RangeEncoder()
+        for channel, model in enumerate(self._models):
+            encoder.encode(np.concatenate([each[channel].ravel() for each in symbols]).astype(np.int32), model)
+        words = encoder.get_compressed()
+        data: bytes = words.astype("<u4").tobytes()
+        return data
+
+    def unpack(self, shapes: Sequence[tuple[int, ...]], data: bytes) -> list[Symbols]:
+        """Read what `pack` has written: the symbols of images of the shapes (G,...)."""
+        decoder = self._stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        counts = [math.prod(shape[1:]) for shape in shapes]
+        found = [np.empty((shape[0], count), np.int32) for shape, count in zip(shapes, counts, strict=True)]
+        ends = np.cumsum(counts)
+        for channel, model in enumerate(self._models):
+            whole = decoder.decode(model, int(ends[-1]))
+            for each, end, count in zip(found, ends, counts, strict=True):
+                each[channel] = whole[end - count : end]
+        return [each.reshape(shape) for each, shape in zip(found, shapes, strict=True)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recon.codec.entropy import Symbols, coder_version, pack, unpack
+from recon.codec.entropy import Symbols, coder_version
 from recon.codec.transform import Pixels, Size, Transform
 from recon.errors import InputError
 
@@ -57,11 +57,17 @@ def compress(transform: Transform, images: Sequence[Pixels], names: Sequence[str
     if pixels > _MOST_PIXELS:
         raise InputError(f"input: {pixels:,} pixels are too many for one file; give at most {_MOST_PIXELS:,}")
     symbols = transform.symbols(images)
-    rebuilt = transform.images(symbols, sizes)
+    return written(transform, sizes, symbols, transform.images(symbols, sizes))
+
+
+def written(
+    transform: Transform, sizes: Sequence[Size], symbols: Sequence[Symbols], rebuilt: list[Pixels]
+) -> Compressed:
+    """Make the file of images of sizes (H,W), given their symbols and what they will be decompressed to."""
     head = _MAGIC + bytes([_VERSION]) + _identity(transform) + _written(sizes)
     head += _checksum(symbols) + _checksum(rebuilt)
-    body = pack(transform.table, symbols)
-    data = head + body
+    data = head + transform.coder.pack(symbols)
+    pixels = sum(height * width for height, width in sizes)
     return Compressed(data + _crc(data), len(head) + _DIGEST, pixels, rebuilt)
 
 
@@ -92,7 +98,7 @@ def decompress(transform: Transform, data: bytes, name: str) -> list[Pixels]:
     body = data[start + 2 * _DIGEST : -_DIGEST]
     if len(body) % 4:
         raise InputError(f"input: {name} is damaged or cut off; get it again")
-    symbols = unpack(transform.table, [shapes[size] for size in sizes], body)
+    symbols = transform.coder.unpack([shapes[size] for size in sizes], body)
     if _checksum(symbols) != data[start : start + _DIGEST]:
         raise InputError(f"input: {name} gives other symbols here than where it was written; use that machine's "
                          "version of constriction")  # fmt: skip

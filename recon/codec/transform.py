@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.codec.entropy import Symbols
+from recon.codec.entropy import Coder, Symbols
 from recon.console import tracked
 from recon.errors import InputError
 from recon.modules.autoencoding import AutoencodingModule
@@ -39,6 +39,7 @@ class Transform:
 
     Attributes:
         table: (G,A) the frequencies of the symbols.
+        coder: writes and reads symbols by them.
         weights, frequencies: 16 hexadecimal digits each of the sha256 of what symbols and images follow from.
 
     Raises:
@@ -49,12 +50,13 @@ class Transform:
         if not isinstance(module, AutoencodingModule) or module.quantiser is None:
             raise InputError(
                 f"run: {type(module).__name__} has no code of symbols; choose a run of model=autoencoder with "
-                "model/quantiser=fsq or vq"
+                "model/quantiser=fsq|vq|scalar"
             )
         if not module.is_counted:
             raise InputError("run: no validation of this run counted its symbols; train it with trainer.limit_val_"
                              "batches above 0")  # fmt: skip
         self.table: NDArray[np.int64] = module.frequencies.cpu().numpy()
+        self.coder = Coder(self.table)
         beside = sha256_of(module.quantiser, repr(module.alphabet))
         self.weights = sha256_of(module.active_net, beside)[:16]
         self.frequencies = hashlib.sha256(self.table.astype("<i8").tobytes()).hexdigest()[:16]
@@ -100,7 +102,7 @@ class Transform:
         """Return the symbols (G,...) of images (C,H,W)."""
         found: list[Symbols] = []
         with torch.inference_mode():
-            for together in tracked(_batches([each.shape for each in images], self.batch), "compress"):
+            for together in tracked(batches([each.shape for each in images], self.batch), "compress"):
                 batch = torch.from_numpy(np.stack([images[index] for index in together])).double() / 255
                 found += list(self._encoded(batch).numpy().astype(np.int32))
         return found
@@ -109,7 +111,7 @@ class Transform:
         """Return the images (C,H,W) of sizes (H,W) of symbols (G,...)."""
         found: list[Pixels] = []
         with torch.inference_mode():
-            for together in tracked(_batches(sizes, self.batch), "decompress"):
+            for together in tracked(batches(sizes, self.batch), "decompress"):
                 batch = torch.from_numpy(np.stack([symbols[index] for index in together])).long()
                 image = self._decoded(batch, sizes[together[0]])
                 found += list((image * 255).round().clamp(0, 255).byte().numpy())
@@ -163,7 +165,7 @@ def _along(start: int, size: int, reach: int) -> tuple[slice, slice, slice]:
     return slice(first, last), slice(start - first, end - first), slice(start, end)
 
 
-def _batches(shapes: Sequence[tuple[int, ...]], most: int) -> list[list[int]]:
+def batches(shapes: Sequence[tuple[int, ...]], most: int) -> list[list[int]]:
     """Split 0..N-1 into runs of equal shapes, of at most so many; large ones are taken alone."""
     found = []
     for shape, run in groupby(range(len(shapes)), key=lambda index: shapes[index]):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
@@ -98,6 +100,18 @@ def coded(module: Module, loader: Loader[Any], title: str, with_pixels: bool = F
     codes, pixels, label, index = (torch.cat(each) for each in zip(*parts, strict=True))
     order = index.argsort()
     return Coded(codes[order], pixels[order], label[order], index[order])
+
+
+def small(index: Tensor, loader: Any, largest: int = 32) -> NDArray[np.uint8]:
+    """Return images of a split by their places (N,), shrunk to at most so many pixels at each side: (N,h,w,C)."""
+    parts = []
+    for some in index.split(256):
+        images = loader.look_at(some).pair.degraded.float().cpu()
+        share = largest / max(images.shape[2:])
+        if share < 1:
+            images = torch.nn.functional.interpolate(images, scale_factor=share, mode="area")
+        parts.append(draw.pixels(images))
+    return np.concatenate(parts)
 
 
 def drawn(queries: Tensor, index: Tensor, found: Tensor, data: DataModule) -> Image:

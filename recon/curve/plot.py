@@ -23,12 +23,13 @@ _GRID, _GREY, _BLACK = (225, 225, 225), (110, 110, 110), (20, 20, 20)
 
 @dataclass(frozen=True)
 class Line:
-    """A line with its band; `colour` counts in `COLOURS`."""
+    """A line with its band; `colour` counts in `COLOURS`, and `x` is of a line that has its own positions."""
 
     y: Sequence[float]
     colour: int
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+    x: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,18 @@ class Panel:
     zero: bool = False
 
 
-def plot(panels: Sequence[Panel], x: Sequence[float], x_label: str, labels: Sequence[str], note: str = "") -> Image:
+def plot(
+    panels: Sequence[Panel], x: Sequence[float], x_label: str, labels: Sequence[str], note: str = "", log: bool = False
+) -> Image:
     """Draw panels over one axis, with the names of the lines above them and a note below.
 
     Args:
         panels: from above to below.
-        x: the positions of all points.
+        x: the positions of all points of lines without their own.
         x_label: of the axis.
         labels: of the lines, by their colours.
         note: a sentence.
+        log: whether the axis is logarithmic.
     """
     from PIL import Image, ImageDraw
 
@@ -60,18 +64,19 @@ def plot(panels: Sequence[Panel], x: Sequence[float], x_label: str, labels: Sequ
         at = 8 + _LINE * number
         pen.line(_scaled((_LEFT, at + 9, _LEFT + 26, at + 9)), fill=_colour(number), width=2 * _SCALE)
         _text(pen, _LEFT + 34, at, label, _BLACK)
+    across = Axis([*x, *(value for panel in panels for line in panel.lines for value in line.x)],
+                  _LEFT, _WIDTH - _RIGHT, log)  # fmt: skip
     for number, panel in enumerate(panels):
-        _draw(pen, panel, x, head + number * _HEIGHT, x_label if number == len(panels) - 1 else "")
+        _draw(pen, panel, x, across, head + number * _HEIGHT, x_label if number == len(panels) - 1 else "")
     for number, line in enumerate(_broken(note)):
         _text(pen, 12, head + _HEIGHT * len(panels) + _LINE * number, line, _GREY)
     return sheet.resize(size, Image.Resampling.LANCZOS)
 
 
-def _draw(pen: ImageDraw, panel: Panel, x: Sequence[float], top: int, x_label: str) -> None:
+def _draw(pen: ImageDraw, panel: Panel, x: Sequence[float], across: Axis, top: int, x_label: str) -> None:
     values = [
         value for line in panel.lines for each in (line.y, line.low, line.high) if each is not None for value in each
     ]
-    across = Axis(list(x), _LEFT, _WIDTH - _RIGHT)
     up = Axis([*values, *([0.0] if panel.zero else [])], top + _HEIGHT - _BOTTOM, top + _TOP)
     _text(pen, _LEFT, top + 8, panel.heading, _BLACK)
     for tick in up.ticks():
@@ -85,12 +90,13 @@ def _draw(pen: ImageDraw, panel: Panel, x: Sequence[float], top: int, x_label: s
         _text(pen, (_LEFT + _WIDTH - _RIGHT) / 2, top + _HEIGHT - _BOTTOM + 24, x_label, _BLACK, "ma")
     for line in panel.lines:
         if line.low is not None and line.high is not None:
-            edge = [*zip(x, line.high, strict=True), *reversed([*zip(x, line.low, strict=True)])]
+            at = line.x or x
+            edge = [*zip(at, line.high, strict=True), *reversed([*zip(at, line.low, strict=True)])]
             pen.polygon(
                 _scaled([end for a, b in edge for end in (across.at(a), up.at(b))]), fill=(*_colour(line.colour), 60)
             )
     for line in panel.lines:
-        points = [end for a, b in zip(x, line.y, strict=True) for end in (across.at(a), up.at(b))]
+        points = [end for a, b in zip(line.x or x, line.y, strict=True) for end in (across.at(a), up.at(b))]
         pen.line(_scaled(points), fill=_colour(line.colour), width=2 * _SCALE, joint="curve")
         for a, b in zip(points[::2], points[1::2], strict=True):
             pen.ellipse(_scaled((a - 2.5, b - 2.5, a + 2.5, b + 2.5)), fill=_colour(line.colour))

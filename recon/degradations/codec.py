@@ -1,10 +1,11 @@
 """Codecs: JPEG, as a file or as batched tensors with the same values, and WebP."""
 
 import io
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -154,8 +155,17 @@ def _through_files(clean: Tensor, quality: Tensor, form: str, **options: str) ->
     pixels = to_bytes(clean).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
     decoded = np.empty_like(pixels)
     for source, target, number in zip(pixels, decoded, quality.tolist(), strict=True):
-        image = Image.fromarray(source.squeeze(2) if source.shape[2] == 1 else source)
-        file = io.BytesIO()
-        image.save(file, format=form, quality=number, **options)
-        target[...] = np.asarray(Image.open(file).convert(image.mode)).reshape(target.shape)
+        target[...] = through_file(source, form, quality=number, **options)[0]
     return torch.from_numpy(decoded).to(clean.device).permute(0, 3, 1, 2).contiguous().to(clean.dtype).div_(255)
+
+
+def through_file(pixels: NDArray[np.uint8], form: str, **options: Any) -> tuple[NDArray[np.uint8], bytes]:
+    """Write pixels (H,W,C) as a file by Pillow, in a format with its options; return what it holds, and the file.
+
+    >>> through_file(np.full((8, 8, 1), 7, np.uint8), "WEBP", quality=50)[1][:4]
+    b'RIFF'
+    """
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    file = io.BytesIO()
+    image.save(file, format=form, **options)
+    return np.asarray(Image.open(file).convert(image.mode)).reshape(pixels.shape), file.getvalue()

@@ -13,7 +13,7 @@ from recon.modules.outcome import Outcome
 from recon.modules.restoration import RestorationModule
 from recon.nets.common import cut_to
 from recon.nets.contracts import Coder
-from recon.nets.quantisers import Quantised, Quantiser
+from recon.nets.quantisers import Quantised, Quantiser, Scalar
 from recon.pair import Pair
 from recon.ranges import require_number
 from recon.training.options import Training
@@ -31,6 +31,7 @@ class AutoencodingModule(RestorationModule):
         loss: averaged over an image's pixels and channels.
         quantiser: what the code is rounded to, or None.
         sparsity: weight of the mean absolute value of the code's numbers (Ng 2011), at least 0.
+        rate: weight of the bits per pixel that a scalar quantiser is estimated to take, at least 0.
         contraction: weight of the squared Frobenius norm of the code's Jacobian (Rifai et al. 2011), at least 0; in
             training alone, estimated by one random direction for each image.
 
@@ -58,11 +59,16 @@ class AutoencodingModule(RestorationModule):
         quantiser: Quantiser | None = None,
         sparsity: float = 0.0,
         contraction: float = 0.0,
+        rate: float = 0.0,
     ) -> None:
         super().__init__(net, training, loss)
         require_number("sparsity", sparsity)
         require_number("contraction", contraction)
-        self.sparsity, self.contraction, self.quantiser = sparsity, contraction, quantiser
+        require_number("rate", rate)
+        if rate and not isinstance(quantiser, Scalar):
+            raise InputError("rate: bits are estimated for a scalar quantiser alone; set model/quantiser=scalar, or "
+                             "rate=0")  # fmt: skip
+        self.sparsity, self.contraction, self.rate, self.quantiser = sparsity, contraction, rate, quantiser
         self.alphabet: tuple[int, ...] = ()
         self._counts = False  # whether symbols are counted now
         if quantiser is not None:
@@ -115,6 +121,9 @@ class AutoencodingModule(RestorationModule):
             loss = loss + self.contraction * self._contraction(seen, code, pair)
         if quantised is None:
             return Outcome(loss, image, terms)
+        if quantised.bits is not None:
+            terms["rate"] = quantised.bits / pair.clean[0, 0].numel()
+            loss = loss + self.rate * terms["rate"]
         return Outcome(loss + quantised.commitment, image, terms, self._counted(quantised.symbols, pair))
 
     def on_validation_start(self) -> None:

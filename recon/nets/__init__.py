@@ -17,7 +17,7 @@ from recon.nets.ffdnet import FFDNet
 from recon.nets.gated_unet import GatedUNet
 from recon.nets.lenet import LeNet
 from recon.nets.nafnet import NAFNet
-from recon.nets.quantisers import FSQ, VQ, Quantiser
+from recon.nets.quantisers import FSQ, VQ, Quantiser, Scalar
 from recon.nets.resgan import ResGAN
 from recon.nets.resnet import ResNet18
 from recon.nets.spatial_autoencoder import SpatialAutoencoder
@@ -28,5 +28,5 @@ from recon.nets.vae import VAE
 __all__ = [
     "CNN", "DCGAN", "DRU", "EDSR", "FSQ", "VAE", "VQ", "CVANet", "ConvAutoencoder", "DenseAutoencoder",
     "Discriminator", "DnCNN", "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "Quantiser", "ResGAN", "ResNet18",
-    "SpatialAutoencoder", "TimeUNet", "UNet",
+    "Scalar", "SpatialAutoencoder", "TimeUNet", "UNet",
 ]  # fmt: skip

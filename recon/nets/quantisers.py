@@ -3,6 +3,7 @@
 VQ is that of van den Oord et al., "Neural discrete representation learning", NeurIPS 2017, appendix A.1.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,17 +22,19 @@ class Quantised(NamedTuple):
     """A quantised code.
 
     >>> FSQ(levels=3)(torch.zeros(2, 4))._fields
-    ('code', 'symbols', 'commitment')
+    ('code', 'symbols', 'commitment', 'bits')
 
     Attributes:
         code: (B,D,...), what the decoder is given; gradients pass straight through to the encoder.
         symbols: (B,G,...) int64, each below the size of its alphabet.
         commitment: (B,), how far the code was from what it became, as the training loss adds it.
+        bits: (B,), what the symbols are estimated to take, with gradients; None where that is not estimated.
     """
 
     code: Tensor
     symbols: Tensor
     commitment: Tensor
+    bits: Tensor | None = None
 
 
 class Quantiser(nn.Module):
@@ -104,6 +107,55 @@ class FSQ(Quantiser):
         """Return the levels less one, to broadcast with codes (B,D,...)."""
         levels = torch.tensor(self.alphabet(code.shape[1]), device=code.device) - 1
         return levels.to(torch.get_default_dtype()).view(-1, *[1] * (code.ndim - 2))
+
+
+class Scalar(Quantiser):
+    """Every number of the code is rounded to a whole one; in training, uniform noise of that width is added instead.
+
+    So the loss has gradients of what rounding does, and of the bits that the symbols take (Ballé, Laparra & Simoncelli,
+    "End-to-end optimized image compression", 2017). The numbers of a channel are taken as independent with the mean and
+    the variance of the batch: of all such, a Gaussian takes the most bits. A file is coded by the true frequencies.
+
+    >>> Scalar(levels=5)(torch.tensor([[-9.0, -0.3, 0.6, 9.0]])).symbols
+    tensor([[0, 2, 3, 4]])
+
+    Args:
+        levels: of every number of the code, odd, at least 3: whole numbers from -(levels - 1) / 2 to (levels - 1) / 2.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        require_whole("levels", levels, 3, _MOST_LEVELS)
+        if levels % 2 == 0:
+            raise InputError(f"levels: {levels} is even, and whole numbers symmetric about 0 are odd in number; give "
+                             f"{levels + 1}")  # fmt: skip
+        self.levels = levels
+
+    def alphabet(self, channels: int) -> tuple[int, ...]:
+        """Return the levels of each channel, see `Quantiser`."""
+        return (self.levels,) * channels
+
+    def forward(self, code: Tensor) -> Quantised:
+        """Quantise codes (B,D,...): symbols (B,D,...)."""
+        most = self.levels // 2
+        bounded = wide(code).clamp(-most, most)
+        rounded = bounded.round()
+        # The noise is torch's, whose generator is seeded at every step.
+        passed = bounded + torch.rand_like(bounded) - 0.5 if self.training else rounded
+        none = bounded.new_zeros(len(code))
+        return Quantised(passed.to(code.dtype), (rounded + most).long(), none, self._bits(wide(code)))
+
+    def codes(self, symbols: Tensor) -> Tensor:
+        """Return the codes (B,D,...) of symbols, whole numbers in torch's default type."""
+        return (symbols - self.levels // 2).to(torch.get_default_dtype())
+
+    @staticmethod
+    def _bits(code: Tensor) -> Tensor:
+        """Return the bits (B,) that codes (B,D,...) take with noise: the mean of the batch for each."""
+        channels = code.movedim(1, 0).flatten(1)
+        # 1/12 is the variance of the noise.
+        entropies = ((channels.var(1, unbiased=False) + 1 / 12) * 2 * math.pi * math.e).log2() / 2
+        return (entropies.sum() * code[0, 0].numel()).expand(len(code))
 
 
 class VQ(Quantiser):

@@ -85,9 +85,11 @@ def colour(rank: int) -> str:
     return f"c{rank if 1 <= rank <= 8 else 0}"
 
 
-def lines(title: str, curves: Sequence[Line], x_label: str, y_label: str, whole: bool = False) -> Html:
-    """Draw lines, each ending in its rank; `whole` keeps the ticks below to whole numbers."""
-    x = Axis([value for line in curves for value in line.x], _LEFT, WIDTH - _RIGHT)
+def lines(
+    title: str, curves: Sequence[Line], x_label: str, y_label: str, whole: bool = False, log: bool = False
+) -> Html:
+    """Draw lines, each ending in its rank; `whole` keeps the ticks below to whole numbers, `log` is of that axis."""
+    x = Axis([value for line in curves for value in line.x], _LEFT, WIDTH - _RIGHT, log)
     y = Axis([v for line in curves for vs in (line.y, line.low, line.high) for v in vs], HEIGHT - _BOTTOM, _TOP)
     parts: list[Child] = [_frame(x, y, x_label, y_label, whole)]
     ends: list[tuple[float, int]] = []
@@ -162,6 +164,17 @@ def trials(
         said = tag("text", "best", x=f"{at[0] + side:.1f}", y=f"{at[1] + 4:.1f}", class_=anchor) if mark.best else None
         parts.append(tag("g", tag("title", mark.label), _dot(*at, 1, 4.5, hollow=mark.hollow), ring, said))
     return _svg(title, parts)
+
+
+def plane(title: str, places: Sequence[Sequence[float]], labels: Sequence[int]) -> Html:
+    """Draw images as the numbers of their classes, "•" where there is none, at their places (x,y) in a plane."""
+    across, up = Axis([x for x, _ in places], 4, WIDTH - 4), Axis([y for _, y in places], WIDTH - 4, 4)
+    parts = [
+        tag("text", str(label) if label >= 0 else "•", x=f"{across.at(x):.0f}", y=f"{up.at(y) + 3:.0f}",
+            class_=colour(label + 1), data_image=number)
+        for number, ((x, y), label) in enumerate(zip(places, labels, strict=True))
+    ]  # fmt: skip
+    return _svg(title, parts, WIDTH)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> Html:

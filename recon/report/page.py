@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.report import export, gather, ledger, pictures
+from recon.report.codes import codes
 from recon.report.curves import cost, curves, severity
 from recon.report.effects import effects
 from recon.report.elements import Child, Html, join, note, section, tag, timed
@@ -23,6 +24,7 @@ from recon.report.inference import estimate
 from recon.report.leaderboard import leaderboard
 from recon.report.levels import Family, Topic, topics
 from recon.report.paired import comparisons, paired, sentence
+from recon.report.rates import rates
 from recon.report.run import Run
 from recon.report.search import read, search_section, searched
 from recon.report.sheet import drawn, sheet
@@ -97,8 +99,8 @@ def _topic(topic: Topic, number: int, album: pictures.Album, several: bool) -> H
 def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
     if not problem.entries:
         return []
-    parts = [make(problem) for make in (leaderboard, paired, effects, curves, health, cost, severity)]
-    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album)]
+    parts = [make(problem) for make in (leaderboard, paired, effects, curves, health, cost, rates, severity)]
+    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album), codes(problem, album)]
 
 
 def _levels(family: Family, album: pictures.Album) -> list[Child]:

@@ -43,13 +43,15 @@ class Album:
     def __init__(self, budget: int = 12_000_000) -> None:
         self.left, self.left_out = budget, 0
 
-    def image(self, pixels: tiles.Pixels, alt: str, smooth: bool = True) -> Html | None:
+    def image(
+        self, pixels: tiles.Pixels, alt: str, smooth: bool = True, largest: int = _LARGEST, **attributes: str | int
+    ) -> Html | None:
         """Make an image of (H,W,3) uint8; None where the budget is spent. Only a smooth one is not shown in squares."""
         from PIL import Image
 
         grey = (pixels == pixels[..., :1]).all()
         picture = Image.fromarray(pixels[..., 0] if grey else pixels)
-        picture.thumbnail((_LARGEST, _LARGEST))
+        picture.thumbnail((largest, largest))
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()
@@ -59,7 +61,8 @@ class Album:
         self.left -= len(data)
         kind = None if smooth else "pixels"
         width, height = picture.size
-        return tag("img", src=f"data:image/png;base64,{data}", alt=alt, width=width, height=height, class_=kind)
+        about = {"width": width, "height": height, "class_": kind, **attributes}
+        return tag("img", src=f"data:image/png;base64,{data}", alt=alt, **about)
 
 
 def samples(problem: Problem, album: Album) -> Html | None:

@@ -5,12 +5,11 @@ Run folders may be damaged or untrusted: what is missing, torn or of another kin
 
 from __future__ import annotations
 
-import io
+import csv
 import json
 import math
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.measures import ROWS, measure
+from recon.report import arrays
 from recon.report.faults import faults, reason, sentences
 from recon.runs import RunFolder, action_of
-from recon.runs.reading import Unreadable, read_bytes, read_text
+from recon.runs.reading import Unreadable, read_text
 
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint",
@@ -30,7 +30,6 @@ _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "log
 # A column that `_images` adds to those of `per_image.csv`.
 _DERIVED = "accuracy"
 _TABLE = 256 << 20  # bytes of a table: a million images
-_ARRAYS = 256 << 20  # bytes of unpacked arrays
 
 
 class Run:
@@ -142,15 +141,32 @@ class Run:
         """The columns of `health_events.csv`, where a training returned to where it was healthy."""
         return self._read(_table, "health_events.csv")
 
+    @cached_property
+    def rates(self) -> dict[str, NDArray[Any]]:
+        """The columns of `rates.csv`, of codecs: "method" and "setting" are texts."""
+        numbers = ("images", "bits_per_pixel_alone", "bits_per_pixel_together", "psnr", "ssim")
+        return self._read(lambda path: _named(path, ("method", "setting"), numbers), "rates.csv")
+
+    @cached_property
+    def rates_compared(self) -> dict[str, NDArray[Any]]:
+        """The columns of `rates_compared.csv`, of codecs."""
+        texts = ("rival", "files", "measure")
+        return self._read(lambda path: _named(path, texts, ("value", "low", "high")), "rates_compared.csv")
+
+    @cached_property
+    def map(self) -> dict[str, NDArray[Any]]:
+        """The map of codes of `map.npz`: "index", "image", "label" and planes (N,2) by their names."""
+        return self._read(arrays.map_of_codes, "map.npz")
+
     def pictures(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays of `images/<name>.npz`, see `recon.runs.tiles`; those of its test set, where it has several."""
-        arrays, (table, rows) = self._read(_arrays, f"images/{name}.npz"), self._whole
-        if not self.folder.test_set or not arrays or not table:
-            return arrays
+        found, (table, rows) = self._read(arrays.images, f"images/{name}.npz"), self._whole
+        if not self.folder.test_set or not found or not table:
+            return found
         index = table["index"][rows]
-        mine = np.isin(arrays["index"], index)
-        arrays = {key: array[mine] for key, array in arrays.items()} if mine.any() else {}
-        return {key: array - int(index[0]) if key == "index" else array for key, array in arrays.items()}
+        mine = np.isin(found["index"], index)
+        found = {key: array[mine] for key, array in found.items()} if mine.any() else {}
+        return {key: array - int(index[0]) if key == "index" else array for key, array in found.items()}
 
     def _read(self, reader: Callable[[Path], dict[str, NDArray[Any]]], name: str) -> dict[str, NDArray[Any]]:
         """Read arrays of a file; none where it is missing, or damaged, which becomes a fault."""
@@ -251,52 +267,14 @@ def _table(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: rows[:, column] for column, name in enumerate(names)}
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the images of a .npz, see `recon.runs.tiles`, as far as they make sense. Raises OSError or Unreadable."""
+def _named(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Read some columns of a table, of texts and of numbers. Raises OSError or Unreadable."""
+    rows = list(csv.DictReader(read_text(path, _TABLE).splitlines()))
     try:
-        # A small archive may unpack to any size.
-        with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _ARRAYS or len(archive.infolist()) > 100:
-                raise Unreadable(f"it unpacks to more than {_ARRAYS >> 20} MB")
-            arrays = {entry.removesuffix(".npy"): _array(archive.read(entry)) for entry in archive.namelist()}
-    except (OSError, Unreadable):
-        raise
-    except Exception as error:  # a zip file has a dozen ways to be damaged
-        raise Unreadable("it is no archive of arrays") from error
-    index = arrays.get("index")
-    if index is None or index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
-        raise Unreadable("it does not tell which images it holds")
-    good = {
-        name: pixels
-        for name, pixels in arrays.items()
-        if name != "index" and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
-        and len(pixels) == len(index) and min(pixels.shape[1:3]) > 0 and max(pixels.shape[1:3]) <= 4096
-    }  # fmt: skip
-    about = _about_images(arrays, good, len(index))
-    if good.keys() <= {"whole", "mask"}:
-        raise Unreadable("it holds no images")
-    return {"index": index, **good, **about}
-
-
-def _about_images(
-    arrays: dict[str, NDArray[Any]], good: dict[str, NDArray[Any]], count: int
-) -> dict[str, NDArray[Any]]:
-    """Return what fits of the arrays that are no images, and leave images of other sizes out of `good`."""
-    sizes = {name: pixels.shape[:3] for name, pixels in good.items() if name != "whole"}
-    size = sizes.get("clean", next(iter(sizes.values()), None))
-    for name in [name for name, found in sizes.items() if found != size]:
-        del good[name]
-    found = {}
-    title, window = arrays.get("title"), arrays.get("window")
-    if title is not None and title.shape == (count,) and title.dtype.kind == "U":
-        found["title"] = title
-    if window is not None and window.shape == (count, 6) and np.issubdtype(window.dtype, np.integer):
-        start, side, full = window[:, :2], window[:, 2:4], window[:, 4:]
-        if (start >= 0).all() and (side > 0).all() and (full < 1 << 20).all() and (start + side <= full).all():
-            found["window"] = window.astype(np.int64)
+        found: dict[str, NDArray[Any]] = {name: np.array([str(row[name]) for row in rows]) for name in texts}
+        found |= {name: np.array([float(row[name]) for row in rows]) for name in numbers}
+    except (KeyError, ValueError, TypeError) as error:
+        raise Unreadable("it is no table that recon writes") from error
+    if not rows:
+        raise Unreadable("it holds no rows")
     return found
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    return array

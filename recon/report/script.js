@@ -1,4 +1,4 @@
-// Sorting, filtering and the magnifier; the page reads the same without.
+// Sorting, filtering, the magnifier and the image under the pointer; the page reads the same without.
 "use strict";
 document.documentElement.classList.add("scripted");
 
@@ -91,6 +91,26 @@ for (const group of document.querySelectorAll(".same")) {
     else return;
     event.preventDefault();
     show();
+  });
+}
+
+for (const planes of document.querySelectorAll(".planes")) {
+  const sheet = planes.querySelector(".sheet"), lens = document.createElement("canvas"), told = document.createElement("p");
+  if (!sheet) continue;
+  const [columns, width, height] = ["columns", "width", "height"].map((name) => Number(sheet.dataset[name]));
+  [lens.width, lens.height, lens.className] = [width, height, "at"];
+  lens.setAttribute("aria-hidden", "true");
+  told.className = "note";
+  told.setAttribute("role", "status");
+  planes.append(told, lens);
+  planes.addEventListener("pointerover", (event) => {
+    const number = event.target.dataset && event.target.dataset.image;
+    if (number === undefined) return;
+    for (const before of planes.querySelectorAll("text.at")) before.classList.remove("at");
+    for (const same of planes.querySelectorAll(`text[data-image="${Number(number)}"]`)) same.classList.add("at");
+    const left = (number % columns) * width, top = Math.floor(number / columns) * height;
+    lens.getContext("2d").drawImage(sheet, left, top, width, height, 0, 0, width, height);
+    told.textContent = `Class ${event.target.textContent}`;
   });
 }
 

@@ -1,12 +1,14 @@
 """Quantisers: what they round to, how gradients pass, and that a codebook follows the codes and loses no vector."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from recon.errors import InputError
-from recon.nets.quantisers import FSQ, VQ
+from recon.nets.quantisers import FSQ, VQ, Scalar
 
 
 @given(levels=st.integers(2, 9), channels=st.integers(1, 4), side=st.integers(1, 3), seed=st.integers(0, 99))
@@ -41,6 +43,33 @@ def test_fsq_takes_levels_for_each_channel() -> None:
 def test_fsq_refuses_levels_out_of_range(wrong: int | list[int]) -> None:
     with pytest.raises(InputError, match=r"levels: .* is out of range"):
         FSQ(wrong)
+
+
+def test_scalar_symbols_are_whole_numbers_and_training_adds_their_noise() -> None:
+    code = torch.linspace(-4, 4, 40_000).view(10_000, 2, 2)
+    quantiser = Scalar(levels=7)
+    evaluated = quantiser.eval()(code)
+    assert torch.equal(evaluated.symbols, (code.round() + 3).clamp(0, 6).long())
+    assert torch.equal(quantiser.codes(evaluated.symbols), evaluated.code)
+    noise = quantiser.train()(code.requires_grad_()).code - code.clamp(-3, 3)
+    assert float(noise.abs().max()) <= 0.5 + 1e-6
+    assert (float(noise.mean()), float(noise.var())) == pytest.approx((0, 1 / 12), abs=0.005)
+    noise.sum().backward()
+    with pytest.raises(InputError, match="levels: 8 is even"):
+        Scalar(levels=8)
+
+
+def test_the_bits_of_a_scalar_code_are_its_entropy() -> None:
+    """Of Gaussian numbers that of the whole ones they are rounded to; of any others it is no less than that."""
+    deviations, draw = np.array([1.0, 2.0, 5.0]), torch.Generator().manual_seed(0)
+    code = torch.randn(20_000, 3, 1, 2, generator=draw) * torch.tensor(deviations).float().view(3, 1, 1)
+    edges = np.arange(-40.5, 41)
+    shares = np.diff(norm.cdf(edges[:, None] / deviations), axis=0)
+    entropy = -(shares * np.log2(np.maximum(shares, 1e-300))).sum()
+    found = Scalar(levels=63)(code)
+    assert found.bits.tolist()[:2] == pytest.approx([2 * entropy] * 2, rel=0.01)
+    uniform = torch.randint(-4, 5, (20_000, 1), generator=draw).float()
+    assert np.log2(9) < float(Scalar(levels=63)(uniform).bits[0]) < np.log2(9) + 0.26
 
 
 def test_vq_takes_the_nearest_vector_and_its_symbols_give_it_back() -> None:

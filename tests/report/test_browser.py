@@ -1,11 +1,15 @@
 """The page in a real browser: sorting, filtering, the magnifier, a telephone's width, the dark, and axe-core."""
 
+import base64
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_runs import copies
 from test_sheet import grid
 
@@ -152,6 +156,29 @@ def test_the_magnifier_by_touch(pages: dict[str, Path], show: Any) -> None:
     assert {transform for transform, *_ in zoomed(shown)} == {"scale(4)"}
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert {transform for transform, *_ in zoomed(shown)} == {""}
+
+
+def test_the_map_of_codes_shows_the_image_under_the_pointer(made: Path, tmp_path: Path, show: Any) -> None:
+    shutil.copytree(made / "sweep" / "unet-1", tmp_path / "run")
+    number = np.arange(40)
+    grid_of = np.stack([number % 8, number // 8], 1).astype(np.float32)
+    images = np.broadcast_to((6 * number).astype(np.uint8)[:, None, None, None], (40, 9, 8, 1))
+    arrays = {"index": 5 + number, "label": number % 10, "image": images, "PCA": grid_of, "t-SNE": -grid_of}
+    np.savez(tmp_path / "run" / "map.npz", **arrays)
+    shown = show(report.write(str(tmp_path / "run"), tmp_path / "map.html"))
+    assert shown.page.locator(".planes svg").count() == 2
+    for which in (17, 39, 0):
+        shown.page.locator(f".planes svg text[data-image='{which}']").first.hover()
+        data = shown.page.eval_on_selector(".planes canvas", "canvas => canvas.toDataURL()").split(",")[1]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert picture.size == (8, 9)
+            assert picture.convert("L").getextrema() == (6 * which, 6 * which)
+        assert shown.page.locator(f".planes text.at[data-image='{which}']").count() == 2
+        assert shown.page.locator(".planes text.at").count() == 2
+        assert shown.page.locator(".planes [role=status]").text_content() == f"Class {which % 10}"
+    np.savez(tmp_path / "run" / "map.npz", **{**arrays, "image": images.astype(float)})
+    page = report.write(str(tmp_path / "run"), tmp_path / "map.html").read_text()
+    assert "map.npz cannot be read: it is no map of codes" in page
 
 
 @pytest.mark.parametrize("name", ["all", "many", "levels"])
