@@ -64,7 +64,7 @@ def run(config: Config, folder: Path) -> Run:
     made_data = data(config, made_task, made_degradation, made_module)
     loggers = threaded.make(config["logger"], folder, config)
     made_trainer = make_trainer(config, made_module, folder, loggers)
-    if action_of(config) == "train":
+    if action_of(config) in ("train", "shrink"):
         require_precision(made_module, made_trainer)
         require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
     return Run(made_module, made_data, made_trainer, loggers)

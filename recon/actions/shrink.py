@@ -1,0 +1,121 @@
+"""`action=shrink run=<run> method=prune|quantise|distil`: a smaller and faster model, as a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from recon.actions.base import Action
+from recon.config.words import key_of
+from recon.errors import InputError
+from recon.ranges import require_number
+
+if TYPE_CHECKING:
+    from recon.modules.base import Module
+
+_METHODS = ("prune", "quantise", "distil")
+_LENGTHS = ("max_steps", "max_epochs", "max_time")
+# The keys of `trainer` that belong to a machine and not to a recipe.
+_OF_A_MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
+_LARGEST = 64  # pixels of the side for which the multiply-adds of nets for any size are counted
+
+
+@dataclass
+class Shrink(Action):
+    """Shrink a trained model; what its keys mean stands in `conf/action/shrink.yaml`."""
+
+    needs_run: ClassVar[bool] = True
+    refuses: ClassVar[tuple[str, ...]] = (
+        "model", "model/loss", "model/quantiser", "optimizer", "scheduler", "recipe", "augment", "experiment", "task",
+    )  # fmt: skip
+    refusal: ClassVar[str] = "a shrunk model is trained by the recipe of the run, whose single keys can be set"
+
+    run: str | int | None
+    method: str
+    keep: float
+    max_loss: float | None
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise InputError(f"method: {self.method!r} does not exist; choose {'|'.join(_METHODS)}")
+        if isinstance(self.keep, bool) or not isinstance(self.keep, int | float) or not 0 < self.keep <= 1:
+            raise InputError(f"keep: {self.keep!r} is no share of the multiply-adds; give a number above 0, at most 1")
+        if self.max_loss is not None:
+            require_number("max_loss", self.max_loss, 0, 100)
+
+    def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+        """Shrink, train on where the method asks for it, and test."""
+        overrides = about.get("overrides", ())
+        nets = [word for word in overrides if key_of(word) == "model/net" or key_of(word).startswith("model.net.")]
+        if nets and self.method != "distil":
+            raise InputError(f"{key_of(nets[0])}: method={self.method} keeps the run's own net; leave it out, or set "
+                             "method=distil")  # fmt: skip
+        if not config["resume"]:
+            config = _as_trained(config, overrides)
+        return self._prune(config, folder, about)
+
+    def _prune(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+        """Prune, and train on by the run's own recipe."""
+        from rich.console import Console
+
+        from recon.actions.train import train
+        from recon.build import trained
+        from recon.console import say
+        from recon.runs import RunFolder
+        from recon.shrink import prune
+
+        if config["resume"] and RunFolder(folder).has_checkpoint:
+            return train(config, folder, about)
+        prune.require_torch_pruning()
+        source = Path(config["run"])
+        module = require_shrinkable(trained(source), source)
+        with Console(stderr=True).status("shrink: looking for what can go"):
+            image = example(module)
+            smaller = prune.pruned(module.active_net, image, self.keep)
+            node = prune.node_of(RunFolder(source).config["model"]["net"], smaller.shapes)
+            prune.require_rebuilt(smaller, node, module.facts, image)
+        weights = [sum(weight.numel() for weight in net.parameters()) for net in (module.active_net, smaller.net)]
+        say(f"shrink: {smaller.after:,} of {smaller.before:,} multiply-adds ({smaller.after / smaller.before:.1%}), "
+            f"{weights[1]:,} of {weights[0]:,} weights; the rest is trained on")  # fmt: skip
+        config["model"]["net"] = node
+
+        def begin(started: Module) -> None:
+            started.net.load_state_dict(smaller.net.state_dict())
+
+        return train(config, folder, about, begin)
+
+
+def require_shrinkable(module: Module, run: Path) -> Module:
+    """Return a module whose net alone recognises or restores; raises InputError for any other."""
+    from recon.nets.contracts import Classifier, Restorer
+
+    fits = module.trains and module.one_pass and module.kind != "generate"
+    if not fits or not {Classifier, Restorer} & set(module.contract.__mro__):
+        raise InputError(f"run: {run} is of {type(module).__name__}, which neither recognises nor restores by one pass "
+                         "of a net; choose a run of model=classifier|restoration|inpainting")  # fmt: skip
+    return module
+
+
+def example(module: Module) -> Any:
+    """Return what the net of a module is given for one image, (1,C',h,w), at most 64 pixels wide if it may be."""
+    import torch
+
+    facts = module.facts
+    sides = facts["image_size"]
+    if not module.sees_degraded_size:
+        sides = [side // facts["scale"] for side in sides]
+    if "image_size" not in module.built_for:
+        sides = [min(side, _LARGEST) for side in sides]
+    return torch.rand(1, facts["in_channels"], *sides, generator=torch.Generator().manual_seed(0))
+
+
+def _as_trained(config: dict[str, Any], overrides: Any) -> dict[str, Any]:
+    """Take the recipe's settings of the trainer from the run, but for those that are typed."""
+    from recon.config.recorded import read_config
+
+    typed = {key_of(word).removeprefix("trainer.") for word in overrides if key_of(word).startswith("trainer.")}
+    left = {*typed, *_OF_A_MACHINE, *(("max_steps", "max_time") if typed & set(_LENGTHS) else ())}
+    recorded = {key: value for key, value in read_config(Path(config["run"]))["trainer"].items() if key not in left}
+    return {**config, "trainer": {**config["trainer"], **recorded}}
