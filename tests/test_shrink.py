@@ -14,6 +14,7 @@ import recon
 from recon import nets
 from recon.actions.train import train
 from recon.errors import InputError
+from recon.losses import soft_targets
 from recon.nets.pruned import Pruned
 from recon.shrink import prune
 from recon.shrink.prune import multiply_adds, pruned
@@ -181,7 +182,7 @@ def test_a_pruned_run_is_used_like_any_other(runs: Path, typed: Typed) -> None:
     )
     status, output, errors = typed(*words)
     assert status == 0, errors
-    assert "weights; the rest is trained on" in output
+    assert "weights stay, and are trained on" in output
     config = yaml.safe_load(Path("small/config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 3
     assert typed("action=evaluate", "run=small", "hydra.run.dir=again", *quick)[0] == 0
@@ -241,6 +242,54 @@ def test_an_interrupted_pruning_is_resumed(runs: Path, typed: Typed, monkeypatch
     assert results(Path("cut")) == results(Path("whole"))
 
 
+def test_soft_targets_are_the_divergence_of_softened_scores() -> None:
+    from scipy.special import rel_entr, softmax
+
+    scores, taught = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = 9 * rel_entr(softmax(taught.numpy() / 3, 1), softmax(scores.numpy() / 3, 1)).sum(1)
+    torch.testing.assert_close(soft_targets(scores, taught, 3.0), torch.from_numpy(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("run", ["digits", "denoiser"])
+def test_a_teacher_is_followed(run: str, runs: Path, compose: Compose) -> None:
+    """With the whole loss the distance to the teacher, a net that is the teacher has nothing to learn."""
+    from recon import build
+    from recon.pair import Pair
+
+    words = {"digits": ("model=classifier",), "denoiser": ("model=restoration", "model/net=dncnn", "degradation=noise",
+             "model.net.depth=4", "model.net.width=12")}[run]  # fmt: skip
+    clean = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    pair = Pair.of(clean + 0.1, clean, label=torch.arange(6))
+    losses = {}
+    for share in (0.0, 1.0):
+        config = compose(*words, f"model.teacher={runs / run}", f"model.teacher_share={share}", "logger=none")
+        task = build.task(config)
+        module = build.module(config, task, build.degradation(config, task))
+        module.net.load_state_dict(build.trained(runs / run).active_net.state_dict())
+        module.train()
+        for layer in module.net.modules():  # as the teacher: no dropout, the same statistics
+            layer.eval()
+        losses[share] = module.step(pair).loss
+    assert losses[0.0].mean() > 1e-3
+    torch.testing.assert_close(losses[1.0], torch.zeros(6), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("model=restoration", "model.teacher={digits}"), "it recognises images, and this model restores images"),
+        (("model=classifier", "model.teacher={denoiser}"), "it restores images, and this model recognises images"),
+        (("model=classifier", "task=mnist", "model.teacher={digits}"), "and these are images of 28×28"),
+        (("model=gan", "model.teacher={gan}"), "model=gan learns from none; choose model=classifier|restoration"),
+        (("model=classifier", "model.teacher=nowhere"), "model.teacher"),
+        (("model=classifier", "model.teacher_share=2"), "model.teacher_share: 2 is out of range"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_told(words: tuple[str, ...], says: str, runs: Path, typed: Typed) -> None:
+    places = {name: runs / name for name in ("digits", "denoiser", "gan")}
+    assert says in typed.refused(*(word.format(**places) for word in words), *QUICK)
+
+
 @pytest.mark.parametrize("net", classifiers())
 def test_every_method_shrinks_every_classifier(net: str, compose: Compose, typed: Typed) -> None:
     narrow = ["model.net.width=8"] if net == "resnet18" else []
@@ -249,17 +298,27 @@ def test_every_method_shrinks_every_classifier(net: str, compose: Compose, typed
     status, _, errors = typed("action=shrink", "run=whole", "keep=0.4", "hydra.run.dir=pruned", *QUICK)
     assert status == 0, errors
     assert 0 <= results(Path("pruned"))["test/accuracy"] <= 1
+    status, output, errors = typed(
+        "action=shrink", "run=whole", "method=distil", "model/net=lenet", "hydra.run.dir=taught", *QUICK
+    )
+    assert status == 0, errors
+    assert "weights, taught by" in output
+    # A taught model does without its teacher.
+    Path("whole").rename("gone")
+    assert typed("action=evaluate", "run=taught", "hydra.run.dir=again", *QUICK)[0] == 0
+    assert results(Path("taught")) == results(Path("again"))
 
 
 @pytest.mark.parametrize(
     ("run", "words", "says"),
     [
-        ("digits", ("method=melt",), "method: 'melt' does not exist; choose prune|quantise|distil"),
+        ("digits", ("method=melt",), "method: 'melt' does not exist; choose prune|distil"),
         ("digits", ("keep=0",), "keep: 0 is no share of the multiply-adds; give a number above 0, at most 1"),
         ("digits", ("keep=1.5",), "keep: 1.5 is no share"),
         ("digits", ("keep=1e-6",), "keep: at least 0.0"),
         ("digits", ("model.net.hidden=8",), "model.net.hidden: method=prune keeps the run's own net"),
         ("digits", ("optimizer=sgd",), "optimizer: a shrunk model is trained by the recipe of the run"),
+        ("digits", ("method=distil",), "model/net: it is the run's own; add the smaller net that is to be taught"),
         ("gan", (), "which neither recognises nor restores by one pass of a net; choose a run of model=classifier"),
     ],
 )

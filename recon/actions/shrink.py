@@ -15,7 +15,7 @@ from recon.ranges import require_number
 if TYPE_CHECKING:
     from recon.modules.base import Module
 
-_METHODS = ("prune", "quantise", "distil")
+_METHODS = ("prune", "distil")
 _LENGTHS = ("max_steps", "max_epochs", "max_time")
 # The keys of `trainer` that belong to a machine and not to a recipe.
 _OF_A_MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
@@ -54,7 +54,36 @@ class Shrink(Action):
                              "method=distil")  # fmt: skip
         if not config["resume"]:
             config = _as_trained(config, overrides)
+        if self.method == "distil":
+            return self._distil(config, folder, about, bool(nets))
         return self._prune(config, folder, about)
+
+    def _distil(
+        self, config: dict[str, Any], folder: Path, about: Mapping[str, Any], has_net: bool
+    ) -> dict[str, float]:
+        """Train another net by the recipe of the run, which teaches it."""
+        from recon.actions.train import train
+        from recon.build import trained
+        from recon.console import say
+        from recon.shrink.prune import multiply_adds
+
+        if config["resume"]:
+            return train(config, folder, about)
+        if not has_net:
+            raise InputError("model/net: it is the run's own; add the smaller net that is to be taught, such as "
+                             "model/net=lenet or model.net.widths=[8,16]")  # fmt: skip
+        source = Path(config["run"])
+        teacher = require_shrinkable(trained(source), source)
+        config["model"]["teacher"] = str(source)
+
+        def begin(started: Module) -> None:
+            nets = [(each.active_net.eval(), example(each)) for each in (teacher, started)]
+            counts = [multiply_adds(net, image) for net, image in nets]
+            started.train()
+            weights = [sum(weight.numel() for weight in net.parameters()) for net, _ in nets]
+            say(f"shrink: {_of(counts)} multiply-adds, {_of(weights)} weights, taught by {source}")
+
+        return train(config, folder, about, begin)
 
     def _prune(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
         """Prune, and train on by the run's own recipe."""
@@ -77,14 +106,19 @@ class Shrink(Action):
             node = prune.node_of(RunFolder(source).config["model"]["net"], smaller.shapes)
             prune.require_rebuilt(smaller, node, module.facts, image)
         weights = [sum(weight.numel() for weight in net.parameters()) for net in (module.active_net, smaller.net)]
-        say(f"shrink: {smaller.after:,} of {smaller.before:,} multiply-adds ({smaller.after / smaller.before:.1%}), "
-            f"{weights[1]:,} of {weights[0]:,} weights; the rest is trained on")  # fmt: skip
+        counts = [smaller.before, smaller.after]
+        say(f"shrink: {_of(counts)} multiply-adds, {_of(weights)} weights stay, and are trained on")
         config["model"]["net"] = node
 
         def begin(started: Module) -> None:
             started.net.load_state_dict(smaller.net.state_dict())
 
         return train(config, folder, about, begin)
+
+
+def _of(counts: list[int]) -> str:
+    """Write how much is left of what there was."""
+    return f"{counts[1]:,} of {counts[0]:,} ({counts[1] / counts[0]:.1%})"
 
 
 def require_shrinkable(module: Module, run: Path) -> Module:

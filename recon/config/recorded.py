@@ -32,7 +32,7 @@ _OF_THE_RUN = (
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
           "sweep", "task", "trainer")  # fmt: skip
 # The keys that name a run beside `run` and `resume`.
-OF_A_RUN = ("init_from", "model.judge", "model.loss.features")
+OF_A_RUN = ("init_from", "model.judge", "model.teacher", "model.loss.features")
 # What may be changed on resume, as it cannot change the result; `trainer.max_epochs` is checked separately.
 _RESUMABLE = (
     "resume", "allow_network", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar",
