@@ -1,6 +1,7 @@
 """`action=shrink`: pruned nets against the same channels set to zero, and runs that are used like any other."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,55 @@ def test_an_interrupted_pruning_is_resumed(runs: Path, typed: Typed, monkeypatch
     assert results(Path("cut")) == results(Path("whole"))
 
 
+def find_onnx() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="the export extra is not installed")
+
+
+@pytest.mark.parametrize(("run", "measure", "least"), [("digits", "accuracy", 0.02), ("denoiser", "psnr", 0.3)])
+def test_int8_is_tested_and_smaller(
+    run: str, measure: str, least: float, runs: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_onnx()
+    import onnx
+
+    monkeypatch.setattr("recon.export.latency._SECONDS", 0.0)
+    quick = ("accelerator=cpu", "logger=none", "trainer.enable_progress_bar=false")
+    words = ("action=shrink", f"run={runs / run}", "method=quantise", "max_loss=2", "hydra.run.dir=int8", *quick)
+    status, _, errors = typed(*words)
+    assert status == 0, errors
+    before, after = results(runs / run), results(Path("int8"))
+    assert abs(after[f"test/{measure}"] - before[f"test/{measure}"]) < least
+    assert after["test/loss"] != before["test/loss"], "what was tested is the int8 form"
+    model = onnx.load("int8/model_int8.onnx")
+    stored = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    assert stored == {onnx.TensorProto.INT8}, "the filters are int8"
+    scales = [tensor for tensor in model.graph.initializer if tensor.name.endswith("_scale") and tensor.dims]
+    assert max(tensor.dims[0] for tensor in scales) > 4, "by channel"
+    assert "ONNX Runtime int8" in Path("int8/latency.md").read_text()
+    assert json.loads(Path("int8/metrics.json").read_text())["cost/parameters"] > 100
+
+
+def test_int8_that_loses_too_much_is_not_written(runs: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_onnx()
+    from recon.shrink import quantise
+
+    quality, calls = quantise._quality, []
+
+    def worse(*arguments: Any) -> tuple[float, int]:
+        calls.append(1)
+        value, count = quality(*arguments)
+        return value - 0.05 * (len(calls) > 1), count
+
+    monkeypatch.setattr(quantise, "_quality", worse)
+    said = typed.refused("action=shrink", f"run={runs / 'digits'}", "method=quantise", "max_loss=4", *QUICK)
+    assert re.search(
+        r"max_loss: int8 loses \d\.\d\d percentage points of accuracy on \d+ validation images, more than 4", said
+    )
+    assert not list(Path().rglob("*.onnx"))
+    assert not list(Path("outputs").glob("*/*"))
+
+
 def test_soft_targets_are_the_divergence_of_softened_scores() -> None:
     from scipy.special import rel_entr, softmax
 
@@ -298,6 +348,11 @@ def test_every_method_shrinks_every_classifier(net: str, compose: Compose, typed
     status, _, errors = typed("action=shrink", "run=whole", "keep=0.4", "hydra.run.dir=pruned", *QUICK)
     assert status == 0, errors
     assert 0 <= results(Path("pruned"))["test/accuracy"] <= 1
+    find_onnx()
+    words = ("action=shrink", "run=whole", "method=quantise", "max_loss=100", "hydra.run.dir=int8", *QUICK)
+    status, _, errors = typed(*words)
+    assert status == 0, errors
+    assert 0 <= results(Path("int8"))["test/accuracy"] <= 1
     status, output, errors = typed(
         "action=shrink", "run=whole", "method=distil", "model/net=lenet", "hydra.run.dir=taught", *QUICK
     )
@@ -312,7 +367,7 @@ def test_every_method_shrinks_every_classifier(net: str, compose: Compose, typed
 @pytest.mark.parametrize(
     ("run", "words", "says"),
     [
-        ("digits", ("method=melt",), "method: 'melt' does not exist; choose prune|distil"),
+        ("digits", ("method=melt",), "method: 'melt' does not exist; choose prune|quantise|distil"),
         ("digits", ("keep=0",), "keep: 0 is no share of the multiply-adds; give a number above 0, at most 1"),
         ("digits", ("keep=1.5",), "keep: 1.5 is no share"),
         ("digits", ("keep=1e-6",), "keep: at least 0.0"),

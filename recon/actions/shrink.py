@@ -15,7 +15,7 @@ from recon.ranges import require_number
 if TYPE_CHECKING:
     from recon.modules.base import Module
 
-_METHODS = ("prune", "distil")
+_METHODS = ("prune", "quantise", "distil")
 _LENGTHS = ("max_steps", "max_epochs", "max_time")
 # The keys of `trainer` that belong to a machine and not to a recipe.
 _OF_A_MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
@@ -56,7 +56,56 @@ class Shrink(Action):
             config = _as_trained(config, overrides)
         if self.method == "distil":
             return self._distil(config, folder, about, bool(nets))
+        if self.method == "quantise":
+            return self._quantise(config, folder, about)
         return self._prune(config, folder, about)
+
+    def _quantise(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+        """Quantise for ONNX Runtime, and test what came of it."""
+        from rich.console import Console
+
+        from recon import build
+        from recon.actions.evaluate import introduce, test
+        from recon.console import say
+        from recon.export.latency import latencies
+        from recon.export.onnx import require_onnx, session
+        from recon.restore.of_run import weights_of
+        from recon.runs.checkpoint import best_or_last, load_weights
+        from recon.runs.files import in_words, write_bytes
+        from recon.runs.record import recorded
+        from recon.shrink import quantise
+
+        require_onnx("method")
+        source = Path(config["run"])
+        config = _on_the_cpu(config)
+        module = require_shrinkable(build.trained(source), source)
+        weights = weights_of(module, source, may_recognise=True)
+        task = build.task(config)
+        damage = build.degradation(config, task)
+        module.prepare_for(damage)
+        data = build.data(config, task, damage, module)
+        limit = config["trainer"]["limit_val_batches"]
+        net, image = module.active_net, example(module)
+        with Console(stderr=True).status("shrink: quantising, and measuring what that loses"):
+            made = quantise.quantised(module, weights, data, self.max_loss, limit)
+            forms: dict[str, Any] = {"torch fp32": net, "ONNX Runtime fp32": session(made.float32)}
+            forms["ONNX Runtime int8"] = session(made.int8)
+            table = latencies(forms, {f"{count} × {'×'.join(map(str, image.shape[1:]))}": (count, *image.shape[1:])
+                                      for count in (1, 64)})  # fmt: skip
+        module, data, trainer, loggers = build.run(config, folder)
+        load_weights(module, best_or_last(source))
+        module.read_more(source)
+        quantise.serving(module, made.int8)
+        with recorded(folder, config, about, loggers) as results:
+            introduce(module, data, trainer, folder, test_alone=True)
+            results |= test(trainer, module, data, folder)
+            results.describe(module)
+            for name, content in {"model.onnx": made.float32, "model_int8.onnx": made.int8}.items():
+                write_bytes(folder / name, content)
+                say(f"shrink: {folder / name}: {in_words(len(content))}")
+            write_bytes(folder / "latency.md", table.encode())
+            print(table)
+        return results
 
     def _distil(
         self, config: dict[str, Any], folder: Path, about: Mapping[str, Any], has_net: bool
@@ -143,6 +192,13 @@ def example(module: Module) -> Any:
     if "image_size" not in module.built_for:
         sides = [min(side, _LARGEST) for side in sides]
     return torch.rand(1, facts["in_channels"], *sides, generator=torch.Generator().manual_seed(0))
+
+
+def _on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
+    """Let a configuration test on the CPU in float32, where ONNX Runtime runs."""
+    here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+    plain = {"channels_last": False, "compile": False}
+    return {**config, "trainer": {**config["trainer"], **here}, "accelerator": {**config["accelerator"], **plain}}
 
 
 def _as_trained(config: dict[str, Any], overrides: Any) -> dict[str, Any]:

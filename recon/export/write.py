@@ -16,13 +16,14 @@ from recon import __version__, keyed
 from recon.errors import InputError
 from recon.export.card import card
 from recon.export.latency import latencies
-from recon.export.onnx import int8_of, onnx_of, require_onnx, session
+from recon.export.onnx import calibration_crops, int8_of, onnx_of, require_onnx, session
 from recon.export.pictures import difference
 from recon.export.spandrel import spandrel_weights
 from recon.restore.weights import Weights, load_weights, save_weights
 
 _CLOSE, _CLOSE_PSNR = 1e-5, 0.01  # of a value in [0,1]; dB
 _CLOSE_INT8 = 0.1  # dB
+_SIDES = (256, 1024)  # pixels of the images that are timed
 _CLOSE_SCORES = 0.01  # of the share of a class, in half precision
 Files = dict[str, bytes]
 Net = Callable[[Tensor], Tensor]
@@ -68,13 +69,14 @@ def _onnx(weights: Weights, int8: bool) -> Files:
     forms: dict[str, Net] = {"torch fp32": weights.net, "ONNX Runtime fp32": session(data)}
     files = {"model.onnx": data}
     if int8:
-        quantised = int8_of(data, weights)
+        quantised = int8_of(data, calibration_crops(weights))
         _, lost = difference(weights, session(quantised))
         if lost > _CLOSE_INT8:
             raise InputError(f"int8: the int8 form loses {lost:.2f} dB on photographs, more than {_CLOSE_INT8} dB, and "
                              "is not written; leave int8 out")  # fmt: skip
         files["model_int8.onnx"], forms["ONNX Runtime int8"] = quantised, session(quantised)
-    table = latencies(forms, weights.about.facts["in_channels"])
+    channels = weights.about.facts["in_channels"]
+    table = latencies(forms, {f"{side}×{side}": (1, channels, side, side) for side in _SIDES})
     return {**files, "latency.md": table.encode(), "README.md": card(weights).encode()}
 
 
