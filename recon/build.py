@@ -34,6 +34,7 @@ from recon.training.options import Training
 from recon.training.trainer import make_trainer
 from recon.training.trial import require_batch, require_net, require_precision, try_degradation, try_out
 
+_TRAINS = ("train", "shrink")  # actions
 _DATA_SETS = frozenset({"digits", "mnist", "fashion_mnist", "cifar10"})  # tasks whose images are always the same
 
 
@@ -64,7 +65,7 @@ def run(config: Config, folder: Path) -> Run:
     made_data = data(config, made_task, made_degradation, made_module)
     loggers = threaded.make(config["logger"], folder, config)
     made_trainer = make_trainer(config, made_module, folder, loggers)
-    if action_of(config) == "train":
+    if action_of(config) in _TRAINS:
         require_precision(made_module, made_trainer)
         require_batch(made_module, config["task"]["batch_size"], None, made_trainer.world_size)
     return Run(made_module, made_data, made_trainer, loggers)
@@ -130,12 +131,13 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         )
         raise InputError(f"model.judge: a judge decides whether images are recognised, and {why}; leave it out")
     facts = facts_of(kind, task, degradation, config["model"])
-    made = _module(config, kind, facts)
+    made = _module(config if action_of(config) in _TRAINS else _untaught(config), kind, facts)
     made.prepare_for(degradation)
     made.protocol = construct(config["protocol"], "protocol")
     made.protocol.check(task.shape[0], degradation.scale)
     made.class_names = task.class_names
     _check_judge(made.options.judge, config)
+    _check_teacher(made.options.teacher, made)
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
         made.to(memory_format=torch.channels_last)
@@ -199,6 +201,31 @@ def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings:
     }
 
 
+def _check_teacher(teacher: Any, made: Module) -> None:
+    """Raise InputError for a teacher from which a module cannot learn."""
+    if teacher is None:
+        return
+    if not getattr(made, "takes_teacher", False):
+        raise InputError(f"model.teacher: {_name(type(made))} learns from none; choose model=classifier|restoration|"
+                         "inpainting, or leave it out")  # fmt: skip
+    scales = [model.facts.get("scale", 1) for model in (teacher, made)]
+    does = {"recognise": "recognises images", "restore": "restores images", "generate": "generates images"}
+    reason = None
+    if teacher.kind != made.kind:
+        reason = f"it {does[teacher.kind]}, and this model {does[made.kind]}"
+    elif scales[0] != scales[1]:
+        reason = f"it makes images {scales[0]} times larger, and this model {scales[1]} times"
+    elif getattr(teacher, "noise_map", False) and not made.gaussian:
+        reason = "it is given the level of Gaussian noise, which this degradation does not add"
+    if reason:
+        raise InputError(f"model.teacher: it cannot teach here ({reason}); choose another run")
+
+
+def _untaught(config: Config) -> Config:
+    """Return a configuration without the teacher, which a trained model does without."""
+    return {**config, "model": {**config["model"], "teacher": None}}
+
+
 def _module(config: Config, kind: type[Module], facts: Mapping[str, Any]) -> Module:
     """Make a module from its configuration and the facts of its images."""
     shared = {field.name for field in fields(Training)} & config["model"].keys()
@@ -244,7 +271,7 @@ def trained(folder: Path, key: str = "run") -> Module:
     if FACTS - facts.keys():
         facts = facts_of(kind, task(config), construct(config["degradation"], "degradation"), config["model"])
     try:
-        made = _module(config, kind, facts)
+        made = _module(_untaught(config), kind, facts)
     except InputError as error:
         raise InputError(f"{key}: {folder} cannot be used here ({error}); choose another run") from error
     put_weights(made, checkpoint, path, key)
@@ -279,9 +306,9 @@ def _trained_for(folder: Any, key: str, wanted: type, mark: Trained, facts: Mapp
 def _of_file(path: Path, key: str, mark: Trained) -> Module:
     """Load the module of a file of weights that names no run folder; raises InputError where it is of another kind."""
     weights = load_weights(str(path), key)
-    kind: type[Module] = find_class((read_choice("model", mark.model) or {}).get("_target_"), "model")
+    kind: type[Module] = find_class((read_choice("model", mark.model or "classifier") or {}).get("_target_"), "model")
     if weights.about.purpose != "recognise" or kind.kind != "recognise":
-        raise InputError(f"{key}: {path} holds weights of another kind; choose those of model={mark.model}")
+        raise InputError(f"{key}: {path} holds weights of another kind; choose those of model=classifier")
     return _of_weights(weights, kind)
 
 

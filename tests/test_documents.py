@@ -27,6 +27,7 @@ from recon.actions.project import Project
 from recon.actions.rates import Rates
 from recon.actions.restore import Restore
 from recon.actions.search import Search
+from recon.actions.shrink import Shrink
 from recon.actions.train import Train
 from recon.actions.verify import Verify
 from recon.sweep.pool import Pool
@@ -79,7 +80,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: build.check(config))
     # Of these the keys are checked before.
     for action in (Restore, Verify, Export, Generate, Project, Compress, Decompress, Rates, Embed, Search, Anomalies,
-                   Curve, Calibrate, Explain):  # fmt: skip
+                   Curve, Calibrate, Explain, Shrink):  # fmt: skip
         monkeypatch.setattr(action, "__call__", lambda self, config, folder, about: None)
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 

@@ -30,7 +30,7 @@ LAYERS = [
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
     "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "codec", "codes",
     "curve", "explain",
-    "export", "loaded",
+    "export", "shrink", "loaded",
     "actions.evaluate", "actions.budget", "actions.train", "actions", "sweep", "cli",
 ]  # fmt: skip
 

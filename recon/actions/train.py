@@ -1,6 +1,6 @@
 """`action=train`: fit a model, test its best weights, record the run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from recon.config.check import Config
 from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.errors import InputError
+from recon.modules.base import Module
 from recon.modules.health import Relapse, change
 from recon.ranges import seconds_of
 from recon.runs import RunFolder
@@ -57,13 +58,16 @@ class Train(Action):
         return train(config, folder, about)
 
 
-def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
+def train(
+    config: Config, folder: Path, about: Mapping[str, Any], begin: Callable[[Module], None] | None = None
+) -> dict[str, float]:
     """Train, validate and test as configured; leaves a whole run folder behind.
 
     Args:
         config: the resolved configuration.
         folder: the run folder.
         about: what else `environment.json` should say, such as the overrides.
+        begin: gives a module the weights that its training starts from; None for `init_from`, or fresh ones.
 
     Returns:
         The metrics of `metrics.json`.
@@ -71,8 +75,11 @@ def train(config: Config, folder: Path, about: Mapping[str, Any]) -> dict[str, f
     if config.get("budget") and not config["resume"]:
         config = within_budget(config, about.get("overrides", ()))
     module, data, trainer, loggers = made = build.run(config, folder)
-    if config.get("init_from") and not (config["resume"] and RunFolder(folder).has_checkpoint):
-        load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
+    if not (config["resume"] and RunFolder(folder).has_checkpoint):
+        if config.get("init_from"):
+            load_weights(module, best_or_last(Path(config["init_from"])), key="init_from")
+        if begin is not None:
+            begin(module)
     data.require_images(trainer.world_size)
     require_batch(module, data.task.batch_size, len(data.load().train), trainer.world_size)
     require_smallest(module, data)

@@ -58,7 +58,8 @@ def hints_of(target: type[Any]) -> dict[str, Any]:
     """What each key of a class's signature may hold; `Any` where the annotation is only for type checkers."""
     parameters = list(inspect.signature(target).parameters)
     try:
-        hints = get_type_hints(target.__init__, include_extras=True)
+        maker = target.__new__ if "__new__" in vars(target) else target.__init__
+        hints = get_type_hints(maker, include_extras=True)
     except (NameError, TypeError):
         hints = {}
     return {name: hints.get(name, Any) for name in parameters}

@@ -8,7 +8,8 @@ from pathlib import Path
 from recon import runs
 from recon.config.conf import folders_of
 
-_OF_TRAINED = ("run", "init_from", "model.judge", "model.loss.features", "resume")  # the keys that name one trained run
+# The keys that name one trained run.
+_OF_TRAINED = ("run", "init_from", "model.judge", "model.teacher", "model.loss.features", "resume")
 
 
 def is_asked(arguments: Sequence[str]) -> bool:

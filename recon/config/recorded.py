@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recon.actions.base import kind_of
+from recon.config.check import hints_of
 from recon.config.conf import choices, folders_of, read_choice
 from recon.config.resolved import with_numbers
 from recon.config.words import key_of, quoted
@@ -30,7 +32,7 @@ _OF_THE_RUN = (
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
           "sweep", "task", "trainer")  # fmt: skip
 # The keys that name a run beside `run` and `resume`.
-OF_A_RUN = ("init_from", "model.judge", "model.loss.features")
+OF_A_RUN = ("init_from", "model.judge", "model.teacher", "model.loss.features")
 # What may be changed on resume, as it cannot change the result; `trainer.max_epochs` is checked separately.
 _RESUMABLE = (
     "resume", "allow_network", "data", "logger", "checkpoint", "sweep", "hydra", "trainer.enable_progress_bar",
@@ -237,6 +239,8 @@ def of_run(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     for override in parsed:
         if override.key_or_group in _REPLACEABLE:
             merged[override.key_or_group] = config[override.key_or_group]
+        if override.key_or_group == "model/net":  # of actions that train a net anew
+            merged.model.net = config["model"]["net"]
     for override in parsed:
         if "." in override.key_or_group and not override.is_delete():
             OmegaConf.update(merged, override.key_or_group, override.value(), force_add=True)
@@ -272,6 +276,8 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
             f"resume: {folder} has ended and kept its best weights alone; start a new run with init_from={folder}"
         )
     ask_about_network(recorded, overrides, config["allow_network"], "resume")
+    if (composed_for := kind_of(config)) is not kind_of(recorded):  # its own keys mean nothing to another action
+        config = {key: value for key, value in config.items() if key not in hints_of(composed_for)}
     merged: Any = OmegaConf.create({**config, **recorded, "resume": str(folder)})
     merged.trainer = {**config["trainer"], **recorded["trainer"]}
     composed: Any = OmegaConf.create(config)
@@ -284,7 +290,7 @@ def of_resumed(config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, 
             _check_longer(folder, recorded, said)
         elif key.split(".")[0] not in _RESUMABLE and key not in _RESUMABLE:
             raise InputError(
-                f"{key}: {override.input_line} would change the result of {folder} (there it is {_short(was)}); leave "
+                f"{key}: {override.input_line} would change the result of {folder} (there it is {was!s:.80}); leave "
                 f"it out, or start a new run from its weights with init_from={folder}"
             )
         OmegaConf.update(merged, key, said, force_add=True)
@@ -341,8 +347,3 @@ def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
             f"trainer.max_epochs: {folder} ended after {trained} of {begun} epochs, by early_stopping, max_steps "
             "or max_time, so that more epochs change nothing; start a new run with init_from"
         )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 80 else f"{text[:77]}..."

@@ -28,7 +28,7 @@ def card(weights: Weights, front_matter: bool = False) -> str:
     """Return the card as Markdown, with the YAML that Hugging Face reads on top where asked for."""
     about = weights.about
     images = "grey images" if about.facts["channels"] == 1 else "colour images"
-    net = about.net.get("_target_", "").rsplit(".", 1)[-1]
+    net = type(weights.net).__name__
     count = sum(weight.numel() for weight in weights.net.parameters())
     task, trained = about.trained.get("task") or {}, about.trained
     reach = "the whole image" if about.radius is None else f"{about.radius} pixels around each"

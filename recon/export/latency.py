@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from recon.training.cost import median_seconds
 
-_SIDES = (256, 1024)
 _SECONDS = 1.0  # each is measured for so long
 
 
-def latencies(forms: Mapping[str, Callable[[Tensor], Tensor]], channels: int) -> str:
-    """Return a table in Markdown: milliseconds for one image of each size, and the ratio to the first form.
+def latencies(forms: Mapping[str, Callable[[Tensor], Tensor]], inputs: Mapping[str, Sequence[int]]) -> str:
+    """Return a table in Markdown: milliseconds for each input, and the ratio to the first form.
 
     Args:
-        forms: map (1,C',H,W) to an image, by name.
-        channels: C'.
+        forms: map (B,C',H,W) to an image or to scores, by name.
+        inputs: the shapes (B,C',H,W), by what they are called.
     """
-    rows = [f"| form | {' | '.join(f'{side}×{side}, ms' for side in _SIDES)} |", "|---|" + "---|" * len(_SIDES)]
-    first: dict[int, float] = {}
-    for name, form in forms.items():
+    rows = [f"| form | {' | '.join(f'{name}, ms' for name in inputs)} |", "|---|" + "---|" * len(inputs)]
+    first: dict[str, float] = {}
+    for form_name, form in forms.items():
         cells = []
-        for side in _SIDES:
-            image = torch.rand(1, channels, side, side)
+        for name, shape in inputs.items():
+            image = torch.rand(*shape)
             with torch.inference_mode():
                 seconds = median_seconds(lambda form=form, image=image: form(image), _SECONDS)  # type: ignore[misc]
-            ratio = first.setdefault(side, seconds) / seconds
+            ratio = first.setdefault(name, seconds) / seconds
             cells.append(
-                f"{1000 * seconds:.1f}" + (f" ({ratio:.2f} times as fast)" if name != next(iter(forms)) else "")
+                f"{1000 * seconds:.3g}" + (f" ({ratio:.2f} times as fast)" if form_name != next(iter(forms)) else "")
             )
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    threads = f"One image at a time, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}."
+        rows.append(f"| {form_name} | {' | '.join(cells)} |")
+    threads = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}."
     return "\n".join(["# Latency", "", threads, "", *rows, ""])

@@ -8,7 +8,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from recon.export.pictures import crops
 from recon.restore.weights import Weights
 
 OPSET = 18
+_FLOATS = (0, 2, 5)  # layers at either end, tried in turn
 _CROPS = 48  # that int8 is calibrated on
 
 
-def require_onnx() -> None:
+def require_onnx(key: str = "format") -> None:
     """Raise InputError unless the packages are installed that write and read ONNX."""
     try:
         import onnx  # noqa: F401
@@ -32,22 +33,27 @@ def require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"format: ONNX needs the package {error.name}; install what it needs by pip install 'recon-images[export]'"
+            f"{key}: ONNX needs the package {error.name}; install what it needs by pip install 'recon-images[export]'"
         ) from error
 
 
 def onnx_of(weights: Weights) -> bytes:
-    """Return a net as ONNX, its input "image" (batch, C', height, width), its output "restored"."""
+    """Return a net as ONNX, its input "image" (batch, C', height, width), its output "restored" or "scores".
+
+    A classifier's takes images of its size alone.
+    """
     from torch.export import Dim
 
-    facts = weights.about.facts
-    example = torch.zeros(2, facts["in_channels"], 65, 73)  # odd: no multiple is taken for granted
-    sizes = {0: Dim("batch", min=1, max=1 << 10), 2: Dim("height", min=9, max=1 << 15),
-             3: Dim("width", min=9, max=1 << 15)}  # fmt: skip
+    facts, recognises = weights.about.facts, weights.about.purpose == "recognise"
+    sides = facts["image_size"] if recognises else (65, 73)  # odd: no multiple is taken for granted
+    example = torch.zeros(2, facts["in_channels"], *sides)
+    sizes = {0: Dim("batch", min=1, max=1 << 10)}
+    if not recognises:
+        sizes |= {2: Dim("height", min=9, max=1 << 15), 3: Dim("width", min=9, max=1 << 15)}
     with _quiet():
         program = torch.onnx.export(
             weights.net, (example,), dynamo=True, dynamic_shapes=(sizes,), input_names=["image"],
-            output_names=["restored"], opset_version=OPSET, verbose=False,
+            output_names=["scores" if recognises else "restored"], opset_version=OPSET, verbose=False,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
@@ -91,39 +97,70 @@ def session(data: bytes) -> Callable[[Tensor], Tensor]:
     return lambda image: torch.from_numpy(loaded.run(None, {"image": image.numpy()})[0])
 
 
-def int8_of(data: bytes, weights: Weights, floats: int = 0) -> bytes:
-    """Quantise ONNX to int8, weights by channel and activations by what crops of photographs make of them.
+def calibration_crops(weights: Weights) -> list[Tensor]:
+    """Return what a net that restores is given for crops of photographs."""
+    return [example.given for example in crops(weights, _CROPS)]
+
+
+def int8_of(data: bytes, inputs: Sequence[Tensor], kinds: Sequence[str] = ("Conv",), floats: int = 0) -> bytes:
+    """Quantise ONNX to int8, weights by channel and activations by what inputs (B,C',H,W) make of them.
 
     Args:
-        data: the net in float32.
-        weights: the net, whose damage the crops get.
-        floats: how many convolutions at either end stay in float32.
+        data: the ONNX.
+        inputs: batches.
+        kinds: of the layers that are quantised.
+        floats: how many of these at either end stay in float32.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Crops(CalibrationDataReader):  # type: ignore[misc]
-        """The crops, one after the other."""
+    class Batches(CalibrationDataReader):  # type: ignore[misc]
+        """The inputs, one after the other."""
 
         def __init__(self) -> None:
-            self.crops = iter([example.given.numpy() for example in crops(weights, _CROPS)])
+            self.batches = iter(inputs)
 
         def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            crop = next(self.crops, None)
-            return None if crop is None else {"image": crop}
+            batch = next(self.batches, None)
+            return None if batch is None else {"image": batch.numpy()}
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         given, prepared, written = (Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
         given.write_bytes(data)
         quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
-        names = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
+        names = [node.name for node in onnx.load(prepared).graph.node if node.op_type in kinds]
         quantize_static(
-            str(prepared), str(written), Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
-            weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
+            str(prepared), str(written), Batches(), quant_format=QuantFormat.QDQ, per_channel=True,
+            weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=list(kinds),
             nodes_to_exclude=names[:floats] + names[len(names) - floats :],
         )  # fmt: skip
         return written.read_bytes()
+
+
+def least_lossy(
+    data: bytes, inputs: Sequence[Tensor], kinds: Sequence[str], lost: Callable[[bytes], float], limit: float
+) -> tuple[bytes, float, int]:
+    """Quantise ONNX with as few layers in float32 as lose little.
+
+    The first and last layers see the image itself, whose finest differences eight bits do not hold.
+
+    Args:
+        data: the ONNX.
+        inputs: batches.
+        kinds: of the layers that are quantised.
+        lost: tells what an int8 form loses.
+        limit: what it may lose.
+
+    Returns:
+        The int8 form, what it loses, which is above `limit` where all lose more, and how many layers at either end are
+        in float32.
+    """
+    for floats in _FLOATS:
+        form = int8_of(data, inputs, kinds, floats)
+        if (loss := lost(form)) <= limit:
+            break
+    return form, loss, floats
 
 
 @contextlib.contextmanager

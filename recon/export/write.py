@@ -16,14 +16,14 @@ from recon import __version__, keyed
 from recon.errors import InputError
 from recon.export.card import card
 from recon.export.latency import latencies
-from recon.export.onnx import int8_of, onnx_of, require_onnx, session
+from recon.export.onnx import calibration_crops, least_lossy, onnx_of, require_onnx, session
 from recon.export.pictures import difference
 from recon.export.spandrel import spandrel_weights
 from recon.restore.weights import Weights, load_weights, save_weights
 
 _CLOSE, _CLOSE_PSNR = 1e-5, 0.01  # of a value in [0,1]; dB
 _CLOSE_INT8 = 0.1  # dB
-_FLOATS = (0, 2, 5)  # convolutions at either end that stay in float32, tried in turn
+_SIDES = (256, 1024)  # pixels of the images that are timed
 _CLOSE_SCORES = 0.01  # of the share of a class, in half precision
 Files = dict[str, bytes]
 Net = Callable[[Tensor], Tensor]
@@ -71,23 +71,21 @@ def _onnx(weights: Weights, int8: bool) -> Files:
     if int8:
         quantised, name = _int8(data, weights)
         files["model_int8.onnx"], forms[name] = quantised, session(quantised)
-    table = latencies(forms, weights.about.facts["in_channels"])
+    channels = weights.about.facts["in_channels"]
+    table = latencies(forms, {f"{side}×{side}": (1, channels, side, side) for side in _SIDES})
     return {**files, "latency.md": table.encode(), "README.md": card(weights).encode()}
 
 
 def _int8(data: bytes, weights: Weights) -> tuple[bytes, str]:
-    """Return the int8 form that loses little with the fewest convolutions in float32, and what it is called.
-
-    The first and last convolutions see the image itself, whose finest differences eight bits do not hold.
-    """
-    for floats in _FLOATS:
-        quantised = int8_of(data, weights, floats)
-        _, lost = difference(weights, session(quantised))
-        if lost <= _CLOSE_INT8:
-            kept = f", {floats} convolutions at either end float32" if floats else ""
-            return quantised, f"ONNX Runtime int8 ({lost:.2f} dB lost{kept})"
-    raise InputError(f"int8: the int8 form loses {lost:.2f} dB on photographs, more than {_CLOSE_INT8} dB, and "
-                     "is not written; leave int8 out")  # fmt: skip
+    """Return the int8 form and what it is called; raises InputError where it loses too much."""
+    form, lost, floats = least_lossy(
+        data, calibration_crops(weights), ("Conv",), lambda form: difference(weights, session(form))[1], _CLOSE_INT8
+    )
+    if lost > _CLOSE_INT8:
+        raise InputError(f"int8: the int8 form loses {lost:.2f} dB on photographs, more than {_CLOSE_INT8} dB, and "
+                         "is not written; leave int8 out")  # fmt: skip
+    kept = f", {floats} convolutions at either end float32" if floats else ""
+    return form, f"ONNX Runtime int8 ({lost:.2f} dB lost{kept})"
 
 
 def _spandrel(weights: Weights) -> Files:

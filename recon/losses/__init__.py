@@ -32,10 +32,11 @@ from recon.losses.pixel import (
     wide,
 )
 from recon.losses.structure import SSIM, Edge, Frequency
+from recon.losses.teaching import soft_targets
 
 __all__ = [
     "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "DiscretisedLogistic", "Edge",
     "Frequency", "Gaussian", "Hinge", "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual",
     "PixelLoss", "Relativistic", "Sum", "SureLoss", "Texture", "Wasserstein", "gradient_penalty", "gradient_square",
-    "hole_weighted", "kl_to_standard_normal", "l1_penalty", "per_image", "wide",
+    "hole_weighted", "kl_to_standard_normal", "l1_penalty", "per_image", "soft_targets", "wide",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ class AutoencodingModule(RestorationModule):
         InputError: a number out of its range, or a code that the quantiser does not take.
     """
 
+    takes_teacher = False
     contract = Coder
     monitor = "val/mse"
     mode = "min"

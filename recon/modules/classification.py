@@ -39,6 +39,7 @@ class ClassificationModule(Module):
     kind = "recognise"
     needs = frozenset({"labels"})
     sees_degraded_size = True
+    takes_teacher = True  # see `Training.teacher`
     monitor = "val/accuracy"
     mode = "max"
 
@@ -66,7 +67,8 @@ class ClassificationModule(Module):
         smoothing = self.label_smoothing if self.training else 0.0
         loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none", label_smoothing=smoothing)
         if self.training:
-            return Outcome(loss)
+            heat = self.options.teacher_temperature
+            return Outcome(self.options.taught(loss, pair, lambda taught: losses.soft_targets(logits, taught, heat)))
         probability = losses.wide(logits).softmax(1)
         columns = {
             "prediction": metrics.predicted(logits),

@@ -37,6 +37,7 @@ class InpaintingModule(AdversarialModule):
     needs = frozenset({"holes"})
     monitor = "val/psnr_hole"
     mode = "max"
+    takes_teacher = True  # see `Training.teacher`
 
     def __init__(
         self,
@@ -74,7 +75,12 @@ class InpaintingModule(AdversarialModule):
     def step(self, pair: Pair) -> Outcome:
         """Fill and compare; known pixels contribute to the loss with a lower weight."""
         painted = self._paint(pair.degraded, pair.mask)
-        loss = losses.hole_weighted(self.pixel_loss(painted, pair.clean), pair.mask, self.hole_weight)
+
+        def distance(other: Tensor) -> Tensor:
+            return losses.hole_weighted(self.pixel_loss(painted, other), pair.mask, self.hole_weight)
+
+        loss = distance(pair.clean)
+        loss = self.options.taught(loss, pair, distance) if self.training else loss
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
 
     def try_out(self, pair: Pair) -> Outcome:

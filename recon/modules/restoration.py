@@ -28,6 +28,7 @@ class RestorationModule(Module):
 
     monitor = "val/psnr"
     mode = "max"
+    takes_teacher = True  # see `Training.teacher`
 
     def __init__(
         self,
@@ -70,4 +71,9 @@ class RestorationModule(Module):
     def step(self, pair: Pair) -> Outcome:
         """Restore and compare."""
         image = self.predict(pair)
-        return Outcome(losses.per_image(self.pixel_loss(image, pair.clean)), image)
+
+        def distance(other: Tensor) -> Tensor:
+            return losses.per_image(self.pixel_loss(image, other))
+
+        loss = distance(pair.clean)
+        return Outcome(self.options.taught(loss, pair, distance) if self.training else loss, image)

@@ -131,7 +131,7 @@ def _words(key: str, value: str, chosen: Sequence[str]) -> str:
         return f"{short(key, chosen)} {cut(value)}" if value else ""
     if key == "degradation":
         return f"trained on {value}"
-    return value if key in _CHOICES else f"{key} {cut(value)}"
+    return value if key in _CHOICES or not value else f"{key} {cut(value)}"
 
 
 def short(key: str, among: Sequence[str]) -> str:

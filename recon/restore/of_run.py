@@ -57,7 +57,7 @@ def weights_of(module: Module, folder: Path, key: str = "run", may_recognise: bo
 
 
 def _described(module: Module, folder: Path, purpose: Purpose, reach: tuple[int, int] | None) -> Weights:
-    run, net = RunFolder(folder), module.averaged_net
+    run, net = RunFolder(folder), module.active_net
     config = run.config
     about = About(
         purpose=purpose,

@@ -16,6 +16,7 @@ from recon.config.construct import Trained
 from recon.losses import l1_penalty
 from recon.metrics import predicted
 from recon.nets.features import sha256_of, with_features
+from recon.pair import Pair
 from recon.ranges import require_number, require_share
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -36,6 +37,9 @@ class Training:
             None.
         ema: decay of the moving average of the net's weights, which evaluation then uses, in [0,1); 0 = off. It rises
             to this as (1+t)/(10+t) over the steps t, so that the average soon forgets the initial weights.
+        teacher: a trained model of the same kind, whose results are learned beside the truth (distillation), or None.
+        teacher_share: of the loss that is the distance to the teacher's results, in [0,1].
+        teacher_temperature: by which the scores of a classifier and its teacher are divided, above 0.
 
     Raises:
         InputError: a number out of its range.
@@ -47,12 +51,18 @@ class Training:
     l1: float
     ema: float
     judge: Annotated[nn.Module, Trained("classifier")] | None = None
+    teacher: Annotated[nn.Module, Trained()] | None = None
+    teacher_share: float = 0.5
+    teacher_temperature: float = 4.0
 
     def __post_init__(self) -> None:
         require_number("l1", self.l1)
         require_share("ema", self.ema)
-        if self.judge is not None:
-            self.judge.eval().requires_grad_(False)
+        require_number("teacher_share", self.teacher_share, 0, 1)
+        require_number("teacher_temperature", self.teacher_temperature, 0.1, 100)
+        for other in (self.judge, self.teacher):
+            if other is not None:
+                other.eval().requires_grad_(False)
 
     def schedule(self, optimizer: Optimizer, module: Any) -> dict[str, Any]:
         """Make the schedule of an optimiser of a `Module` in training, in Lightning's form."""
@@ -82,6 +92,15 @@ class Training:
         if self.judge is None:
             return {}
         return recognised(self.judge.to(image.device)(image.float()), label)
+
+    def taught(self, loss: Tensor, pair: Pair, distance: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mix a training loss (B,) with the `distance` (B,) to what the teacher, if there is one, makes of it."""
+        teacher: Any = self.teacher
+        if teacher is None:
+            return loss
+        with torch.no_grad():
+            result = teacher.to(pair.degraded.device).predict(pair)
+        return torch.lerp(loss, distance(result).to(loss.dtype), self.teacher_share)
 
     def judge_name(self) -> tuple[str, str]:
         """Return the task that the judge was trained on, and the beginning of the sha256 of its weights."""
