@@ -23,6 +23,7 @@ def cross_entropy(
             loss for dense object detection", ICCV 2017.
     """
     scores = wide(scores)
+    targets, weights = targets.to(scores.dtype), None if weights is None else weights.to(scores.dtype)
     if not focus:
         return F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing)
     targets = targets * (1 - smoothing) + smoothing / targets.shape[1]

@@ -54,7 +54,7 @@ class SpeedNet(nn.Module):
         self.image_size = tuple(image_size)
         self.whitening = nn.Conv2d(channels, 2 * channels * kernel**2, kernel)
         self.whitening.weight.requires_grad_(False)
-        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("fitted", torch.tensor(0))
         height, width = (side - kernel + 1 for side in image_size)
         inputs, stages = self.whitening.out_channels, []
         for outputs in widths:
@@ -80,7 +80,7 @@ class SpeedNet(nn.Module):
         self.whitening.weight.copy_(weight.view_as(self.whitening.weight))
         assert self.whitening.bias is not None
         self.whitening.bias.copy_(-(weight @ patches.mean(0)))
-        self.fitted.fill_(True)
+        self.fitted.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B,C,H,W): logits (B,K)."""

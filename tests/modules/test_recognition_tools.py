@@ -201,14 +201,14 @@ def test_a_sharpness_aware_step_by_hand() -> None:
 
 
 def trained(compose: Compose, *words: str, steps: int = 3, **trainer: Any) -> tuple[torch.Tensor, ClassificationModule]:
-    config = compose("model=classifier", "model.net.dropout=0", "task=digits", "task.batch_size=16", *words)
+    config = compose("model=classifier", "task=digits", "task.batch_size=16", *words)
     module, data = built(config)
     Trainer(**{**QUIET, "max_steps": steps, "limit_val_batches": 0, **trainer}).fit(module, datamodule=data)
     return torch.cat([weight.detach().flatten() for weight in module.net.parameters()]), module
 
 
 def test_the_radius_of_a_step_vanishes_into_the_base_optimiser(compose: Compose) -> None:
-    words = ("optimizer=sgd", "scheduler=constant", "optimizer.fused=false")
+    words = ("model.net.dropout=0", "optimizer=sgd", "scheduler=constant", "optimizer.fused=false")
     plain, first = trained(compose, *words)
     tiny, second = trained(compose, *words, "model.sam=1e-6")
     wide, _ = trained(compose, *words, "model.sam=0.5")
@@ -234,6 +234,14 @@ def test_sharpness_works_with_accumulation_clipping_and_bfloat16(compose: Compos
     plain, _ = trained(compose, **more)
     assert found.isfinite().all()
     assert not torch.equal(found, plain)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_everything_together_at_other_precisions(precision: str, compose: Compose) -> None:
+    weights = "[1,2,1,2,1,2,1,2,1,2]"
+    words = ("mixup=0.2", "cutmix=1", "focal=2", "label_smoothing=0.1", "sam=0.05", f"class_weights={weights}")
+    found, _ = trained(compose, "model/net=lenet", *(f"model.{word}" for word in words), precision=precision)
+    assert found.isfinite().all()
 
 
 # Mirror images in evaluation ----------------------------------------------------------------------------------------
