@@ -221,6 +221,24 @@ def integers(keys: Tensor, high: int | Tensor, shape: tuple[int, ...] = ()) -> T
     return (words * high) >> 31
 
 
+@lru_cache(maxsize=16)
+def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
+    """Return the 65,536 quantiles of Beta(alpha, alpha), made on the CPU: (65536,) float32."""
+    from scipy.special import betaincinv
+
+    middle = (np.arange(65536) + 0.5) / 65536
+    return torch.from_numpy(betaincinv(alpha, alpha, middle).astype(np.float32)).to(device)
+
+
+def beta(keys: Tensor, alpha: float) -> Tensor:
+    """Draw from Beta(alpha, alpha), one of 65,536 quantiles for each key: (B,) float32.
+
+    >>> beta(keys(0, "degrade", 0, torch.arange(2)), 0.2)
+    tensor([1.0000, 0.8490])
+    """
+    return _beta_quantiles(alpha, keys.device).index_select(0, bits(keys, 1).view(-1).long() & 0xFFFF)
+
+
 def choice(keys: Tensor, weights: Sequence[float]) -> Tensor:
     """Choose an index of the weights for each key: (B,) int64.
 

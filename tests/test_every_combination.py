@@ -172,7 +172,7 @@ def test_every_augmentation(augment: str, compose: Compose, tmp_path: Path) -> N
 @pytest.mark.parametrize("net", choices("model/net"))
 def test_every_net_trains_with_a_model_that_takes_it(net: str, compose: Compose, tmp_path: Path) -> None:
     models = {
-        "classifier": ("lenet", "cnn", "resnet18"),
+        "classifier": ("lenet", "cnn", "resnet18", "speednet"),
         "autoencoder": ("dense_autoencoder", "conv_autoencoder", "spatial_autoencoder"),
         "vae": ("vae",),
         "gan": ("dcgan", "resgan"),

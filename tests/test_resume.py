@@ -42,6 +42,11 @@ GAN = (
 )  # fmt: skip
 CASES = {
     "dropout, batch norm": ["model=classifier", "model/net=cnn"],
+    "mixed images, sharpness, weights of classes, average": [
+        "model=classifier", "model/net=cnn", "model.mixup=0.2", "model.cutmix=1", "model.sam=0.05", "model.ema=0.9",
+        "model.class_weights=balanced", "model.focal=2", "task.balanced=true",
+    ],
+    "whitened first layer": ["model=classifier", "model/net=speednet", "model.ema=0.9", "augment=randaugment"],
     "schedule by step": ["model=restoration", "scheduler=one_cycle", "model/net=dncnn", "model.net.depth=3"],
     "schedule by epoch": ["model=autoencoder", "scheduler=step", "scheduler.step_size=1", "optimizer=momentum"],
     "schedule by metric": ["model=autoencoder", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.1"],

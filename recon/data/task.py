@@ -47,6 +47,7 @@ class Task(ABC):
         crop_share: the shares of the training that have these sides, of sum 1; `None` for equal ones.
         normal: the classes, by number or name, whose images alone are trained and validated on, as an anomaly detector
             is; the test keeps all. `None` for all.
+        balanced: whether the training images of rarer classes are repeated until all classes have as many.
         tested_only: nothing is trained, as when a trained model is evaluated; set after the task is made.
         root: the folder of all data sets; set after the task is made.
 
@@ -60,6 +61,7 @@ class Task(ABC):
     crop: int | list[int] | None
     crop_share: list[float] | None = None
     normal: list[int | str] | None = None
+    balanced: bool = False
     tested_only: bool = field(default=False, init=False)
     root: Path = field(default=Path("data"), init=False)
 
@@ -171,6 +173,8 @@ class Task(ABC):
         rest, validation = cut(len(train), count, "validation")
         if self.normal is not None:
             rest, validation = (self._only_normal(train.label, part) for part in (rest, validation))
+        if self.balanced:
+            rest = balanced(train.label, rest)
         return Splits(train.subset(rest.repeat_interleave(crops_per_image)), train.subset(validation), test)
 
     def _only_normal(self, label: Tensor, index: Tensor) -> Tensor:
@@ -234,6 +238,25 @@ def cut(total: int, count: int, stream: str) -> tuple[Tensor, Tensor]:
     """Cut `count` indices by key from 0..total-1: the rest (total-count,) and these (count,), in rising order."""
     order = keyed.permutation(0, stream, 0, total)
     return order[count:].sort().values, order[:count].sort().values
+
+
+def balanced(label: Tensor, index: Tensor) -> Tensor:
+    """Repeat images (n,) of rarer classes, by the labels (N,) of all, until each class has as many.
+
+    An epoch then visits every image at least once; which ones once more than others of their class is drawn by key.
+
+    Raises:
+        InputError: an image has no label.
+    """
+    own = label[index]
+    if bool((own < 0).any()):
+        raise InputError("task.balanced: the images of this task have no classes; leave it out.")
+    most, parts = int(torch.bincount(own).max()), []
+    for each in own.unique().tolist():
+        part = index[own == each]
+        order = keyed.permutation(0, f"balanced {each}", 0, len(part))
+        parts.append(part[order].repeat(-(-most // len(part)))[:most])
+    return torch.cat(parts)
 
 
 def require_file_settings(task: Any) -> None:

@@ -15,6 +15,7 @@ from recon.losses.adversarial import (
     gradient_square,
 )
 from recon.losses.blind import BlindLoss, Neighbor2Neighbor, Noise2Void, SureLoss
+from recon.losses.classes import cross_entropy
 from recon.losses.features import Perceptual, Texture
 from recon.losses.pixel import (
     BCE,
@@ -37,6 +38,6 @@ from recon.losses.teaching import soft_targets
 __all__ = [
     "BCE", "L1", "MSE", "SSIM", "AdversarialLoss", "BlindLoss", "Charbonnier", "DiscretisedLogistic", "Edge",
     "Frequency", "Gaussian", "Hinge", "LeastSquares", "Minimax", "Neighbor2Neighbor", "Noise2Void", "Perceptual",
-    "PixelLoss", "Relativistic", "Sum", "SureLoss", "Texture", "Wasserstein", "gradient_penalty", "gradient_square",
-    "hole_weighted", "kl_to_standard_normal", "l1_penalty", "per_image", "soft_targets", "wide",
+    "PixelLoss", "Relativistic", "Sum", "SureLoss", "Texture", "Wasserstein", "cross_entropy", "gradient_penalty",
+    "gradient_square", "hole_weighted", "kl_to_standard_normal", "l1_penalty", "per_image", "soft_targets", "wide",
 ]  # fmt: skip

@@ -1,30 +1,47 @@
 """Classification: recognise the degraded image."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recon import losses, metrics
+from recon import keyed, losses, metrics
+from recon.data.datamodule import DataModule
+from recon.data.mix import Mix
+from recon.data.store import PairLoader
+from recon.errors import InputError
 from recon.measures import top_of
 from recon.metrics import classes
 from recon.modules.base import Module
 from recon.modules.outcome import Artifact, Outcome
+from recon.modules.sharpness import Sharpness, statistics_kept
 from recon.nets.contracts import Classifier
 from recon.pair import Pair
-from recon.ranges import require_share, require_whole
+from recon.ranges import require_number, require_share, require_whole
 from recon.runs import calibrated, draw, reliability
 from recon.training.options import Training
+
+_SHOWN = 1 << 20  # pixels of training images that a net is shown before its training
 
 
 class ClassificationModule(Module):
     """Tell the class of the degraded image by softmax cross-entropy.
 
     Args:
-        net: (B,C,H,W) -> (B,K) logits.
+        net: (B,C,H,W) -> (B,K) logits. One with a method `fit_to` is given some training images, (N,C,H,W) as they
+            are degraded, before the training, also where it is resumed.
         num_classes: K.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016), in [0,1).
+        mixup, cutmix: how training images are mixed, see `Mix`.
+        class_weights: how much an image counts in training by its class: K numbers; "balanced" for as much as the
+            classes are rare in the training images, 1 on average; None for 1.
+        focal: the exponent of the focal loss, see `losses.cross_entropy`; 0 = off.
+        sam: the radius of sharpness-aware minimisation, see `Sharpness`; 0 = off.
+        test_flip: whether scores are the means of those of an image and of its mirror image, in evaluation.
         top_k: how many guesses a further accuracy counts as right; None for 5 where there are more classes.
         training: see `Module`.
 
@@ -49,10 +66,23 @@ class ClassificationModule(Module):
         num_classes: int,
         training: Training,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        focal: float = 0.0,
+        sam: float = 0.0,
+        test_flip: bool = False,
         top_k: int | None = None,
     ) -> None:
         super().__init__(net, training)
         require_share("label_smoothing", label_smoothing)
+        require_number("focal", focal, 0, 100)
+        self.mix, self.sharpness = Mix(mixup, cutmix), Sharpness(sam)
+        self.on_after_backward = self.sharpness.descend if self.sharpness else None
+        self.focal, self.test_flip = focal, test_flip
+        self.balanced = class_weights == "balanced"
+        weights = None if self.balanced else _weights_of(class_weights, num_classes)
+        self.register_buffer("class_weights", weights, persistent=False)
         if top_k is not None:
             require_whole("top_k", top_k, 1, num_classes)
         self.top_k = (5 if num_classes > 5 else None) if top_k is None else top_k
@@ -63,12 +93,10 @@ class ClassificationModule(Module):
 
     def step(self, pair: Pair) -> Outcome:
         """Recognise and compare."""
-        logits = self.predict(pair)
-        smoothing = self.label_smoothing if self.training else 0.0
-        loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none", label_smoothing=smoothing)
         if self.training:
-            heat = self.options.teacher_temperature
-            return Outcome(self.options.taught(loss, pair, lambda taught: losses.soft_targets(logits, taught, heat)))
+            return Outcome(self._training_loss(pair))
+        logits = self.predict(pair)
+        loss = F.cross_entropy(losses.wide(logits), pair.label, reduction="none")
         probability = losses.wide(logits).softmax(1)
         columns = {
             "prediction": metrics.predicted(logits),
@@ -80,10 +108,40 @@ class ClassificationModule(Module):
         }
         return Outcome(loss, columns=columns)
 
+    def _training_loss(self, pair: Pair) -> Tensor:
+        """Return the loss (B,) of images that are mixed where that is asked for, as are those that a teacher sees."""
+        targets = F.one_hot(pair.label, self.num_classes).float()
+        images, targets = self.mix(pair.degraded, targets, self.keys(pair, "mix"))
+        weights: Any = self.class_weights
+        logits, heat = self(images), self.options.teacher_temperature
+        loss = losses.cross_entropy(logits, targets, weights, self.label_smoothing, self.focal)
+        mixed = pair._replace(degraded=images)
+        return self.options.taught(loss, mixed, lambda taught: losses.soft_targets(logits, taught, heat))
+
+    def on_fit_start(self) -> None:
+        """Count the classes of the training images, where they are to be balanced; show some to a net that asks."""
+        if fit := getattr(self.net, "fit_to", None):
+            fit(sample(self.trainer).to(self.device))
+        if self.balanced:
+            self.class_weights = balanced(self.trainer, self.num_classes).to(self.device)
+
+    def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
+        """Compute the loss to minimise, see `Module`; with `sam`, at the worst weights nearby."""
+        loss = super().training_step(pair, batch_idx)
+        if loss is None or not self.sharpness:
+            return loss
+        self.sharpness.climb(loss, self.net)
+        with statistics_kept(self.net):
+            return self.penalised(self.step(pair).loss.mean())
+
     def predict(self, pair: Pair) -> Tensor:
         """Return the scores (B,K), calibrated where the run was."""
         logits: Tensor = self(pair.degraded)
-        return logits if self.training or self.temperature == 1 else logits / self.temperature
+        if self.training:
+            return logits
+        if self.test_flip:
+            logits = (logits + self(pair.degraded.flip(3))) / 2
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def read_more(self, folder: Path) -> None:
         """Read the temperature of a calibrated run, see `Module`."""
@@ -122,3 +180,42 @@ class ClassificationModule(Module):
     def badness(self, columns: dict[str, Tensor]) -> Tensor:
         """The loss of the images whose class is predicted wrong."""
         return columns["loss"].where(columns["prediction"] != columns["label"], math.nan)
+
+
+def _weights_of(weights: Any, num_classes: int) -> Tensor | None:
+    """Make the weights of classes (K,) of a setting, or None; raises InputError where it gives none."""
+    if weights is None:
+        return None
+    if not isinstance(weights, Sequence) or isinstance(weights, str) or len(weights) != num_classes:
+        raise InputError(f"class_weights: {weights!r} is unknown; give {num_classes} numbers, balanced or null")
+    for weight in weights:
+        require_number("class_weights", weight)
+    if not any(weights):
+        raise InputError("class_weights: all are 0; give a class a weight above 0")
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def balanced(trainer: Any, num_classes: int) -> Tensor:
+    """Weigh classes (K,) by how rare they are in the images of a training, so that their mean over these is 1.
+
+    Raises:
+        InputError: how many there are is not known before they are read.
+    """
+    label = getattr(trainer.datamodule.load().train, "label", None)
+    if label is None:
+        raise InputError(
+            "model.class_weights: shards are not counted before they are read; give a number for each class"
+        )
+    counts = torch.bincount(label[label >= 0].cpu(), minlength=num_classes)
+    return (counts.sum() / (counts > 0).sum() / counts).where(counts > 0, 0).float()
+
+
+def sample(trainer: Any) -> Tensor:
+    """Return some degraded training images (N,C,H,W), drawn by key and the same on every rank; at least one."""
+    data: DataModule = trainer.datamodule
+    train = data.load().train
+    count = max(1, _SHOWN // math.prod(data.task.shape[1:]))
+    loader = train.loader("validation", count, data.degradation, crop=data.evaluation_crop)
+    if not isinstance(loader, PairLoader):
+        return next(iter(loader)).degraded
+    return loader.pair(keyed.permutation(0, "shown", 0, len(train))[:count]).degraded

@@ -21,6 +21,7 @@ from recon.nets.quantisers import FSQ, VQ, Quantiser, Scalar
 from recon.nets.resgan import ResGAN
 from recon.nets.resnet import ResNet18
 from recon.nets.spatial_autoencoder import SpatialAutoencoder
+from recon.nets.speednet import SpeedNet
 from recon.nets.time_unet import TimeUNet
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
@@ -28,5 +29,5 @@ from recon.nets.vae import VAE
 __all__ = [
     "CNN", "DCGAN", "DRU", "EDSR", "FSQ", "VAE", "VQ", "CVANet", "ConvAutoencoder", "DenseAutoencoder",
     "Discriminator", "DnCNN", "FFDNet", "GatedUNet", "Generator", "LeNet", "NAFNet", "Quantiser", "ResGAN", "ResNet18",
-    "Scalar", "SpatialAutoencoder", "TimeUNet", "UNet",
+    "Scalar", "SpatialAutoencoder", "SpeedNet", "TimeUNet", "UNet",
 ]  # fmt: skip

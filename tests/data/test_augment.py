@@ -13,7 +13,7 @@ from skimage import data
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import Augment, as_float
+from recon.data.augment import Augment, as_float, operators_of
 from recon.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -99,6 +99,39 @@ def test_rotation_is_that_of_scipy(height: int, width: int) -> None:
         np.testing.assert_allclose(turned, expected, atol=1e-4)
 
 
+def test_an_erased_rectangle_is_noise_of_the_area_and_place_drawn() -> None:
+    """One rectangle within each image; as many images as asked for; the areas and ratios of the paper."""
+    clean = torch.full((2000, 1, 40, 30), 0.5)
+    image = Augment(erase=0.3)(clean, keys(2000))
+    hit = (image != 0.5)[:, 0]
+    some = hit.flatten(1).any(1)
+    assert abs(some.float().mean() - 0.3) < 4 * (0.21 / 2000) ** 0.5
+    rows, columns = hit.any(2)[some].sum(1), hit.any(1)[some].sum(1)
+    assert (hit[some].sum((1, 2)) >= 0.97 * rows * columns).all()  # a byte is never exactly 0.5
+    area, ratio = rows * columns / 1200, (rows / 40) / (columns / 30)
+    assert 0.01 < area.min() < 0.04
+    assert 0.3 < area.max() < 0.36
+    assert ratio.min() < 0.5
+    assert ratio.max() > 2
+    assert abs(area.mean() - (0.02 + 1 / 3) / 2) < 0.015
+    noise = image[hit.unsqueeze(1)]
+    assert abs(noise.mean() - 0.5) < 0.005
+    assert abs(noise.std() - 12**-0.5) < 0.005
+    # Every row and column is hit, at the borders too.
+    assert hit.any(0).any(0).all()
+    assert hit.any(0).any(1).all()
+
+
+def test_the_operators_are_recons_own_and_go_no_further_than_asked() -> None:
+    clean = patches(24)
+    assert torch.equal(Augment(operators=0)(clean, keys(24)), clean)
+    weak, strong = (Augment(operators=2, magnitude=size)(clean, keys(24)) for size in (0.1, 1.0))
+    assert (weak - clean).abs().mean() < 0.5 * (strong - clean).abs().mean()
+    once = operators_of(0.5, 32)(clean, keyed.fold(keys(24), "operator 0")).image.clamp(0, 1)
+    assert torch.equal(Augment(operators=1)(clean, keys(24)), once)
+    assert torch.equal(Augment(operators=1, magnitude=0.0)(clean, keys(24)).mul(255).round(), clean.mul(255).round())
+
+
 def test_options_do_not_change_each_other() -> None:
     clean = patches(50)
     flipped = Augment(flip=True)(clean, keys(50))
@@ -114,11 +147,14 @@ def test_options_do_not_change_each_other() -> None:
         (lambda: Augment(rotate="a lot"), "augment.rotate"),
         (lambda: Augment(crop_padding=-1), "augment.crop_padding"),
         (lambda: Augment(crop_padding=1.5), "augment.crop_padding"),
+        (lambda: Augment(operators=-1), "augment.operators:"),
+        (lambda: Augment(operators=2, magnitude=1.5), "augment.magnitude:"),
+        (lambda: Augment(erase=2), "augment.erase:"),
         (lambda: Augment(turns=True)(patches(2, 20, 30), keys(2)), "augment.turns"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(make, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name} [^\n]+\.$"):
+    with pytest.raises(InputError, match=rf"^{name} [^\n]+$"):
         make()
 
 
@@ -127,7 +163,7 @@ def test_bytes_are_changed_as_their_floats_are(name: str) -> None:
     pixels = patches(24).mul(255).round().to(torch.uint8)
     before = pixels.clone()
     image = augment(name)(pixels, keys(24))
-    assert image.dtype == (torch.float32 if augment(name).rotate else torch.uint8)
+    assert image.dtype == (torch.float32 if augment(name).rotate or augment(name).operators else torch.uint8)
     assert torch.equal(as_float(image), augment(name)(as_float(pixels), keys(24)))
     assert torch.equal(pixels, before)
 
@@ -136,3 +172,5 @@ def test_only_flips_and_turns_leave_every_pixel_what_it_is() -> None:
     assert Augment(flip=True, turns=True).rearranges
     assert not Augment(rotate=1.0).rearranges
     assert not Augment(crop_padding=1).rearranges
+    assert not Augment(operators=1).rearranges
+    assert not Augment(erase=0.1).rearranges

@@ -24,7 +24,7 @@ from recon.training import trial
 
 FITTING = {
     "autoencoder": {"conv_autoencoder", "spatial_autoencoder", "dense_autoencoder"},
-    "classifier": {"cnn", "lenet", "resnet18"},
+    "classifier": {"cnn", "lenet", "resnet18", "speednet"},
     "deep_image_prior": {"cvanet", "dncnn", "dru", "edsr", "ffdnet", "gated_unet", "nafnet", "unet"},
     "diffusion": {"time_unet"},
     "flow": {"time_unet"},
@@ -138,7 +138,11 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
         ("restoration", "Broken", r"model\.net: Broken does not work on images of 1×8×8 \(.+\); choose another"),
         ("gan", "Broken", r"model\.net: Broken has no .*; choose model/net=dcgan"),
         ("restoration", "Halves", r"model\.net: Halves gives an image of 1×8×4, not an image of 1×8×8, .*"),
-        ("classifier", "Halves", r"model\.net: Halves gives an image of .*; choose model/net=cnn\|lenet\|resnet18"),
+        (
+            "classifier",
+            "Halves",
+            r"model\.net: Halves gives an image of .*; choose model/net=cnn\|lenet\|r.*\|speednet",
+        ),
         ("vae", "NotOnMeta", r"model\.net: NotOnMeta has no decode and no encode.*"),
         ("classifier", "NotOnMeta", r"model\.net: NotOnMeta does not work .*"),
         ("restoration", "NotOnMeta", ""),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from skimage.data import astronaut
 from torch import Tensor, nn
 
 from recon.errors import InputError
@@ -80,14 +81,37 @@ def test_output_and_gradients(name: str, size: tuple[int, int], channels: int) -
         output = part(*inputs)
         if part is not net:
             assert output.shape == (2,)
-        elif type(net).__name__ in ("CNN", "LeNet", "ResNet18"):
+        elif type(net).__name__ in ("CNN", "LeNet", "ResNet18", "SpeedNet"):
             assert output.shape == (2, CLASSES)
         else:
             assert output.shape == (2, channels, *size)
         output.square().sum().backward()
     for key, parameter in net.named_parameters():
+        if key == "whitening.weight":  # fitted to images, not trained
+            assert not parameter.requires_grad
+            continue
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
+
+
+def test_whitened_patches_are_uncorrelated_and_of_one_variance() -> None:
+    """Of a photograph, by NumPy; each with its negative; a fitted net stays as it is."""
+    photograph = torch.from_numpy(astronaut()[:64, :64].copy()).permute(2, 0, 1).float().div(255)
+    images = torch.stack([photograph, photograph.flip(2), photograph.flip(1)])
+    net: Any = build("speednet", 3, (64, 64))
+    net.fit_to(images)
+    shown = net.whitening(images).permute(1, 0, 2, 3).flatten(1).detach().double().numpy()
+    assert len(shown) == 24
+    np.testing.assert_allclose(shown[:12], -shown[12:], atol=1e-4)
+    patches = np.lib.stride_tricks.sliding_window_view(images.double().numpy(), (2, 2), axis=(2, 3))
+    patches = patches.transpose(1, 4, 5, 0, 2, 3).reshape(12, -1)
+    variances = np.linalg.eigvalsh(np.cov(patches))
+    expected = variances / (variances + 5e-4 * variances.mean())
+    np.testing.assert_allclose(np.cov(shown[:12]), np.diag(expected), atol=1e-3)
+    assert expected[-1] > 0.999
+    before = net.whitening.weight.clone()
+    net.fit_to(images / 2)
+    assert torch.equal(net.whitening.weight, before)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -61,6 +61,8 @@ class WebDataset(Task):
         require_fraction(self, "validation")
         if self.normal is not None:
             raise InputError("task.normal: shards are read as they come, with all classes; leave it out.")
+        if self.balanced:
+            raise InputError("task.balanced: shards are read as they come, uncounted; set model.class_weights instead.")
         require_positive(self, "shuffle", "workers", "num_classes", least=0)
         if self.workers > _MOST_WORKERS:
             raise InputError(f"task.workers={self.workers} is not possible: give at most {_MOST_WORKERS} processes.")
