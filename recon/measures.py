@@ -175,9 +175,9 @@ ROWS: dict[str, Measure] = {
                 _PSNR + "the hole pixels only, filled with the mean of the image's known pixels",
                 partial=True, input="content"),
         Measure("recognised_degraded", "recognised, degraded", 0, "%", 2, "baseline", "as recognised, of the degraded "
-                "images", factor=100.0, bounds=(0.0, 1.0), input="content"),
+                "images", factor=100.0, bounds=(0.0, 1.0)),
         Measure("recognised_clean", "recognised, clean", 0, "%", 2, "other", "as recognised, of the clean images",
-                factor=100.0, bounds=(0.0, 1.0), input="content"),
+                factor=100.0, bounds=(0.0, 1.0)),
         Measure("seconds", "training time", -1, "s", 1, "cost", timed=True),
         Measure("parameters", "weights", -1, "", 0, "cost",
                 "trainable weights of the net that restores, recognises or generates; no discriminator"),

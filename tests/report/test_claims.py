@@ -224,6 +224,15 @@ def test_degraded_quality_tells_images_of_old_runs_apart(rates: list[Path]) -> N
     assert not problem.same_images
 
 
+def test_a_judge_in_another_precision_leaves_the_images_the_same(rates: list[Path]) -> None:
+    """Of one image in hundreds it decides otherwise in bfloat16."""
+    for run, seen in zip(rates, (1.0, 0.0), strict=False):
+        for name in ("recognised_degraded", "recognised_clean"):
+            set_column(run, name, np.array([seen] + [1.0] * 359))
+    (problem,) = sorted_of(*rates)
+    assert problem.same_images
+
+
 # Which images count ------------------------------------------------------------------------------------------------
 
 
