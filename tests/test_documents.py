@@ -87,6 +87,7 @@ def check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pool, "run", lambda self, source: None)
 
 
+@pytest.mark.slow  # each builds its model
 def test_every_command_passes_its_checks(reader: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of long tables are composed alone, as their nets are built in tests/test_every_combination.py."""
     check_alone(monkeypatch)
