@@ -22,6 +22,7 @@ from recon.measures import ROWS, measure
 from recon.report import arrays
 from recon.report.faults import faults, reason, sentences
 from recon.runs import RunFolder, action_of
+from recon.runs.fingerprint import chosen_by_budget
 from recon.runs.reading import Unreadable, read_text
 
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
@@ -201,7 +202,8 @@ class Run:
     def flat(self) -> dict[str, Any]:
         """The keys of its configuration that all runs of one entry agree in."""
         flat = flattened({key: value for key, value in self.trained.config.items() if key not in _NOT_COMPARED})
-        flat.pop("trainer.enable_progress_bar", None)
+        for key in ("trainer.enable_progress_bar", *chosen_by_budget(self.trained.config)):
+            flat.pop(key, None)
         if flat.get("task.test") is not None:  # where it is null, the test images are cut from those to train on
             flat["task.test"] = "given"
         return flat

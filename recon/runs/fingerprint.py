@@ -46,9 +46,13 @@ def fingerprint_of(folder: RunFolder) -> str:
 
 def identity(config: Mapping[str, Any]) -> str:
     """Name a resolved configuration without the keys that cannot change a result: 16 hexadecimal digits."""
-    # A budget stands for the length that it came to on a machine.
-    chosen = ("trainer.max_steps", "trainer.max_epochs", "trainer.precision") if config.get("budget") else ()
-    return _combined(json.dumps(_without(config, (*WITHOUT_EFFECT, *chosen)), sort_keys=True, ensure_ascii=False))
+    without = (*WITHOUT_EFFECT, *chosen_by_budget(config))
+    return _combined(json.dumps(_without(config, without), sort_keys=True, ensure_ascii=False))
+
+
+def chosen_by_budget(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the keys that a budget stands for: the length that it came to on a machine, and the precision."""
+    return ("trainer.max_steps", "trainer.max_epochs", "trainer.precision") if config.get("budget") else ()
 
 
 def data_version(config: Mapping[str, Any]) -> str:

@@ -236,6 +236,16 @@ def test_a_judge_in_another_precision_leaves_the_images_the_same(rates: list[Pat
 # Which images count ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("budget", "entries"), [("null", 4), ("40s", 2)])
+def test_the_length_that_a_budget_came_to_makes_no_other_entry(budget: str, entries: int, rates: list[Path]) -> None:
+    for steps, run in enumerate(rates, 30):
+        config = (run / "config.yaml").read_text()
+        config = re.sub(r"(?m)^budget: .*$", f"budget: {budget}", config)
+        (run / "config.yaml").write_text(re.sub(r"(?m)^  max_steps: .*$", f"  max_steps: {steps}", config))
+    (problem,) = sorted_of(*rates)
+    assert len(problem.entries) == entries
+
+
 def test_only_images_with_a_value_count_and_the_others_are_said(rates: list[Path], tmp_path: Path) -> None:
     for run in rates:
         hole = Run(RunFolder(run), "").images["psnr"].copy()
