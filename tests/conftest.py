@@ -40,6 +40,11 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
+def slow_if(is_slow: bool, *values: object) -> object:
+    """The values of a parametrised case, as a slow test where it takes long."""
+    return pytest.param(*values, marks=pytest.mark.slow if is_slow else ())
+
+
 def trained_models() -> list[str]:
     """The choices of `model` that are fitted to the training images; the others are only tested."""
     import yaml

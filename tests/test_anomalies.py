@@ -125,6 +125,7 @@ def test_zeros_are_told_from_other_digits(runs: dict[str, Path], typed: Typed) -
             assert drawn.width > 500
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_vae_is_a_score_without_labels(runs: dict[str, Path], typed: Typed) -> None:
     status, output, errors = typed("action=anomalies", f"run={runs['vae']}", "accelerator=cpu")
     assert status == 0, errors

@@ -121,6 +121,7 @@ def test_the_record_of_a_test_is_what_the_codec_writes(compose: Compose, tmp_pat
     assert 8 * (len(found.data) - found.header) / found.pixels == pytest.approx(recorded, rel=0.01)
 
 
+@pytest.mark.slow
 def test_threads_and_processes_write_the_same_bytes(
     runs: dict[str, Path], made: dict[str, Transform], tmp_path: Path
 ) -> None:

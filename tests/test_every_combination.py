@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Compose, choices, data_root, trained_models
+from conftest import Compose, choices, data_root, slow_if, trained_models
 from PIL import Image, ImageFilter
 from skimage.data import astronaut
 from sklearn.datasets import load_digits
@@ -97,7 +97,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "task"), PAIRS)
+@pytest.mark.parametrize(("model", "task"), [slow_if(pair == ("gan", "mnist"), *pair) for pair in PAIRS])
 @pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
 def test_every_model_on_every_task(model: str, task: str, compose: Compose, image_folder: Path, tmp_path: Path) -> None:
     config = compose(f"model={model}", *task_overrides(task, image_folder), *QUICK)
@@ -188,7 +188,10 @@ def test_every_quantiser(quantiser: str, compose: Compose, tmp_path: Path) -> No
     assert ("test/bits_per_pixel" in record) == (quantiser != "none")
 
 
-@pytest.mark.parametrize("experiment", choices("experiment"))
+GANS = ("mnist_dcgan", "mnist_r3gan")  # they compare thousands of generated images
+
+
+@pytest.mark.parametrize("experiment", [slow_if(name in GANS, name) for name in choices("experiment")])
 @pytest.mark.filterwarnings("ignore:.*first 1,000 test images.*")
 def test_every_experiment_is_composed_and_takes_a_step(
     experiment: str, compose: Compose, image_folder: Path, tmp_path: Path

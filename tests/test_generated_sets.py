@@ -39,6 +39,7 @@ def test_few_images_give_what_they_can() -> None:
     assert set(measured(normal(10, 3, 0), normal(10, 3, 1))) == {"fd", "vendi"}
 
 
+@pytest.mark.slow
 def test_copies_among_one_in_twenty_are_found_and_other_images_are_not_taken_for_copies() -> None:
     """Power and size over 200 trainings each: 5 % of 1,000 images are copies; and none are."""
     found = {0.0: 0, 0.05: 0}

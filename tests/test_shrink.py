@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import QUICK, ROOT, Compose, Typed, choices
+from conftest import QUICK, ROOT, Compose, Typed, choices, slow_if
 from torch import nn
 
 import recon
@@ -340,7 +340,7 @@ def test_a_teacher_that_cannot_teach_is_told(words: tuple[str, ...], says: str, 
     assert says in typed.refused(*(word.format(**places) for word in words), *QUICK)
 
 
-@pytest.mark.parametrize("net", classifiers())
+@pytest.mark.parametrize("net", [slow_if(net in ("resnet18", "speednet"), net) for net in classifiers()])
 def test_every_method_shrinks_every_classifier(net: str, compose: Compose, typed: Typed) -> None:
     narrow = ["model.net.width=8"] if net == "resnet18" else []
     words = ("model=classifier", f"model/net={net}", *narrow, *QUICK)

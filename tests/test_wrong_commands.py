@@ -153,7 +153,7 @@ NEWCOMERS = {
     "resume=a,b": "give one run folder",
     "action=test": "did you mean action=evaluate?",
     "action=denoise": "action=restore input=<picture>",
-    "augment=true": "choose one of crop_flip|flip|none|rotate|turns",
+    "augment=true": "choose one of crop_flip|erase|flip|none|randaugment|rotate|turns",
     "model={a:1}": "choose one of autoencoder|baseline|classifier",
     "train": "write action=train",
     "photo.jpg": "write task=folder task.path=photo.jpg",

@@ -104,6 +104,7 @@ def test_a_test_says_the_bits_by_the_symbols_of_the_validation(kind: str, compos
     assert metrics["test/symbols_in_use"] == pytest.approx(float((counts > 0).float().mean()))
 
 
+@pytest.mark.slow
 def test_a_larger_weight_of_the_rate_takes_fewer_bits(compose: Compose) -> None:
     """At the price of the images; and the estimate that is trained by is near what the symbols take."""
     errors, taken = [], []

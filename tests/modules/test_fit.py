@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Compose, Typed, choices, trained_models
+from conftest import ROOT, Compose, Typed, choices, slow_if, trained_models
 from lightning.pytorch import Trainer
 from PIL import Image
 from test_modules import QUIET, built
@@ -173,7 +173,10 @@ NUMBERS = (-1, 0, math.nan, math.inf, 10**9, 1e9, True, "x", None)
 LISTS = ([], [-1], [0], [10**9], [2.5], 5, None)
 
 
-@pytest.mark.parametrize(("model", "net"), [(model, net) for model in FITTING for net in sorted(FITTING[model])])
+@pytest.mark.parametrize(
+    ("model", "net"),
+    [slow_if(net in ("dcgan", "time_unet"), model, net) for model in FITTING for net in sorted(FITTING[model])],
+)
 def test_every_number_works_or_is_refused_by_its_name(model: str, net: str, compose: Compose) -> None:
     config = with_net(compose, model, net)
     if model == "inpainting":

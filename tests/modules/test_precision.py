@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Compose, trained_models
+from conftest import Compose, slow_if, trained_models
 from test_modules import built
 
 from recon import build, metrics
@@ -35,7 +35,7 @@ def record_of(model: str, precision: str, compose: Compose, folder: Path) -> dic
 @pytest.mark.parametrize(
     ("precision", "model"),
     [
-        *(("16-true", model) for model in trained_models()),
+        *(slow_if(model in ("diffusion", "flow"), "16-true", model) for model in trained_models()),
         ("bf16-true", "gan"),
         ("64-true", "gan"),
         ("64-true", "vae"),
