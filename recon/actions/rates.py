@@ -93,7 +93,7 @@ class Rates(Action):
 
 
 def _some(data: DataModule, count: int | None) -> list[Pixels]:
-    """Return test images (C,H,W), at most so many, drawn by their places."""
+    """Return test images (C,H,W), at most so many, drawn by their indices."""
     from recon import keyed
 
     images = [image for pair in _pairs(data.test_dataloader()) for image in _pixels(pair)]
