@@ -102,7 +102,7 @@ def calibration_crops(weights: Weights) -> list[Tensor]:
     return [example.given for example in crops(weights, _CROPS)]
 
 
-def int8_of(data: bytes, inputs: Sequence[Tensor], kinds: Sequence[str] = ("Conv",), floats: int = 0) -> bytes:
+def _int8_of(data: bytes, inputs: Sequence[Tensor], kinds: Sequence[str], floats: int) -> bytes:
     """Quantise ONNX to int8, weights by channel and activations by what inputs (B,C',H,W) make of them.
 
     Args:
@@ -147,7 +147,7 @@ def least_lossy(
 
     Args:
         data: the ONNX.
-        inputs: batches.
+        inputs: batches (B,C',H,W) to calibrate on.
         kinds: of the layers that are quantised.
         lost: tells what an int8 form loses.
         limit: what it may lose.
@@ -157,7 +157,7 @@ def least_lossy(
         in float32.
     """
     for floats in _FLOATS:
-        form = int8_of(data, inputs, kinds, floats)
+        form = _int8_of(data, inputs, kinds, floats)
         if (loss := lost(form)) <= limit:
             break
     return form, loss, floats
