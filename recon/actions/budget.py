@@ -179,7 +179,7 @@ def _evaluation(trainer: Trainer, module: Module, data: DataModule, name: str) -
     limit = getattr(trainer, f"limit_{'val' if name == 'validation' else name}_batches")
     loader = data.val_dataloader() if name == "validation" else data.test_dataloader()
     wanted = min(len(loader), limit) if isinstance(limit, int) else int(len(loader) * limit)
-    module.eval()
+    module.eval().to(trainer.strategy.root_device)  # a training on a GPU leaves its weights in main memory
     seconds = 0.0
     with torch.no_grad(), trainer.precision_plugin.forward_context():
         for number, pair in enumerate(loader):

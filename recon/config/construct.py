@@ -69,7 +69,7 @@ KINDS = {
     "model.health": Kind("recon.modules.health.Health", ("recon.modules.health",)),
     "action": Kind("recon.actions.base.Action", ("recon.actions",)),
     "logger": Kind("recon.dashboards.base.Dashboard", ("recon.dashboards",)),
-    "optimizer": Kind("torch.optim.Optimizer", ("torch.optim",), is_partial=True),
+    "optimizer": Kind("torch.optim.Optimizer", ("torch.optim", "recon.training.muon"), is_partial=True),
     "scheduler": Kind("torch.optim.lr_scheduler.LRScheduler", ("torch.optim.lr_scheduler",), is_partial=True),
     # Callbacks that neither write files nor call anything by name.
     "trainer.callbacks": Kind(

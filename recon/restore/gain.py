@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.metrics.sure import STEP, probe
-from recon.restore.noise import Noise, Seen, noise_of
+from recon.restore.noise import Noise, Seen, beyond, noise_of
 
 Restore = Callable[[Tensor], Tensor]
 
@@ -59,8 +59,8 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     """Estimate the level of the noise in a picture and what a net gains on it.
 
     The error of the restored picture is Stein's unbiased estimate (see `recon.metrics.sure`), its divergence that of a
-    keyed probe, and the noise that of `noise_of`. Where much of it was cut off at black or white, the estimate is of
-    the error to the mean of what is left, plus the square of what that is off, corrected by a parametric bootstrap.
+    keyed probe, and the noise that of `noise_of`. Where much of it was cut off at black or white, the estimate is that
+    for cut-off noise, and the level is corrected by a parametric bootstrap.
 
     Args:
         image: (C,H,W), noisy, in [0,1].
@@ -73,11 +73,11 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
 
     parts = [part[None] for part in parts_of(image)]
     maps = [_maps(part, index, work) for index, part in enumerate(parts)]
-    patches = torch.cat([_patches(each) for each in maps], 2)
-    noises = [noise_of(taken, divergence, values, is_cut) for taken, divergence, values in patches.unbind(1)]
+    noises = _noises(maps, is_cut)
     found = _errors(maps, noises)
     if found.left < _MUCH_LEFT:
-        found = _corrected(found, maps, noises, work)
+        noises = _corrected(noises, maps, work)
+        found = _errors(maps, noises, much_cut=True)
     if found.before <= 0 or found.after <= 0:
         return Gain(0.0, 0.0, found.sigma)
     unsure = _UNSURE if all(noise.black == noise.white for noise in noises) else _UNSURE_LINE
@@ -87,12 +87,18 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
 
 
 def _maps(noisy: Tensor, index: int, work: Restore) -> Tensor:
-    """Return of a part (1,C,H,W) what was taken, squared, the divergence, and what it became: (3,C,H,W)."""
+    """Return of a part (1,C,H,W) what was taken, squared, the divergence, what it became, and itself: (4,C,H,W)."""
     keys = keyed.keys(0, "gain", 0, torch.tensor([index]))
     restored, signs = work(noisy), probe(keys, tuple(noisy.shape[1:]))
     step = STEP * 0.1  # of white: a tenth of what a sigma of 0.1 would take
     slope = signs * (work(noisy + step * signs) - restored) / step
-    return torch.cat([(noisy - restored).square(), slope, restored])
+    return torch.cat([(noisy - restored).square(), slope, restored, noisy])
+
+
+def _noises(maps: list[Tensor], is_cut: bool) -> list[Noise]:
+    """Estimate the noise of each channel."""
+    patches = torch.cat([_patches(each[:3]) for each in maps], 2)
+    return [noise_of(taken, divergence, values, is_cut) for taken, divergence, values in patches.unbind(1)]
 
 
 class _Errors(NamedTuple):
@@ -105,15 +111,34 @@ class _Errors(NamedTuple):
     sigma: tuple[float, ...]
 
 
-def _errors(maps: list[Tensor], noises: list[Noise]) -> _Errors:
-    taken, divergence, restored = torch.cat([each.flatten(2) for each in maps], 2)
-    (_, variance, bias), whole = _seen(restored, noises)
-    before = float((variance + bias.square()).mean())
-    after = float((taken + variance * (2 * divergence - 1) + bias.square()).mean())
+def _errors(maps: list[Tensor], noises: list[Noise], much_cut: bool = False) -> _Errors:
+    taken, divergence, restored, noisy = torch.cat([each.flatten(2) for each in maps], 2).double()
+    seen, whole = _seen(restored, noises)
+    before = float((seen.variance + seen.bias.square()).mean())
+    if much_cut:
+        rest = _rest_of_cut(noisy, divergence, restored, seen, whole)
+    else:
+        rest = seen.variance * (2 * divergence - 1) + seen.bias.square()
     kept = float(divergence.mean())
-    after = max(after, 0.5 * before * min(max(kept, 0.0), 1.0))
-    left = float(variance.mean() / whole.mean().clamp_min(1e-12))
+    after = max(float((taken + rest).mean()), 0.5 * before * min(max(kept, 0.0), 1.0))
+    left = float(seen.variance.mean() / whole.mean().clamp_min(1e-12))
     return _Errors(before, after, kept, left, tuple(whole.mean(1).sqrt().tolist()))
+
+
+def _rest_of_cut(noisy: Tensor, divergence: Tensor, restored: Tensor, seen: Seen, whole: Tensor) -> Tensor:
+    """Return what Stein's identity adds to the square of what was taken, where x + n was cut off to y in [0,1].
+
+    E[(f - x)²] = E[(f - y)² + 2·f·(y - x)] + x² - E[y²] for any f(y), whose values may all be counted from a constant c.
+    Of f·(y - x), f·n has the mean sigma²·f' inside and 0 where y is cut off, as f does not change there; what remains
+    is f times the mean of y - x - n beyond black or white.
+    """
+    light, variance, bias = seen
+    black, white = beyond(light, whole.clamp_min(1e-12).sqrt())
+    at_black, at_white = noisy <= 0, noisy >= 1
+    nearer = (light > 0.5).double()  # c: the nearer of black and white, where it leaves least chance
+    product = whole * divergence * ~(at_black | at_white)
+    product -= (restored - nearer) * (torch.where(at_black, black, 0) + torch.where(at_white, white, 0))
+    return 2 * product + (light - nearer).square() - variance - (light + bias - nearer).square()
 
 
 def _seen(restored: Tensor, noises: list[Noise]) -> tuple[Seen, Tensor]:
@@ -123,18 +148,23 @@ def _seen(restored: Tensor, noises: list[Noise]) -> tuple[Seen, Tensor]:
     return seen, torch.stack([noise.variance(each) for noise, each in zip(noises, seen.light, strict=True)])
 
 
-def _corrected(found: _Errors, maps: list[Tensor], noises: list[Noise], work: Restore) -> _Errors:
-    """Correct errors by how wrong they are estimated of a known picture: what was restored, with the same noise."""
-    after, again = 0.0, []
+def _corrected(noises: list[Noise], maps: list[Tensor], work: Restore) -> list[Noise]:
+    """Correct the level by how wrong it is estimated of a known picture: what was restored, with the same noise.
+
+    What was restored has less texture than the clean picture and so shows the error too large: half of it is believed,
+    which on photographs with known noise is nearest.
+    """
+    again = []
     for index, each in enumerate(maps):
         (light, _, _), variance = _seen(each[2], noises)
         keys = keyed.keys(0, "gain", 1, torch.tensor([index]))
         noisy = (light + variance.sqrt() * keyed.normal(keys, tuple(light.shape))).clamp(0, 1)
         again.append(_maps(noisy, index, work))
-        after += float((again[-1][2] - light).square().sum())
-    known = _errors(again, noises)
-    count = sum(each[2].numel() for each in maps)
-    return found._replace(after=found.after * after / count / known.after)
+    ratios = [
+        math.sqrt((noise.black + noise.white) / max(known.black + known.white, 1e-12))
+        for noise, known in zip(noises, _noises(again, True), strict=True)
+    ]
+    return [Noise(noise.black * ratio, noise.white * ratio, True) for noise, ratio in zip(noises, ratios, strict=True)]
 
 
 def _patches(maps: Tensor) -> Tensor:

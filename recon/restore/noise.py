@@ -67,6 +67,15 @@ class Noise(NamedTuple):
         return Seen(*_interpolated(values.double(), mean, table).to(values.dtype))
 
 
+def beyond(light: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far beyond black (below 0) and white (above 0) values are, on average, that were cut off there."""
+    normal = Normal(torch.zeros_like(light), torch.ones_like(light))
+    low, high = -light / sigma, (1 - light) / sigma
+    black = light - sigma * (normal.log_prob(low) - torch.special.log_ndtr(low)).exp()
+    white = light - 1 + sigma * (normal.log_prob(high) - torch.special.log_ndtr(-high)).exp()
+    return black, white
+
+
 def _interpolated(x: Tensor, points: Tensor, table: Tensor) -> Tensor:
     """Interpolate the rows of a table (R,N), given at rising points (N,), at x of any shape: (R,...)."""
     x = x.clamp(points[0], points[-1])
