@@ -84,13 +84,17 @@ class Muon(Optimizer):
 def orthogonal(matrices: Tensor) -> Tensor:
     """Return matrices (N,R,C) with the same singular vectors and singular values between about 0.7 and 1.2.
 
-    Those that are far below the largest come out smaller. By Newton and Schulz's iteration with products alone.
+    Those that are far below the largest come out smaller. By Newton and Schulz's iteration with products alone: each
+    round is a polynomial of the smaller square of the matrix, so that the matrix itself is multiplied once, at the end.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    square, factor = x @ x.mT, torch.eye(x.shape[1], device=x.device)
     first, third, fifth = _COEFFICIENTS
     for _ in range(_ROUNDS):
-        gram = x @ x.mT
-        x = first * x + torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth) @ x
+        polynomial = torch.baddbmm(square, square, square, beta=third, alpha=fifth)
+        polynomial.diagonal(dim1=1, dim2=2).add_(first)
+        square, factor = polynomial @ square @ polynomial, polynomial @ factor
+    x = factor @ x
     return x.mT if tall else x
