@@ -15,8 +15,9 @@ from recon.training.options import Training
 class SelfSupervisedModule(Module):
     """Learn to denoise without clean images; these are used by nothing but the measures of an evaluation.
 
-    The best weights are those of the lowest loss on the noisy validation images, the same loss as in training. What
-    each method supposes of the noise:
+    The best weights are those of the lowest loss on the noisy validation images: Stein's estimate of the squared error
+    where the noise is Gaussian, else the loss of the training, of neighbor2neighbor without its second term, which
+    follows the net and so says nothing about two nets. What each method supposes of the noise:
 
     - neighbor2neighbor: of mean 0 and independent from pixel to pixel (Huang et al., CVPR 2021).
     - noise2void: the same (Krull et al., CVPR 2019).
@@ -49,6 +50,7 @@ class SelfSupervisedModule(Module):
             raise InputError(f"method: {method!r} is unknown; choose model.method={'|'.join(methods)}")
         self.method = method
         self.blind_loss = methods[method]
+        self.validation_loss = methods[method] if method != "neighbor2neighbor" else Neighbor2Neighbor(0.0)
 
     def prepare_for(self, damage: Degradation) -> None:
         """Refuse smaller images, and for "sure" all but Gaussian noise, see `Module`."""
@@ -63,8 +65,11 @@ class SelfSupervisedModule(Module):
                 "model.method: sure needs Gaussian noise of known sigma alone; choose degradation=noise, or "
                 "model.method=neighbor2neighbor|noise2void for other noise of mean 0"
             )
+        if damage.gaussian:
+            self.validation_loss = SureLoss()
 
     def step(self, pair: Pair) -> Outcome:
         """Compute the loss of the noisy images alone, and restore them where an evaluation measures that."""
-        loss = self.blind_loss(self, pair.degraded, pair.severity, self.keys(pair, "blind"))
+        blind_loss = self.blind_loss if self.training else self.validation_loss
+        loss = blind_loss(self, pair.degraded, pair.severity, self.keys(pair, "blind"))
         return Outcome(loss, None if self.training else self(pair.degraded))

@@ -25,7 +25,7 @@ _PATCH = 32  # pixels: the side of the patches that the noise is measured in
 _FINE = 4  # pixels: the side of the squares in which what is cut off is measured
 _UNSURE_JPEG = 0.4  # dB, of photographs that were compressed at a known quality
 _LEAST_COMPRESSED = 16  # pixels: half of it is one block of JPEG
-_MUCH_LEFT = 0.97  # of the variance of the noise; where less is left, what is cut off matters
+_MUCH_LEFT = 0.99  # of the variance of the noise; where less is left, what is cut off matters
 _UNSURE = 0.01  # of sigma: how far off the estimate of the level is, on photographs with noise of known level
 _UNSURE_LINE = 0.05  # the same where the level depends on the light
 
@@ -75,7 +75,7 @@ def denoising_gain(image: Tensor, net: Restore) -> Gain:
     maps = [_maps(part, index, work) for index, part in enumerate(parts)]
     noises = _noises(maps, is_cut)
     found = _errors(maps, noises)
-    if found.left < _MUCH_LEFT:
+    if found.left < _MUCH_LEFT and found.after < found.before:
         noises = _corrected(noises, maps, work)
         found = _errors(maps, noises, much_cut=True)
     if found.before <= 0 or found.after <= 0:
@@ -128,7 +128,7 @@ def _errors(maps: list[Tensor], noises: list[Noise], much_cut: bool = False) -> 
 def _rest_of_cut(noisy: Tensor, divergence: Tensor, restored: Tensor, seen: Seen, whole: Tensor) -> Tensor:
     """Return what Stein's identity adds to the square of what was taken, where x + n was cut off to y in [0,1].
 
-    E[(f - x)²] = E[(f - y)² + 2·f·(y - x)] + x² - E[y²] for any f(y), whose values may all be counted from a constant c.
+    E[(f - x)²] = E[(f - y)² + 2·f·(y - x)] + x² - E[y²] for any f(y), whose values may be counted from any constant c.
     Of f·(y - x), f·n has the mean sigma²·f' inside and 0 where y is cut off, as f does not change there; what remains
     is f times the mean of y - x - n beyond black or white.
     """

@@ -146,7 +146,10 @@ def runner(weights: Weights, settings: Settings, done: Done = _nothing) -> Net:
     Raises:
         InputError: the net is given the level of the noise, and the settings have none.
     """
-    reach, tile, net = weights.about.reach, settings.tile, weights.net.to(settings.device)
+    reach, tile = weights.about.reach, settings.tile
+    net = weights.net.to(settings.device)
+    # A quarter to a half faster on a CPU, and less memory: oneDNN need not reorder what it is given.
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scale = int(weights.about.facts["scale"])
     if weights.about.noise_map and settings.sigma is None:
         raise InputError("sigma: these weights are given the level of the noise; give it, such as sigma=25/255")

@@ -14,7 +14,8 @@ _CERTAIN = 6  # standard errors of the slope; patches overlap by half, so that t
 # The squared error of a net in units of sigma²·divergence: 1 for the best estimator there is (Tweedie's formula), more
 # for a net that was trained for an hour.
 _EXCESS = 1.35
-_ROUNDS = 5  # after which the level hardly changes
+_ROUNDS = 5  # after which the level hardly changes,
+_HARDLY = 1e-3  # or when it changes by less than this share
 _LIGHTS = 1025  # of the table of `Noise.seen`
 
 
@@ -117,7 +118,9 @@ def _one_level(measured: Tensor, values: Tensor, smooth: Tensor, is_cut: bool) -
     for _ in range(_ROUNDS if is_cut and level > 0 else 0):
         left = (Noise(level, level, True).seen(values[smooth]).variance.mean(1) / level).double().clamp_min(0.05)
         # The deviation of a measured sigma² is proportional to what is left of it.
-        level = float((measured[smooth] * left).sum() / left.square().sum())
+        before, level = level, float((measured[smooth] * left).sum() / left.square().sum())
+        if abs(level - before) <= _HARDLY * before:
+            break
     return Noise(level, level, is_cut)
 
 

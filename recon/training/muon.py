@@ -41,7 +41,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step by the gradients that are there, after those of `closure` if it is given; return its loss."""
         loss = None
         if closure is not None:
@@ -78,7 +78,8 @@ class Muon(Optimizer):
         state["square"].lerp_(weight.grad.square(), 1 - slower)  # type: ignore[union-attr]
         count = float(state["step"])
         root = (state["square"] / (1 - slower**count)).sqrt() + 1e-8
-        return state["mean"] / (1 - slow**count) / root
+        update: Tensor = state["mean"] / (1 - slow**count) / root
+        return update
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -96,5 +97,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
         polynomial = torch.baddbmm(square, square, square, beta=third, alpha=fifth)
         polynomial.diagonal(dim1=1, dim2=2).add_(first)
         square, factor = polynomial @ square @ polynomial, polynomial @ factor
-    x = factor @ x
-    return x.mT if tall else x
+    made: Tensor = factor @ x
+    return made.mT if tall else made

@@ -37,7 +37,7 @@ if how == "onnx":
     net = session(onnx_of(weights))
     work = lambda: tiled(net, image, weights.about.reach, 1024)
 else:
-    net = runner(weights, Settings(tile=None if how == "whole" else 1024))
+    net = weights.net if how == "whole" else runner(weights, Settings())
     work = lambda: net(image)
 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
     net(image[..., :256, :256])

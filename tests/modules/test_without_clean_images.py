@@ -71,6 +71,26 @@ def test_each_epoch_draws_anew_and_each_evaluation_alike(method: str, compose: C
     assert torch.equal(losses[0][1], losses[1][1])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_are_chosen_by_an_estimate_of_the_true_error(method: str, compose: Compose) -> None:
+    """By the loss of Neighbor2Neighbor an early, blurring net would be chosen."""
+    module, data = built(compose("model=self_supervised", f"model.method={method}", "degradation.sigma=0.1"))
+    pair = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        outcome = module.eval().step(pair)
+    assert outcome.image is not None
+    true = float((outcome.image - pair.clean).square().mean())
+    chance = 0.1**2 * (2 / pair.clean.numel()) ** 0.5
+    assert float(outcome.loss.mean()) == pytest.approx(true, abs=4 * chance + 0.02 * true)
+
+
+def test_without_the_level_of_the_noise_neighbours_are_predicted_and_nothing_else(compose: Compose) -> None:
+    method = "model.method=neighbor2neighbor"
+    module, _ = built(compose("model=self_supervised", method, "degradation=poisson", "task=digits"))
+    assert isinstance(module.validation_loss, Neighbor2Neighbor)
+    assert (module.blind_loss.gamma, module.validation_loss.gamma) == (2.0, 0.0)
+
+
 def test_what_cannot_be_learned_is_refused(compose: Compose) -> None:
     said = refusal(compose("model=self_supervised", "model.method=sure", "degradation=poisson", "task=digits"))
     assert said == (
