@@ -15,8 +15,6 @@ from recon.ranges import fraction, require_number, require_whole
 if TYPE_CHECKING:
     from recon.restore.plan import Wishes
 
-_TILE = 1024  # pixels
-
 
 @dataclass
 class Restore(Action):
@@ -103,14 +101,14 @@ class Restore(Action):
     def _wishes(self) -> Wishes:
         import torch
 
-        from recon.restore.mend import Settings
+        from recon.restore.mend import TILE, Settings
         from recon.restore.plan import Wishes, run_folder
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device: there is no CUDA device here; choose device=cpu")
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         assert not isinstance(self.sigma, str)
-        tile = _TILE if self.tile is None else self.tile or None
+        tile = TILE if self.tile is None else self.tile or None
         return Wishes(
             weights=self.weights,
             run=None if self.run is None else run_folder(self.run),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.restore.gain import Gain, denoising_gain
-from recon.restore.mend import Settings, planes_of, restored, restored_image, runner
+from recon.restore.mend import TILE, Settings, planes_of, restored, restored_image, runner
 from recon.restore.picture import Picture
 from recon.restore.weights import Weights
 
@@ -33,7 +33,7 @@ class PhotoRestorer:
         *,
         strength: float = 1.0,
         ensemble: int = 1,
-        tile: int | None = 1024,
+        tile: int | None = TILE,
         sigma: float | None = None,
     ) -> Any:
         """Restore an image, grey or in colour, with or without alpha, of any size that memory holds.

@@ -25,7 +25,7 @@ MEASURE = """
 import json, resource, sys, time
 import torch
 sys.path.insert(0, sys.argv[1])
-from recon.restore.mend import Settings, runner
+from recon.restore.mend import TILE, Settings, runner
 from recon.restore.weights import load_weights
 how, height, width = sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 weights = load_weights(sys.argv[2])
@@ -35,7 +35,7 @@ if how == "onnx":
     from recon.export.onnx import onnx_of, session
     from recon.restore.tiles import tiled
     net = session(onnx_of(weights))
-    work = lambda: tiled(net, image, weights.about.reach, 1024)
+    work = lambda: tiled(net, image, weights.about.reach, TILE)
 else:
     net = weights.net if how == "whole" else runner(weights, Settings())
     work = lambda: net(image)
