@@ -155,6 +155,7 @@ class ClassificationModule(Module):
         confidence, right = columns["confidence"][known], (prediction == label)[known]
         found |= {"auroc": classes.auroc(columns["probability"], label)}
         found |= {"ece": classes.calibration_error(confidence, right)}
+        found |= {"rmsce": classes.calibration_error(confidence, right, "l2")}
         found |= {"mce": classes.calibration_error(confidence, right, "max")}
         if self.top_k is not None:
             found[f"top_{self.top_k}"] = (rank[label >= 0] <= self.top_k).double().mean().item()
