@@ -25,7 +25,7 @@ LAYERS = [
     "data.augment", "data.mix", "data.loader", "data.store", "data.download", "data.images", "data.cache",
     "data.image_files", "data.task", "data.tar", "data.samples", "data.shards", "data.tasks", "data.datamodule",
     "modules.facts", "modules.outcome", "modules.steps", "modules.validation", "modules.base", "modules.health",
-    "modules.generating", "modules.sharpness", "modules.classification", "modules",
+    "modules.generating", "modules.sharpness", "modules.unfreezing", "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
     "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "codec", "codes",
