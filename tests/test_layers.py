@@ -22,6 +22,7 @@ LAYERS = [
     "metrics.copying", "metrics", "losses.pixel", "losses", "nets", "codec.tables",
     "data.pixels", "data.find", "degradations", "baselines",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",
+    "data.curriculum",
     "data.augment", "data.mix", "data.loader", "data.store", "data.download", "data.images", "data.cache",
     "data.image_files", "data.task", "data.tar", "data.samples", "data.shards", "data.tasks", "data.datamodule",
     "modules.facts", "modules.outcome", "modules.steps", "modules.validation", "modules.base", "modules.health",
