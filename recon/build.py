@@ -19,6 +19,7 @@ from recon.config.optimiser import require_optimiser
 from recon.config.recorded import read_config
 from recon.dashboards import threaded
 from recon.dashboards.threaded import ThreadedLogger
+from recon.data.curriculum import operators
 from recon.data.datamodule import DataModule
 from recon.data.find import expanded
 from recon.data.task import Task
@@ -330,18 +331,17 @@ def data(config: Config, task: Task, degradation: Degradation, module: Module) -
             f"{_name(type(module))} fills holes and this degradation makes none; choose degradation=missing|"
             "missing_box|missing_strokes|missing_half, or model=restoration"
         )
-    augment = construct(config["augment"], "augment")
+    where, augment = config["data"], construct(config["augment"], "augment")
     fixed_size = bool(getattr(module.net, "fixed_size", False))
-    where = config["data"]
     cache = Path(where["cache"]) if where["store"] == "mmap" else None
-    return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache)
+    levels = operators(config["degradation"], config.get("curriculum")) if action_of(config) in _TRAINS else ()
+    return DataModule(task, Path(where["root"]), degradation, augment, config["seed"], fixed_size, cache, levels)
 
 
 def _name(kind: type[Module]) -> str:
     """Return a module as it is typed, such as "model=classifier", or its class."""
     path = f"{kind.__module__}.{kind.__qualname__}"
-    name = _choice("model", path)
-    return f"model={name}" if name else path
+    return f"model={name}" if (name := _choice("model", path)) else path
 
 
 def _choice(group: str, target: str) -> str | None:

@@ -21,6 +21,7 @@ from recon import __version__
 from recon.actions.act import act, remove_empty
 from recon.config import completion
 from recon.config.conf import CONF, folders_of, program
+from recon.config.depending import register
 from recon.config.help import help_text
 from recon.config.mistyped import check_flags, hydra_sentence
 from recon.config.recorded import with_words_of_the_run
@@ -75,6 +76,7 @@ def main() -> int:
         return 0
     if completion.is_asked(sys.argv[1:]):
         _typed[1:] = completion.with_own_folder(_typed[1:])
+    register()
     # A run folder is named by what it is for.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     sweep_folder = cache(lambda: folder_for(_typed[1:]))

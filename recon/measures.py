@@ -149,6 +149,8 @@ ROWS: dict[str, Measure] = {
         Measure("ece", "calibration error", -1, "%", 2, "other", "expected calibration error: mean over images of the "
                 "difference of confidence and accuracy in 15 bins of equal width (Guo et al. 2017)", factor=100.0,
                 bounds=(0.0, 1.0), kind="recognise"),
+        Measure("rmsce", "RMS calibration error", -1, "%", 2, "other", "as the calibration error, the root of the mean "
+                "square over images", factor=100.0, bounds=(0.0, 1.0), kind="recognise"),
         Measure("mce", "worst calibration error", -1, "%", 2, "other", "as the calibration error, of the worst bin",
                 factor=100.0, bounds=(0.0, 1.0), kind="recognise"),
         Measure("classes", "classes seen", 1, "", 1, "quality", kind="generate"),

@@ -163,7 +163,10 @@ def compose() -> Compose:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
+    from recon.config.depending import register
+
     def make(*overrides: str) -> dict[str, Any]:
+        register()
         OmegaConf.register_new_resolver("run_name", lambda *_: "run", replace=True)  # a command has put its own here
         known = (*overrides, os.environ.get("RECON_DATA"))
         if known not in _composed:

@@ -65,6 +65,16 @@ def test_the_brier_score_by_hand() -> None:
     assert found.tolist() == pytest.approx([0.09 + 0.04 + 0.01, 2.0])
 
 
+def test_calibration_errors_by_hand() -> None:
+    """Two bins: three images of confidence 0.9 of which one is right, one of 0.5 that is right."""
+    confidence, right = torch.tensor([0.9, 0.9, 0.9, 0.5]), torch.tensor([1, 0, 0, 1])
+    gaps, shares = np.array([0.9 - 1 / 3, 0.5]), np.array([0.75, 0.25])
+    expected = {"l1": (shares * gaps).sum(), "l2": np.sqrt((shares * gaps**2).sum()), "max": gaps.max()}
+    for norm, value in expected.items():
+        assert classes.calibration_error(confidence, right, norm) == pytest.approx(value, abs=1e-6)
+    assert math.isnan(classes.calibration_error([], [], "l2"))
+
+
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
 def test_the_temperature_is_that_of_least_log_loss(true: float) -> None:
     """Labels drawn from the softmax of logits, and logits then multiplied."""
@@ -99,7 +109,15 @@ def run(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_calibration_is_kept_and_used(run: Path, typed: Typed) -> None:
     before = json.loads((run / "metrics.json").read_text())
-    assert {"test/brier", "test/auroc", "test/ece", "test/mce", "test/top_5", "test/balanced_accuracy"} <= before.keys()
+    assert {
+        "test/brier",
+        "test/auroc",
+        "test/ece",
+        "test/rmsce",
+        "test/mce",
+        "test/top_5",
+        "test/balanced_accuracy",
+    } <= before.keys()
     with open(run / "classes.csv") as file:
         assert [row["class"] for row in csv.DictReader(file)][-2:] == ["macro mean", "weighted mean"]
     with Image.open(run / "images" / "reliability.png") as picture:

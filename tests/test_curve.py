@@ -76,6 +76,23 @@ def test_a_curve_of_two_classifiers_and_a_restorer(runs: Path, typed: Typed) -> 
             gain = float(row["accuracy"]) - accuracy["clean", float(row["severity"])]
             assert float(row["difference"]) == pytest.approx(gain)
             assert float(row["difference_low"]) <= gain <= float(row["difference_high"])
+    of_classes = [row for row in table(runs / "clean" / "curve_noise_by_class.csv") if row["method"] == "clean"]
+    counts = np.array([int(row["images"]) for row in of_classes])
+    assert counts.sum() == len(per_image)
+    for level in ("0", "0.25", "0.5"):
+        mean = counts @ [float(row[level]) for row in of_classes] / counts.sum()
+        assert mean == pytest.approx(accuracy["clean", float(level)])
+    recall = {row["class"]: float(row["recall"]) for row in table(runs / "clean" / "classes.csv")}
+    assert {row["class"]: float(row["0"]) for row in of_classes} == pytest.approx(
+        {name: recall[name] for name in "0123456789"}
+    )
+    assert typed("action=report", f"runs={runs / 'clean'}")[0] == 0
+    page = (runs / "clean" / "report.html").read_text()
+    assert "As damage grows" in page
+    for title in ("accuracy against the severity of noise", "calibration error against the severity of noise"):
+        assert page.count(f"<figcaption>{title}</figcaption>") == 1
+    assert "accuracy of each class by the severity of noise" in page
+    assert "cannot be read" not in page
     assert "noisy: mean accuracy over sigma of noise 0 to 0.5 is" in output
     assert "Restoring first" in output
     assert "McNemar's test" in output

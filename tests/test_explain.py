@@ -196,6 +196,13 @@ def test_a_trained_classifier_is_explained_better_than_by_chance(runs: Path, typ
     with Image.open(runs / "digits" / "explain_all.png") as picture:
         assert picture.width > 500
         assert len(picture.getcolors(1 << 20) or []) > 100
+    assert typed("action=explain", f"run={runs / 'digits'}", "method=filters", "accelerator=cpu")[0] == 0
+    assert typed("action=report", f"runs={runs / 'digits'}")[0] == 0
+    page = (runs / "digits" / "report.html").read_text()
+    assert "Which pixels were used" in page
+    assert page.count('class="drawn"') == 2
+    assert f"{float(own['deletion']):.3f} (random {float(own['deletion_by_chance']):.3f}" in page
+    assert "cannot be read" not in page
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "streams", "trust", "training.allocator", "ranges", "config.conf", "config.training", "config.check",
-    "config.optimiser", "config.construct", "config.words", "config.help", "config.mistyped", "config.resolved",
-    "actions.base",
+    "errors", "streams", "trust", "training.allocator", "ranges", "config.conf", "config.depending", "config.training",
+    "config.check", "config.optimiser", "config.construct", "config.words", "config.help", "config.mistyped",
+    "config.resolved", "actions.base",
     "measures", "health", "runs.reading", "runs.older", "runs.files", "runs.tiles", "runs.names", "runs.lock",
     "runs.draw", "runs.folder", "runs",
     "data.sets", "runs.fingerprint", "runs.machine",
@@ -22,10 +22,11 @@ LAYERS = [
     "metrics.copying", "metrics", "losses.pixel", "losses", "nets", "codec.tables",
     "data.pixels", "data.find", "degradations", "baselines",
     "console", "training.interrupt", "training.lightning", "training.options", "dashboards",
+    "data.curriculum",
     "data.augment", "data.mix", "data.loader", "data.store", "data.download", "data.images", "data.cache",
     "data.image_files", "data.task", "data.tar", "data.samples", "data.shards", "data.tasks", "data.datamodule",
     "modules.facts", "modules.outcome", "modules.steps", "modules.validation", "modules.base", "modules.health",
-    "modules.generating", "modules.sharpness", "modules.classification", "modules",
+    "modules.generating", "modules.sharpness", "modules.unfreezing", "modules.classification", "modules",
     "training.trial", "runs.checkpoint", "config.recorded", "config.completion", "training.checkpoints",
     "training.epochs", "training.pictures", "training.progress", "training.cost", "runs.record", "training.trainer",
     "restore.tiles", "restore.weights", "build", "generated", "directions", "projection", "restore", "codec", "codes",

@@ -44,7 +44,7 @@ class Curve(Action):
         from recon.runs.files import write_csv, write_image
 
         damage = self._damage(config, about)
-        labels, table, kind = self._measured(config, damage)
+        labels, table, kind, classes = self._measured(config, damage)
         found = compare.curves(labels, table, damage)
         target = Path(self.output).expanduser() if self.output else Path(config["run"]) / f"curve_{damage.name}"
         words = _words(found, damage, self.restorer is not None)
@@ -52,6 +52,9 @@ class Curve(Action):
         if damage.kinds:
             write_csv(target.with_name(f"{target.name}_by_kind.csv"), compare.by_kind(labels, table, damage))
             _print_by_kind(compare.by_kind(labels, table, damage), kind)
+        if kind == "recognise":
+            rows = compare.by_class(labels, table, damage, classes)
+            write_csv(target.with_name(f"{target.name}_by_class.csv"), rows)
         images = len(next(iter(table[0][0].values())))
         write_image(target.with_suffix(".png"), _picture(found, damage, MEASURES[kind], images))
         for sentence in words:
@@ -66,8 +69,8 @@ class Curve(Action):
         choice = about["choices"].get("degradation", "degradation")
         return of_levels(config["degradation"], choice, self.level, self.severities or "")
 
-    def _measured(self, config: dict[str, Any], damage: Damage) -> tuple[list[str], list[Any], str]:
-        """Load the models and measure them at every point, with a line of progress."""
+    def _measured(self, config: dict[str, Any], damage: Damage) -> tuple[list[str], list[Any], str, Sequence[str]]:
+        """Load the models and measure them at every point, with a line of progress: names, table, kind and classes."""
         from rich.console import Console
         from rich.progress import Progress
 
@@ -99,7 +102,13 @@ class Curve(Action):
             bar = progress.add_task("curve", total=len(damage.points))
             limit = config["trainer"].get("limit_test_batches")
             table = measured(methods, data, damage, limit, lambda: progress.advance(bar))
-        return [method.label for method in methods], table, first.kind
+        return _told_apart([method.label for method in methods]), table, first.kind, task.class_names
+
+
+def _told_apart(labels: Sequence[str]) -> list[str]:
+    """Number labels that are the same, as of run folders of one name in different sweeps."""
+    return [label if labels.count(label) == 1 else f"{label} ({labels[:index].count(label) + 1})"
+            for index, label in enumerate(labels)]  # fmt: skip
 
 
 def _words(found: Sequence[Sequence[Found]], damage: Damage, restores: bool) -> list[str]:

@@ -14,6 +14,7 @@ from recon.ranges import require_number
 
 if TYPE_CHECKING:
     from recon.modules.base import Module
+    from recon.shrink.costs import Form
 
 _METHODS = ("prune", "quantise", "distil")
 _LENGTHS = ("max_steps", "max_epochs", "max_time")
@@ -54,11 +55,13 @@ class Shrink(Action):
                              "method=distil")  # fmt: skip
         if not config["resume"]:
             config = _as_trained(config, overrides)
-        if self.method == "distil":
-            return self._distil(config, folder, about, bool(nets))
         if self.method == "quantise":
             return self._quantise(config, folder, about)
-        return self._prune(config, folder, about)
+        trained = self._distil(config, folder, about, bool(nets)) if self.method == "distil" else (
+            self._prune(config, folder, about))  # fmt: skip
+        if _is_first():
+            _compare(folder, Path(config["run"]))
+        return trained
 
     def _quantise(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> dict[str, float]:
         """Quantise for ONNX Runtime, and test what came of it."""
@@ -67,13 +70,12 @@ class Shrink(Action):
         from recon import build
         from recon.actions.evaluate import introduce, test
         from recon.console import say
-        from recon.export.latency import latencies
         from recon.export.onnx import require_onnx, session
         from recon.restore.of_run import weights_of
         from recon.runs.checkpoint import best_or_last, load_weights
         from recon.runs.files import in_words, write_bytes
         from recon.runs.record import recorded
-        from recon.shrink import quantise
+        from recon.shrink import costs, quantise
 
         require_onnx("method")
         source = Path(config["run"])
@@ -86,12 +88,11 @@ class Shrink(Action):
         data = build.data(config, task, damage, module)
         limit = config["trainer"]["limit_val_batches"]
         net, image = module.active_net, example(module)
-        with Console(stderr=True).status("shrink: quantising, and measuring what that loses"):
+        forms = [costs.of_torch(costs.ORIGINAL, module, image)]
+        with Console(stderr=True).status("shrink: quantising, and looking what that loses"):
             made = quantise.quantised(module, weights, data, self.max_loss, limit)
-            forms: dict[str, Any] = {"torch fp32": net, "ONNX Runtime fp32": session(made.float32)}
-            forms["ONNX Runtime int8"] = session(made.int8)
-            table = latencies(forms, {f"{count} × {'×'.join(map(str, image.shape[1:]))}": (count, *image.shape[1:])
-                                      for count in (1, 64)})  # fmt: skip
+        for of, name, form in ((costs.ORIGINAL, costs.ONNX, made.float32), (costs.SHRUNK, costs.INT8, made.int8)):
+            forms.append(costs.form(of, name, session(form), len(form), net, image))
         module, data, trainer, loggers = build.run(config, folder)
         load_weights(module, best_or_last(source))
         module.read_more(source)
@@ -103,8 +104,8 @@ class Shrink(Action):
             for name, content in {"model.onnx": made.float32, "model_int8.onnx": made.int8}.items():
                 write_bytes(folder / name, content)
                 say(f"shrink: {folder / name}: {in_words(len(content))}")
-            write_bytes(folder / "latency.md", table.encode())
-            print(table)
+        if _is_first():
+            _write_costs(forms, image, module, folder, source)
         return results
 
     def _distil(
@@ -163,6 +164,39 @@ class Shrink(Action):
             started.net.load_state_dict(smaller.net.state_dict())
 
         return train(config, folder, about, begin)
+
+
+def _is_first() -> bool:
+    """Return whether this is the first process of the run."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _compare(folder: Path, source: Path) -> None:
+    """Measure a smaller net beside the one that it was made of, where that is still there."""
+    from recon.build import trained
+    from recon.runs import RunFolder
+    from recon.shrink import costs
+
+    module = trained(folder)
+    image = example(module)
+    forms = costs.forms(costs.SHRUNK, module, folder, image)
+    if RunFolder(source).has_weights:
+        forms = [*costs.forms(costs.ORIGINAL, trained(source), source, image), *forms]
+    _write_costs(forms, image, module, folder, source)
+
+
+def _write_costs(forms: list[Form], image: Any, module: Module, folder: Path, source: Path) -> None:
+    from rich.console import Console
+
+    from recon.runs.files import write_csv
+    from recon.shrink import costs, quantise
+
+    with Console(stderr=True).status("shrink: measuring what it costs"):
+        rows = costs.rows(forms, image, folder, source, quantise.main_measure(module))
+    write_csv(folder / "shrunk.csv", rows)
+    costs.show(rows)
 
 
 def _of(counts: list[int]) -> str:

@@ -25,6 +25,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "allow_network": bool,
     "seed": int,
     "early_stopping": int | None,
+    "curriculum": list[float | list[float]] | None,
     "expected": dict[str, float | str],
     **dict.fromkeys(_NODES, dict[str, Any]),
 }
@@ -134,7 +135,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-_REQUIRED = tuple(key for key in _TOP_LEVEL if key not in ("allow_network", "recipe", "expected"))
+_REQUIRED = tuple(key for key in _TOP_LEVEL if key not in ("allow_network", "curriculum", "recipe", "expected"))
 _TRAINER = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs", "max_steps", "max_time",
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "check_val_every_n_epoch", "val_check_interval",

@@ -1,5 +1,6 @@
 """The text of `python run.py --help`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def help_text(folders: Sequence[Path], words: Sequence[str] = ()) -> str:
         words: the rest of the command line; where it names groups, only these are listed.
     """
     chosen = _defaults(folders[-1] / "config.yaml")
+    chosen |= _defaults(folders[-1] / "recipe" / f"{chosen['recipe']}.yaml")
     known = groups(folders)
     named = [group for group in known if {group, f"{group}="} & set(words)]
     parts = [] if named else [_HEAD.replace("python run.py", program())]
@@ -53,6 +55,5 @@ def summary(path: Path) -> str:
 
 def _defaults(path: Path) -> dict[str, str]:
     """Return the group choices that stand as `- group: choice` in the defaults list."""
-    lines = (line.strip() for line in path.read_text("utf-8").splitlines() if line.startswith("  - "))
-    pairs = (line.removeprefix("- ").removeprefix("override ").split(": ", 1) for line in lines)
-    return {pair[0]: pair[1].strip("'\"") for pair in pairs if len(pair) == 2}
+    found = re.findall(r"^  - (?:override )?/?([\w/]+)(?:@\S+)?: ['\"]?(\w+)", path.read_text("utf-8"), re.M)
+    return dict(found)

@@ -25,8 +25,8 @@ from recon.runs.reading import Unreadable
 _REPLACEABLE = ("task", "degradation", "protocol")
 # The nodes of a configuration that belong to the trained model; the rest belongs to this machine and command.
 _OF_THE_RUN = (
-    "seed", "early_stopping", "task", "degradation", "protocol", "augment", "optimizer", "scheduler", "model",
-    "trainer",
+    "seed", "early_stopping", "curriculum", "task", "degradation", "protocol", "augment", "optimizer", "scheduler",
+    "model", "trainer",
 )  # fmt: skip
 # The nodes that every recorded configuration has.
 _NODES = ("accelerator", "augment", "checkpoint", "data", "degradation", "logger", "model", "optimizer", "scheduler",
@@ -333,6 +333,8 @@ def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
     spans = [f"the learning rate of {schedule} spans" for schedule in [_spans(recorded)] if schedule]
     if isinstance(recorded["task"].get("crop"), list):
         spans.append("the rising sides of task.crop span")
+    if recorded.get("curriculum"):
+        spans.append("the levels of curriculum span")
     if spans:
         raise InputError(
             f"trainer.max_epochs: {spans[0]} the whole training, so one of another length is another run; leave it "

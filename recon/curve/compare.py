@@ -230,3 +230,27 @@ def by_kind(labels: Sequence[str], table: Sequence[Sequence[Columns]], damage: D
         }
         made.append({"method": label, "corruption": "mean", **levels, "mean": float(np.mean(means[1:]))})
     return made
+
+
+def by_class(
+    labels: Sequence[str], table: Sequence[Sequence[Columns]], damage: Damage, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return for each method of classifiers the accuracy on the images of each class at each severity.
+
+    Args:
+        labels: of the methods.
+        table: see `measured`.
+        damage: of corruptions a severity is the mean over the kinds.
+        names: of the classes, in the order of their numbers.
+    """
+    made = []
+    for number, label in enumerate(labels):
+        columns = [row[number] for row in table]
+        of = columns[0]["label"].astype(int)
+        right = _by_severity([column["right"] for column in columns], damage)
+        for each in np.unique(of).tolist():
+            means = right[of == each].mean(0).tolist()
+            levels = dict(zip((f"{level:g}" for level in damage.severities), means, strict=True))
+            name = names[each] if each < len(names) else str(each)
+            made.append({"method": label, "class": name, "images": int((of == each).sum()), **levels})
+    return made

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from recon.config.construct import construct, find_class
+from recon.config.construct import construct
+from recon.data.curriculum import level_of
 from recon.degradations import Corruption, Degradation, Identity
 from recon.degradations.corruptions import KINDS, severities
 from recon.errors import InputError
@@ -102,7 +103,7 @@ def of_levels(node: dict[str, Any], name: str, level: str | None, given: str | S
     Raises:
         InputError: there is no such key, or a severity is out of its range.
     """
-    key = level or _level_of(node)
+    key = level or level_of(node)
     if key is None or key not in node or key == "_target_":
         keys = ", ".join(key for key, value in node.items() if isinstance(value, int | float | list))
         what = f"{level!r} is no key of it" if level else "it has no single level"
@@ -118,13 +119,6 @@ def of_levels(node: dict[str, Any], name: str, level: str | None, given: str | S
         except InputError as error:
             raise InputError(f"severities: at {severity:g}, {error}") from error
     return Damage(f"{key} of {name}", name, points)
-
-
-def _level_of(node: dict[str, Any]) -> str | None:
-    kind: type[Degradation] = find_class(node["_target_"], "degradation")
-    if kind.examples:
-        return kind.examples[0]
-    return next((key for key, value in node.items() if isinstance(value, int | float) and value is not True), None)
 
 
 def of_corruptions(set_: str) -> Damage:

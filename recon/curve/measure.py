@@ -125,8 +125,8 @@ def measured(
         done: is called after each point.
 
     Returns:
-        For each point the columns (N,) of each method: of classifiers "right" and "confidence" of the images with a
-        label, of others "psnr" and "ssim".
+        For each point the columns (N,) of each method: of classifiers "right", "confidence" and "label" of the images
+        with a label, of others "psnr" and "ssim".
     """
     table = []
     for point in damage.points:
@@ -162,7 +162,7 @@ def _columns(method: Method, pair: Pair) -> Columns:
     known = pair.label >= 0
     confidence = wide(made).softmax(1).amax(1)[known]
     right = metrics.predicted(made)[known] == pair.label[known]
-    return {"right": _array(right), "confidence": _array(confidence.nan_to_num(0))}
+    return {"right": _array(right), "confidence": _array(confidence.nan_to_num(0)), "label": _array(pair.label[known])}
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """The three loaders of a task, for Lightning."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from recon.data.augment import Augment
 from recon.data.find import expanded
-from recon.data.loader import Loader
+from recon.data.loader import Curriculum, Loader
 from recon.data.task import Splits, Task
 from recon.degradations.base import Degradation, within
 from recon.errors import InputError
@@ -26,6 +27,7 @@ class DataModule(LightningDataModule):
         seed: the run's seed.
         fixed_size: evaluate on crops of the size that the net was built for, not on whole images.
         cache: the folder of mapped stores, which stay on disk; None reads all images into memory.
+        curriculum: damages of the training, each for an equal part of it; none for `degradation` throughout.
 
     Raises:
         InputError: settings that cannot be combined.
@@ -40,6 +42,7 @@ class DataModule(LightningDataModule):
         seed: int,
         fixed_size: bool,
         cache: Path | None = None,
+        curriculum: Sequence[Degradation] = (),
     ) -> None:
         super().__init__()
         task.check(degradation, augment, cache)
@@ -54,6 +57,7 @@ class DataModule(LightningDataModule):
             )
         self.evaluation_crop = task.side if fixed_size else None
         self.cache = None if cache is None else expanded(str(cache))
+        self.curriculum = curriculum
         self.splits: Splits | None = None
 
     def load(self) -> Splits:
@@ -98,6 +102,9 @@ class DataModule(LightningDataModule):
         if stages and self.trainer:
             per_epoch, total = lengths(self.trainer, len(loader))
             loader.stages = replace(stages, total=total, per_epoch=per_epoch)
+        if self.curriculum and self.trainer:
+            per_epoch, total = lengths(self.trainer, len(loader), "curriculum: levels one after the other span")
+            loader.curriculum = Curriculum(self.curriculum, total, per_epoch)
         return loader
 
     def val_dataloader(self) -> Loader[Any]:
@@ -126,11 +133,11 @@ class DataModule(LightningDataModule):
         return made
 
 
-def lengths(trainer: Trainer, batches: int) -> tuple[int, int]:
+def lengths(trainer: Trainer, batches: int, spans: str = "task.crop: crops that grow span") -> tuple[int, int]:
     """Return how many batches an epoch and the whole training have, where an epoch of all images has `batches`.
 
     Raises:
-        InputError: the training has no length.
+        InputError: the training has no length, which `spans` says what needs.
     """
     limit = trainer.limit_train_batches
     per_epoch = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
@@ -141,7 +148,7 @@ def lengths(trainer: Trainer, batches: int) -> tuple[int, int]:
         ends.append(trainer.max_steps * trainer.accumulate_grad_batches)
     if not ends:
         raise InputError(
-            "task.crop: crops that grow span the whole training, whose length trainer.max_epochs=-1 leaves open; set "
-            "trainer.max_epochs or trainer.max_steps, or give one side"
+            f"{spans} the whole training, whose length trainer.max_epochs=-1 leaves open; set trainer.max_epochs or "
+            "trainer.max_steps, or leave it out"
         )
     return per_epoch, max(1, min(ends))

@@ -180,6 +180,26 @@ class Stages:
 
 
 @dataclass(frozen=True)
+class Curriculum:
+    """Damage that grows over a training: operators, each for an equal part of it.
+
+    Attributes:
+        operators: in the order in which they are used.
+        total: batches of the whole training.
+        per_epoch: batches of an epoch.
+    """
+
+    operators: Sequence[Degradation]
+    total: int
+    per_epoch: int
+
+    def at(self, epoch: int, batch: int) -> Degradation:
+        """Return the operator of a batch, by its number in its epoch."""
+        done = (epoch * self.per_epoch + batch) / self.total
+        return self.operators[min(int(done * len(self.operators)), len(self.operators) - 1)]
+
+
+@dataclass(frozen=True)
 class Draws:
     """The stream of one pass over a split: the run's seed, the split and the epoch; and the side of crops, or None."""
 
@@ -239,6 +259,7 @@ class Loader(ABC, Generic[S]):
         augment: changes the clean images first (training only), or None.
         crop: the side of keyed random crops, or None for whole images.
         stages: of crops that grow (training only), or None.
+        curriculum: of damage that grows (training only), or None.
         seed: the run's seed (training only).
         rank: this process.
         world_size: how many processes share each batch.
@@ -256,6 +277,7 @@ class Loader(ABC, Generic[S]):
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     crop: int | None = None
     stages: Stages | None = None
+    curriculum: Curriculum | None = None
     seed: int = 0
     rank: int = 0
     world_size: int = 1
@@ -306,6 +328,11 @@ class Loader(ABC, Generic[S]):
     def _evaluated_together(self, shape: Sequence[int]) -> int:
         """Return how many images of a shape (C,H,W) make a batch of an evaluation."""
         return max(1, min(self._per_rank, _EVALUATION_VALUES // math.prod(shape)))
+
+    def _begin_level(self, step: int) -> None:
+        """Choose the damage of a batch of this epoch."""
+        if self.curriculum is not None:
+            self.degradation = self.curriculum.at(self.epoch, step)
 
     def _pair(self, pixels: Tensor, label: Tensor, index: Tensor, keys: Tensor, degraded: Tensor | None = None) -> Pair:
         """Make the pair of a batch on the device; see `make_pair`."""

@@ -169,12 +169,13 @@ class ShardLoader(Loader[ShardSplit]):
             own = torch.Generator()
             batches = DataLoader(share, batch_size=None, num_workers=self.source.workers, generator=own)
         try:
-            for batch in islice(batches, share.skip, None):
+            for step, batch in enumerate(islice(batches, share.skip, None), share.skip):
                 if isinstance(batch, InputError):
                     raise batch
                 left_out += batch.left_out
                 seen += len(batch.index) + len(batch.left_out)
                 if len(batch.index):
+                    self._begin_level(step)
                     yield self._decoded(batch, share.draws)
                 elif self.training:  # the other ranks have a step to take with this one
                     raise InputError(f"{batch.left_out[0]} and all others of a batch cannot be used: replace them.")

@@ -212,6 +212,7 @@ class PairLoader(Loader[ImageStore]):
         order = keyed.permutation(self.seed, "order", self.epoch, len(self.source))
         first, self.start = self.start, 0
         for step in range(first, len(self)):
+            self._begin_level(step)
             batch = order[step * self.batch_size :][: self._begin_stage(step)]
             yield self.pair(batch[self.rank :: self.world_size])
 

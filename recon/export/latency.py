@@ -12,6 +12,13 @@ from recon.training.cost import median_seconds
 _SECONDS = 1.0  # each is measured for so long
 
 
+def median_seconds_of(form: Callable[[Tensor], Tensor], shape: Sequence[int]) -> float:
+    """Return how long one use of a form takes for an input of a shape (B,C',H,W) on the CPU."""
+    image = torch.rand(*shape)
+    with torch.inference_mode():
+        return median_seconds(lambda: form(image), _SECONDS)
+
+
 def latencies(forms: Mapping[str, Callable[[Tensor], Tensor]], inputs: Mapping[str, Sequence[int]]) -> str:
     """Return a table in Markdown: milliseconds for each input, and the ratio to the first form.
 
@@ -24,9 +31,7 @@ def latencies(forms: Mapping[str, Callable[[Tensor], Tensor]], inputs: Mapping[s
     for form_name, form in forms.items():
         cells = []
         for name, shape in inputs.items():
-            image = torch.rand(*shape)
-            with torch.inference_mode():
-                seconds = median_seconds(lambda form=form, image=image: form(image), _SECONDS)  # type: ignore[misc]
+            seconds = median_seconds_of(form, shape)
             ratio = first.setdefault(name, seconds) / seconds
             cells.append(
                 f"{1000 * seconds:.3g}" + (f" ({ratio:.2f} times as fast)" if form_name != next(iter(forms)) else "")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recon import keyed, losses, metrics
+from recon.console import say
 from recon.data.datamodule import DataModule
 from recon.data.mix import Mix
 from recon.data.store import PairLoader
@@ -19,6 +20,7 @@ from recon.metrics import classes
 from recon.modules.base import Module
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.sharpness import Sharpness, statistics_kept
+from recon.modules.unfreezing import Unfreezing
 from recon.nets.contracts import Classifier
 from recon.pair import Pair
 from recon.ranges import require_number, require_share, require_whole
@@ -41,6 +43,8 @@ class ClassificationModule(Module):
             classes are rare in the training images, 1 on average; None for 1.
         focal: the exponent of the focal loss, see `losses.cross_entropy`; 0 = off.
         sam: the radius of sharpness-aware minimisation, see `Sharpness`; 0 = off.
+        unfreeze: for so many epochs each group of layers trains before the one before it joins, see `Unfreezing`; 0 for
+            all from the start.
         test_flip: whether scores are the means of those of an image and of its mirror image, in evaluation.
         top_k: how many guesses a further accuracy counts as right; None for 5 where there are more classes.
         training: see `Module`.
@@ -71,6 +75,7 @@ class ClassificationModule(Module):
         class_weights: str | Sequence[float] | None = None,
         focal: float = 0.0,
         sam: float = 0.0,
+        unfreeze: int = 0,
         test_flip: bool = False,
         top_k: int | None = None,
     ) -> None:
@@ -79,6 +84,8 @@ class ClassificationModule(Module):
         require_number("focal", focal, 0, 100)
         self.mix, self.sharpness = Mix(mixup, cutmix), Sharpness(sam)
         self.on_after_backward = self.sharpness.descend if self.sharpness else None
+        self.unfreezing = Unfreezing(unfreeze, net)
+        self.on_before_optimizer_step = self.unfreezing.forget if self.unfreezing else None
         self.focal, self.test_flip = focal, test_flip
         self.balanced = class_weights == "balanced"
         weights = None if self.balanced else _weights_of(class_weights, num_classes)
@@ -120,6 +127,8 @@ class ClassificationModule(Module):
 
     def on_fit_start(self) -> None:
         """Count the classes of the training images, where they are to be balanced; show some to a net that asks."""
+        if self.unfreezing:
+            say(self._unfreezing_in_words())
         if fit := getattr(self.net, "fit_to", None):
             fit(sample(self.trainer).to(self.device))
         if self.balanced:
@@ -127,12 +136,27 @@ class ClassificationModule(Module):
 
     def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
         """Compute the loss to minimise, see `Module`; with `sam`, at the worst weights nearby."""
+        if self.unfreezing:
+            self.unfreezing.begin(self.current_epoch, self.trainer.world_size > 1)
         loss = super().training_step(pair, batch_idx)
         if loss is None or not self.sharpness:
             return loss
         self.sharpness.climb(loss, self.net)
         with statistics_kept(self.net):
             return self.penalised(self.step(pair).loss.mean())
+
+    def on_train_end(self) -> None:
+        """Hold nothing any more: what a net costs counts all its weights."""
+        self.unfreezing.end()
+
+    def _unfreezing_in_words(self) -> str:
+        unfreezing, most = self.unfreezing, self.trainer.max_epochs or -1
+        each = f"{unfreezing.epochs} epochs" if unfreezing.epochs > 1 else "epoch"
+        few = f", and there are {most}" if 0 < most <= unfreezing.last else ""
+        return (
+            f"unfreeze: of {len(unfreezing.groups)} groups of layers the last trains at first, one more each {each}, "
+            f"all from epoch {unfreezing.last + 1} on{few}"
+        )
 
     def predict(self, pair: Pair) -> Tensor:
         """Return the scores (B,K), calibrated where the run was."""
@@ -155,6 +179,7 @@ class ClassificationModule(Module):
         confidence, right = columns["confidence"][known], (prediction == label)[known]
         found |= {"auroc": classes.auroc(columns["probability"], label)}
         found |= {"ece": classes.calibration_error(confidence, right)}
+        found |= {"rmsce": classes.calibration_error(confidence, right, "l2")}
         found |= {"mce": classes.calibration_error(confidence, right, "max")}
         if self.top_k is not None:
             found[f"top_{self.top_k}"] = (rank[label >= 0] <= self.top_k).double().mean().item()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recon.runs.reading import Unreadable, read_bytes
 
 _ARRAYS = 256 << 20  # bytes of unpacked arrays
+_PICTURE = 16 << 20  # pixels
 
 
 def images(path: Path) -> dict[str, NDArray[Any]]:
@@ -43,6 +44,20 @@ def map_of_codes(path: Path) -> dict[str, NDArray[Any]]:
     ):  # fmt: skip
         raise Unreadable("it is no map of codes")
     return {"index": arrays["index"], "image": image, "label": label, **planes}
+
+
+def picture(path: Path) -> NDArray[np.uint8]:
+    """Read a PNG as (H,W,3) uint8, at most 16 million pixels. Raises OSError or Unreadable."""
+    from PIL import Image, UnidentifiedImageError
+
+    data = io.BytesIO(read_bytes(path))
+    try:
+        with Image.open(data, formats=["PNG"]) as image:
+            if image.width * image.height > _PICTURE:
+                raise Unreadable(f"it has more than {_PICTURE >> 20} million pixels")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise error if isinstance(error, Unreadable) else Unreadable("it is no picture") from error
 
 
 def _unpacked(path: Path) -> dict[str, NDArray[Any]]:

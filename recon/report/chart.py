@@ -71,13 +71,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a scatter chart; `front` where no other beats it."""
+    """A point of a scatter chart; `front` where no other beats it; its rank stands in it, or its `mark`."""
 
     rank: int
     label: str
     x: float
     y: float
     front: bool
+    mark: str = ""
 
 
 def colour(rank: int) -> str:
@@ -129,8 +130,9 @@ def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str, fro
     for point in sorted(points, key=lambda point: -point.rank):
         at = x.at(point.x), y.at(point.y)
         parts.append(
-            tag("g", tag("title", f"{point.rank} {point.label}"), _dot(*at, point.rank, 9, hollow=not point.front),
-                tag("text", str(point.rank), x=f"{at[0]:.1f}", y=f"{at[1] + 3.6:.1f}",
+            tag("g", tag("title", f"{point.mark or point.rank} {point.label}"),
+                _dot(*at, point.rank, 9, hollow=not point.front),
+                tag("text", point.mark or str(point.rank), x=f"{at[0]:.1f}", y=f"{at[1] + 3.6:.1f}",
                     class_=f"inside{'' if point.front else ' hollow ' + colour(point.rank)}"))
         )  # fmt: skip
     return _svg(title, parts)

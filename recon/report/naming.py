@@ -116,11 +116,12 @@ def names(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]] | None = None)
 
 
 def _columns(runs: Sequence[Run], flats: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], set[str]]:
-    """The values of all choices, then of all keys, those of the command lines first; and which these are."""
+    """The values of all choices, then the method of shrinking, then all keys, typed ones first; and which these are."""
     columns = {group: values for group in _CHOICES if any(values := [choice(run.trained, group) for run in runs])}
     overrides = [word for run in runs for word in run.trained.environment.get("overrides", [])]
     typed = {str(word).split("=", 1)[0].lstrip("+") for word in overrides}
-    for key in sorted({key for flat in flats for key in flat}, key=lambda key: (key not in typed, key)):
+    keys = {key for flat in flats for key in flat}
+    for key in sorted(keys, key=lambda key: (key != "method", key not in typed, key)):
         ranges = key.startswith(_RANGES)
         columns[key] = [as_text(flat[key], ranges) if key in flat else "" for flat in flats]
     return columns, typed

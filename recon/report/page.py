@@ -15,8 +15,10 @@ import numpy as np
 from recon.report import export, gather, ledger, pictures
 from recon.report.codes import codes
 from recon.report.curves import cost, curves, severity
+from recon.report.damage import damage
 from recon.report.effects import effects
 from recon.report.elements import Child, Html, join, note, section, tag, timed
+from recon.report.explained import explained
 from recon.report.gains import input_of
 from recon.report.gather import Problem, common_names
 from recon.report.health import health
@@ -28,6 +30,7 @@ from recon.report.rates import rates
 from recon.report.run import Run
 from recon.report.search import read, search_section, searched
 from recon.report.sheet import drawn, sheet
+from recon.report.shrunk import shrunk
 from recon.runs import RunFolder, files, find
 
 
@@ -99,8 +102,9 @@ def _topic(topic: Topic, number: int, album: pictures.Album, several: bool) -> H
 def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
     if not problem.entries:
         return []
-    parts = [make(problem) for make in (leaderboard, paired, effects, curves, health, cost, rates, severity)]
-    return [*parts, pictures.samples(problem, album), pictures.worst(problem, album), codes(problem, album)]
+    charts = (leaderboard, paired, effects, curves, health, cost, shrunk, rates, severity, damage)
+    shown = (pictures.samples, pictures.worst, explained, codes)
+    return [*(make(problem) for make in charts), *(make(problem, album) for make in shown)]
 
 
 def _levels(family: Family, album: pictures.Album) -> list[Child]:

@@ -5,7 +5,6 @@ Run folders may be damaged or untrusted: what is missing, torn or of another kin
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -13,13 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.measures import ROWS, measure
-from recon.report import arrays
+from recon.report import arrays, results
 from recon.report.faults import faults, reason, sentences
 from recon.runs import RunFolder, action_of
 from recon.runs.fingerprint import chosen_by_budget
@@ -28,6 +27,9 @@ from recon.runs.reading import Unreadable, read_text
 # Keys that runs of one entry may differ in, beside those that cannot change a result.
 _NOT_COMPARED = ("seed", "action", "run", "runs", "resume", "list", "data", "logger", "sweep", "checkpoint",
                  "recipe", "expected", "protocol")  # fmt: skip
+T = TypeVar("T")
+# Keys of action=shrink that a method does not use.
+_UNUSED = {"prune": ("max_loss",), "quantise": ("keep",), "distil": ("keep", "max_loss")}
 # A column that `_images` adds to those of `per_image.csv`.
 _DERIVED = "accuracy"
 _TABLE = 256 << 20  # bytes of a table: a million images
@@ -146,13 +148,61 @@ class Run:
     def rates(self) -> dict[str, NDArray[Any]]:
         """The columns of `rates.csv`, of codecs: "method" and "setting" are texts."""
         numbers = ("images", "bits_per_pixel_alone", "bits_per_pixel_together", "psnr", "ssim")
-        return self._read(lambda path: _named(path, ("method", "setting"), numbers), "rates.csv")
+        return self._read(lambda path: results.named(path, ("method", "setting"), numbers), "rates.csv")
 
     @cached_property
     def rates_compared(self) -> dict[str, NDArray[Any]]:
         """The columns of `rates_compared.csv`, of codecs."""
         texts = ("rival", "files", "measure")
-        return self._read(lambda path: _named(path, texts, ("value", "low", "high")), "rates_compared.csv")
+        return self._read(lambda path: results.named(path, texts, ("value", "low", "high")), "rates_compared.csv")
+
+    @cached_property
+    def shrunk(self) -> dict[str, NDArray[Any]]:
+        """The columns of `shrunk.csv`, of shrunk models: "net", "form" and "measure" are texts."""
+        numbers = ("parameters", "bytes", "multiply_adds", "ms_1", "ms_64", "quality")
+        return self._read(lambda path: results.named(path, ("net", "form", "measure"), numbers), "shrunk.csv")
+
+    @cached_property
+    def damage(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The curves of `curve_<damage>.csv`, by damage: "method" is a text, and there is one of `damage_measures`."""
+        found = {name: self._read(lambda path: results.curve(path, self.damage_measures), f"curve_{name}.csv")
+                 for name in self._named_by("curve_*.csv") if not name.endswith(("_by_kind", "_by_class"))}  # fmt: skip
+        return {name: table for name, table in found.items() if table}
+
+    @property
+    def damage_measures(self) -> tuple[str, ...]:
+        """What is drawn of a curve."""
+        return ("accuracy", "ece") if self.kind == "recognise" else ("psnr", "ssim")
+
+    def damage_by(self, part: str, name: str) -> list[dict[str, str]]:
+        """Return the rows of `curve_<damage>_by_<part>.csv`, of "kind" or "class"; none where there are none."""
+        read = self._read(lambda path: {"rows": results.texts(path)}, f"curve_{name}_by_{part}.csv")
+        return list(read.get("rows", []))
+
+    @cached_property
+    def checks(self) -> dict[str, dict[str, float]]:
+        """The checks of `explain_<method>.csv`, by method."""
+        found: dict[str, dict[str, float]] = {}
+        for name in self._named_by("explain_*.csv"):
+            found |= self._read(results.checks, f"explain_{name}.csv")
+        return found
+
+    @cached_property
+    def sheets(self) -> dict[str, NDArray[np.uint8]]:
+        """The pictures (H,W,3) of `explain_<method>.png`, by method."""
+        read = {name: self._read(lambda path: {"": arrays.picture(path)}, f"explain_{name}.png")
+                for name in self._named_by("explain_*.png")}  # fmt: skip
+        return {name: found[""] for name, found in read.items() if found}
+
+    def _named_by(self, pattern: str) -> list[str]:
+        """List what stands for the star in the names of files of its folder."""
+        start, end = pattern.split("*")
+        try:
+            names = sorted(os.listdir(self.folder.path))
+        except OSError:
+            return []
+        found = (name for name in names if name.startswith(start) and name.endswith(end))
+        return [name[len(start) : len(name) - len(end)] for name in found if len(name) > len(start) + len(end)]
 
     @cached_property
     def map(self) -> dict[str, NDArray[Any]]:
@@ -169,8 +219,8 @@ class Run:
         found = {key: array[mine] for key, array in found.items()} if mine.any() else {}
         return {key: array - int(index[0]) if key == "index" else array for key, array in found.items()}
 
-    def _read(self, reader: Callable[[Path], dict[str, NDArray[Any]]], name: str) -> dict[str, NDArray[Any]]:
-        """Read arrays of a file; none where it is missing, or damaged, which becomes a fault."""
+    def _read(self, reader: Callable[[Path], dict[str, T]], name: str) -> dict[str, T]:
+        """Read parts of a file by their names; none where it is missing, or damaged, which becomes a fault."""
         path = self.folder.path / name
         if not os.path.lexists(path):
             return {}
@@ -202,7 +252,8 @@ class Run:
     def flat(self) -> dict[str, Any]:
         """The keys of its configuration that all runs of one entry agree in."""
         flat = flattened({key: value for key, value in self.trained.config.items() if key not in _NOT_COMPARED})
-        for key in ("trainer.enable_progress_bar", *chosen_by_budget(self.trained.config)):
+        unused = _UNUSED.get(str(flat.get("method")), ()) if action_of(self.trained.config) == "shrink" else ()
+        for key in ("trainer.enable_progress_bar", *chosen_by_budget(self.trained.config), *unused):
             flat.pop(key, None)
         if flat.get("task.test") is not None:  # where it is null, the test images are cut from those to train on
             flat["task.test"] = "given"
@@ -267,16 +318,3 @@ def _table(path: Path) -> dict[str, NDArray[np.float64]]:
     if rows.shape[1] != len(names):
         raise Unreadable("its rows do not fit its header")
     return {name: rows[:, column] for column, name in enumerate(names)}
-
-
-def _named(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Read some columns of a table, of texts and of numbers. Raises OSError or Unreadable."""
-    rows = list(csv.DictReader(read_text(path, _TABLE).splitlines()))
-    try:
-        found: dict[str, NDArray[Any]] = {name: np.array([str(row[name]) for row in rows]) for name in texts}
-        found |= {name: np.array([float(row[name]) for row in rows]) for name in numbers}
-    except (KeyError, ValueError, TypeError) as error:
-        raise Unreadable("it is no table that recon writes") from error
-    if not rows:
-        raise Unreadable("it holds no rows")
-    return found

@@ -64,7 +64,7 @@ def quantised(module: Module, weights: Weights, data: DataModule, max_loss: floa
         raise InputError(f"run: ONNX gives something else than the net (a difference of {worst:.2g}), so nothing is "
                          "kept; report this with the name of the net")  # fmt: skip
     limit = _LIMITS[module.kind] if max_loss is None else max_loss
-    row = measure("accuracy" if module.kind == "recognise" else _measured(module))
+    row = measure(main_measure(module))
     before, count = _quality(module, data, batches)
 
     def lost_by(form: bytes) -> float:
@@ -105,7 +105,10 @@ def _inputs(module: Module, data: DataModule) -> list[Tensor]:
     return seen
 
 
-def _measured(module: Module) -> str:
+def main_measure(module: Module) -> str:
+    """Return the measure that tells how good a model is."""
+    if module.kind == "recognise":
+        return "accuracy"
     return "psnr_hole" if module.monitor == "val/psnr_hole" else "psnr"
 
 
@@ -119,7 +122,7 @@ def _quality(module: Module, data: DataModule, batches: Any) -> tuple[float, int
             if module.kind == "recognise":
                 columns.append((metrics.predicted(result) == pair.label)[pair.label >= 0].double())
             else:
-                columns.append(module.image_metrics(result, pair)[_measured(module)].double())
+                columns.append(module.image_metrics(result, pair)[main_measure(module)].double())
     values = torch.cat(columns) if columns else torch.empty(0)
     values = values[~values.isnan()]
     return (float(values.mean()) if len(values) else math.nan), len(values)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.config.conf import CONF, folders_of
+from recon.config.depending import register
 from recon.config.resolved import resolved
 
 
@@ -35,6 +36,7 @@ class Composer:
 
         typed = get_args_parser().parse_args(list(flags))
         self._folders = folders_of(flags)
+        register()
         version.setbase("1.3")
         setup_globals()
         # Hydra takes a relative --config-path from the folder of run.py.

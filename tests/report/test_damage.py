@@ -129,6 +129,10 @@ ANY: dict[str, Damage] = {
 JSON: dict[str, Damage] = {
     "torn": torn, "list": text("[[1, 2], null]"), "null": text("null"), "deep": text(DEEP), "word": text('"x"'),
 }  # fmt: skip
+# What an action has written into a run folder, beside its record.
+WRITTEN = {name: damage for name, damage in ANY.items() if name != "sparse"}
+CURVE = "method,severity,psnr\n"
+SHRUNK = "net,form,parameters,bytes,multiply_adds,ms_1,ms_64,measure,quality\n"
 LISTED = ("environment.json", "metrics.json", "config.yaml")  # what the list reads
 # What costs a line, for each file.
 UNREADABLE: dict[str, dict[str, Damage]] = {
@@ -152,6 +156,15 @@ UNREADABLE: dict[str, dict[str, Damage]] = {
         "count": arrays(index=np.arange(3), clean=PIXELS), "type": arrays(index=np.arange(2), clean=PIXELS / 2),
         "sides": arrays(index=np.arange(2), clean=PIXELS[:, :0], restored=np.zeros((2, 5000, 1, 1), np.uint8)),
     },
+    "curve_noise.csv": {
+        **WRITTEN, "header": text(CURVE), "words": text(f"{CURVE}a,0,x\n"), "falling": text(f"{CURVE}a,1,9\na,0,8\n"),
+        "uneven": text(f"{CURVE}a,0,9\na,1,8\nb,0,9\n"), "torn": text(f"{CURVE}a,0,9\na,1\n"),
+        "no measure": text("method,severity,accuracy\na,0,9\n"), "more": text(f"{CURVE}a,0,9,5\n"),
+        "no levels": text(f"{CURVE}a,nan,9\n"),
+    },
+    "explain_all.csv": {**WRITTEN, "header": text("method,deletion\n"), "words": text("method,deletion\na,b\n")},
+    "explain_all.png": {**WRITTEN, "GIF": text(b"GIF89a\1\0\1\0\0\0\0;"), "torn": text(b"\x89PNG\r\n\x1a\n")},
+    "shrunk.csv": {**WRITTEN, "header": text(SHRUNK), "words": text(f"{SHRUNK}a,b,c,1,1,1,1,psnr,9\n")},
     "../sweep.json": {
         "list": text("[1]"), "deep": text(DEEP), "FIFO": fifo, "device": link("/dev/zero"), "link to itself": link(""),
     },
@@ -193,6 +206,17 @@ ODD: dict[str, dict[str, Damage]] = {
         "window": arrays(index=np.arange(2), clean=PIXELS, whole=PIXELS, window=np.full((2, 6), 1 << 60)),
         "out": arrays(index=np.arange(2), clean=PIXELS, whole=PIXELS, window=np.array([[0, 0, 9, 9, 1 << 19, 9]] * 2)),
         "code": arrays(index=np.arange(2), clean=PIXELS, degraded=PIXELS, mask=PIXELS, title=np.array(["\x1b[2J"] * 2)),
+    },
+    "curve_noise.csv": {
+        "infinite": text(f"{CURVE[:-1]},psnr_low,psnr_high\na,0,inf,-inf,nan\na,1,1e308,1e308,1e308\n"),
+        "one": text(f"{CURVE}\x1b[2J<b>,0.5,20\n"),
+        "other": text(f"{CURVE[:-1]},p,difference\na,0,9,,\na,1,8,0.1,\n"),
+    },
+    "explain_all.csv": {"other": text("method,deletion,images\n\x1b[2J<b>,nan,1e308\n")},
+    "shrunk.csv": {
+        "infinite": text(f"{SHRUNK}original,torch,1,inf,nan,0,-1,psnr,nan\nshrunk,\x1b[2J,1e308,1e308,0,9,0,psnr,9\n"),
+        "other": text(f"{SHRUNK}x,y,1,1,1,1,1,psnr,1\n"),
+        "measure": text(f"{SHRUNK}shrunk,torch,1,1,1,1,1,accuracy,1\n"),
     },
     "run.lock": {"FIFO": fifo, "folder": folder, "link to itself": link(""), "device": link("/dev/zero")},
     "progress.json": {"words": text('{"epoch": "x", "max_epochs": []}'), "FIFO": fifo, "deep": text(DEEP)},
