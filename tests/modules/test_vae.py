@@ -167,6 +167,7 @@ def test_a_run_says_of_what_pixels_its_bounds_are(typed: Typed) -> None:
 def test_who_learns_from_what_in_a_vae_gan(compose: Compose) -> None:
     """As in Larsen et al. (2016): deceiving teaches the decoder alone, the discriminator's features the encoder too."""
     module, data = built(compose("model=vae", "task=digits", "model.adversarial=0.1"))
+    assert module.monitor is None, "the latest weights count, as a GAN's do"
     pair = next(iter(data.test_dataloader()))
     outcome, fake = module.contested(pair)
     assert fake.shape == (2 * len(pair.clean), *pair.clean.shape[1:])
