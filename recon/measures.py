@@ -167,6 +167,7 @@ ROWS: dict[str, Measure] = {
         Measure("divergence", "divergence", 0, "nats", role="loss", bounds=_POSITIVE),
         Measure("loss_adversarial", "adversarial loss", role="loss"),
         Measure("loss_discriminator", "loss of the discriminator", role="loss"),
+        Measure("loss_features", "distance of features", role="loss", bounds=_POSITIVE),
         Measure("logit_real", "logit of clean images"),
         Measure("logit_fake", "logit of generated images"),
         Measure("psnr_degraded", "PSNR of the degraded image", 0, "dB", 2, "baseline",

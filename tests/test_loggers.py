@@ -27,6 +27,7 @@ from recon.dashboards import threaded
 from recon.dashboards.base import About
 from recon.dashboards.csv import CSV
 from recon.dashboards.wandb import WandB
+from recon.errors import InputError
 
 BRIEF = tuple(word for word in QUICK if "logger" not in word and "max_steps" not in word)
 WITHOUT: dict[str, float] = {}  # what `logger=none` measures, found once
@@ -234,6 +235,75 @@ def test_several_loggers_each_hold_every_logged_step(typed: Typed) -> None:
 def test_what_is_no_list_of_loggers_is_refused(typed: Typed) -> None:
     assert "logger=cvs: there is no such choice; choose one of auto|csv|" in typed.refused("logger=[tensorboard,cvs]")
     assert "task: it takes one choice; -m task=mnist,digits makes" in typed.refused("task=[mnist,digits]")
+
+
+CODES = {
+    "embed": (("measure=false",), {"code_map", "code_neighbours"}),
+    "anomalies": ((), {"anomaly_histograms", "anomaly_where"}),
+    "generate": (("show=strips", "n=2", "components=1"), {"generated_strips"}),
+    "rates": (("images=5",), {"rates"}),
+}
+
+
+def test_a_later_picture_takes_the_place_of_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard")
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (tmp_path / "metrics.csv").write_text("epoch,step\n0,5\n1,9\n")
+    (tmp_path / "config.yaml").write_text("logger: {project: 7, tags: [mine]}\n")
+    node = {**(read_choice("logger", "tensorboard") or {}), "project": "typed", "group": None, "name": None, "tags": []}
+    for value in (10, 200):
+        threaded.log_after(node, tmp_path, {"map": Image.new("L", (3, 2), value)})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(image.step, image.width, image.height) for image in events.Images("images/map")] == [
+        (10, 3, 2),
+        (11, 3, 2),
+    ]
+    with pytest.raises(InputError, match=r"logger\.project"):
+        threaded.log_after({**node, "project": None}, tmp_path, {})
+    threaded.log_after({**node, "_target_": None}, tmp_path, {"map": Image.new("L", (3, 2))})
+    assert "failed" not in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_pictures_of_a_trained_model_join_those_of_its_training(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In TensorBoard none takes the place of another, and W&B's run stays that of the training."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = typed.tmp_path / "run"
+    words = ("model=autoencoder", "model/quantiser=scalar", "model.net.latent_dim=3", "task.normal=[0]")
+    steps = ("trainer.max_epochs=2", "logger=tensorboard", "logger.name=mine", f"hydra.run.dir={run}")
+    status, _, errors = typed(*words, *steps, *BRIEF)
+    assert status == 0, errors
+    for action, (more, _) in CODES.items():
+        logger = "[tensorboard,wandb]" if action == "embed" else "tensorboard"
+        status, output, errors = typed(f"action={action}", f"run={run}", *more, f"logger={logger}")
+        assert status == 0, errors
+        assert "failed" not in output
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    last = int(table_of(run)[-1]["step"])
+    assert {point.step for point in events.Scalars("test/mse")} == {last}
+    found = {name: [image.step for image in events.Images(name)] for name in events.Tags()["images"]}
+    named = [{f"images/{name}" for name in names} for _, names in CODES.values()]
+    assert found.keys() - {"images/test", "images/validation"} == set.union(*named)
+    (times,) = {len(steps) for name, steps in found.items() if name != "images/validation"}
+    assert times == 1
+    of_actions = [found[min(names)][0] for names in named]
+    assert last < of_actions[0] < of_actions[1] < of_actions[2] < of_actions[3]
+
+    records = records_of(run)
+    (row,) = history_of(records)
+    assert {"images/code_map/path", "images/code_neighbours/path"} < row.keys()
+    assert row["_step"] == of_actions[0]
+    (logged,) = kind_of(records, "run")
+    assert (logged.display_name, logged.job_type) == ("mine", "train")
+    assert "train.Train" in items(logged.config.update)["action"]["_target_"]
+    assert exit_code_of(run) == 0
 
 
 # A resumed run -----------------------------------------------------------------------------------------------------

@@ -54,6 +54,10 @@ CASES = {
     "gradient penalty": [*GAN, "model.gradient_penalty=10", "model.net.norm=none", "scheduler=step"],
     "plateau by hand": ["model=inpainting", "model.adversarial=0.01", "scheduler=plateau", "model.net.widths=[8,16]"],
     "average, drawn codes": ["model=vae", "model.ema=0.9"],
+    "average, drawn codes, discriminator": [
+        "model=vae", "model.ema=0.9", "model.adversarial=0.1", "model.warm_up=10", "model.discriminator.dropout=0.2",
+        "model.discriminator.widths=[8,16]",
+    ],
     "bfloat16, clipping, crops that grow": [
         "model=restoration", "accelerator=cpu_bf16", "model.net.widths=[8,16]", "augment=crop_flip",
         "trainer.gradient_clip_val=0.1", "optimizer=adamw", "task.crop=[4,6,8]",

@@ -26,7 +26,9 @@ class Anomalies(Action):
 
     needs_run: ClassVar[bool] = True
     leaves_a_record: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = ("task", "data", "degradation", "trainer", "accelerator", "allow_network")
+    takes: ClassVar[tuple[str, ...]] = (
+        "task", "data", "degradation", "trainer", "accelerator", "logger", "allow_network",
+    )  # fmt: skip
 
     run: str | int | None
     output: str
@@ -39,6 +41,7 @@ class Anomalies(Action):
         """Score, measure, draw, and write all into a folder."""
         from recon.codes.anomalies import histograms, require_both, scores_of_codes, scores_of_images
         from recon.codes.of_run import coded, with_images
+        from recon.dashboards.threaded import log_after
         from recon.data.find import expanded
         from recon.runs.files import write_columns, write_csv, write_image
 
@@ -53,12 +56,16 @@ class Anomalies(Action):
         found = _measured(scores, anomalous, test.label)
         write_csv(target / "measures.csv", _rows(found, module.class_names, self.k))
         arrays = {name: score.numpy() for name, score in scores.items()}
-        write_image(target / "histograms.png", histograms(arrays, anomalous.numpy()))
+        pictures = {"histograms": histograms(arrays, anomalous.numpy())}
         if data.training_images().is_indexed:
-            write_image(target / "where.png", _where(module, data, scores["reconstruction"], anomalous, test.index))
+            pictures["where"] = _where(module, data, scores["reconstruction"], anomalous, test.index)
+        for name, picture in pictures.items():
+            write_image(target / f"{name}.png", picture)
         _print(found)
         print(f"anomalies: {int(anomalous.sum()):,} of {len(test.index):,} test images are anomalous; "
               f"{len(train.index):,} training images are normal: {target}", flush=True)  # fmt: skip
+        log_after(config["logger"], Path(str(config["run"])),
+                  {f"anomaly_{name}": picture for name, picture in pictures.items()})  # fmt: skip
 
 
 def _measured(

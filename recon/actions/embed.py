@@ -11,6 +11,7 @@ from recon.actions.base import Action
 from recon.ranges import require_whole
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from recon.codes.measured import Found
@@ -27,7 +28,9 @@ class Embed(Action):
 
     needs_run: ClassVar[bool] = True
     leaves_a_record: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = ("task", "data", "degradation", "trainer", "accelerator", "allow_network")
+    takes: ClassVar[tuple[str, ...]] = (
+        "task", "data", "degradation", "trainer", "accelerator", "logger", "allow_network",
+    )  # fmt: skip
 
     run: str | int | None
     output: str
@@ -41,6 +44,7 @@ class Embed(Action):
         """Make the codes, measure them beside pixels and principal components, and write all into a folder."""
         from recon.codes.measured import require_classes
         from recon.codes.of_run import coded, with_images
+        from recon.dashboards.threaded import log_after
         from recon.data.find import expanded
         from recon.runs.files import write_arrays, write_csv, write_image
 
@@ -54,27 +58,30 @@ class Embed(Action):
             f"{split}_{name}": getattr(each, name).numpy()
             for split, each in (("train", train), ("test", test)) for name in ("codes", "label", "index")
         })  # fmt: skip
-        self._map(test, module.class_names, target, Path(str(config["run"])), data)
+        pictures = {"map": self._map(test, module.class_names, target, Path(str(config["run"])), data)}
         if data.training_images().is_indexed:  # shards are read once
-            write_image(target / "neighbours.png", _neighbours(train, test, data, min(self.k, 10, len(train.index))))
+            pictures["neighbours"] = _neighbours(train, test, data, min(self.k, 10, len(train.index)))
+        for name, picture in pictures.items():
+            write_image(target / f"{name}.png", picture)
         if self.measure:
             found = _compared(train, test, self.k)
             write_csv(target / "measures.csv", _rows(found, self.k))
             _print(found, self.k)
         print(f"embed: codes of {len(train.index):,} training and {len(test.index):,} test images, "
               f"{train.codes.shape[1]} numbers each: {target}", flush=True)  # fmt: skip
+        log_after(config["logger"], Path(str(config["run"])),
+                  {f"code_{name}": picture for name, picture in pictures.items()})  # fmt: skip
 
     @staticmethod
-    def _map(test: Coded, names: tuple[str, ...], target: Path, run: Path, data: DataModule) -> None:
-        """Write the picture, the codes of the test images with their places in it, and what the report needs of it."""
+    def _map(test: Coded, names: tuple[str, ...], target: Path, run: Path, data: DataModule) -> Image:
+        """Draw the map; write the codes of the test images with their places in it, and what the report needs of it."""
         from recon import keyed
         from recon.codes.maps import flat, picture
         from recon.codes.of_run import small
-        from recon.runs.files import write_arrays, write_csv, write_image
+        from recon.runs.files import write_arrays, write_csv
 
         some = keyed.permutation(0, "mapped", 0, len(test.index))[:_MAPPED].sort().values
         places = flat(test.codes[some].numpy())
-        write_image(target / "map.png", picture(places, test.label[some].numpy(), names))
         loader: Any = data.test_dataloader()
         if loader.is_indexed:
             shown = {"index": test.index[some].numpy(), "label": test.label[some].numpy()}
@@ -90,6 +97,7 @@ class Embed(Action):
                 word = name.lower().replace("-", "")
                 rows[row] |= {f"{word}_{axis}": f"{points[place, number]:.6g}" for number, axis in enumerate("xy")}
         write_csv(target / "codes.csv", rows)
+        return picture(places, test.label[some].numpy(), names)
 
 
 def _compared(train: Coded, test: Coded, k: int) -> dict[str, dict[str, Found]]:
@@ -145,7 +153,7 @@ def _print(found: dict[str, dict[str, Found]], k: int) -> None:
     Console().print(table)
 
 
-def _neighbours(train: Coded, test: Coded, data: DataModule, count: int) -> Any:
+def _neighbours(train: Coded, test: Coded, data: DataModule, count: int) -> Image:
     """Draw some test images, each with the training images whose codes are nearest."""
     from recon import keyed
     from recon.codes.of_run import drawn

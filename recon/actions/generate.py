@@ -22,7 +22,7 @@ class Generate(Action):
 
     needs_run: ClassVar[bool] = True
     leaves_a_record: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = ("seed", "task", "data", "trainer", "accelerator", "allow_network")
+    takes: ClassVar[tuple[str, ...]] = ("seed", "task", "data", "trainer", "accelerator", "logger", "allow_network")
 
     run: str | int | None
     n: int
@@ -44,11 +44,13 @@ class Generate(Action):
         """Generate, write, and say where."""
         import torch
 
+        from recon.dashboards.threaded import log_after
         from recon.directions import directions, pictured
         from recon.generated import Generator, sheet
         from recon.runs.draw import grid
         from recon.runs.files import write_arrays, write_bytes, write_image
 
+        picture = None
         maker = Generator(self._module(config), _numbers(self.labels), self.truncation, config["seed"])
         target = Path(self.output or _DEFAULTS[self.show]).expanduser()
         if self.show == "walk":
@@ -68,16 +70,20 @@ class Generate(Action):
                 write_image(target / f"{index:0{width}}.png", _plain(image))
         elif self.show == "directions":
             found = directions(maker, self.n)
-            write_image(target, grid(pictured(maker, found, self.steps)))
+            picture = grid(pictured(maker, found, self.steps))
             write_arrays(target.with_suffix(".npz"), {"z": found.z.cpu().numpy(), "share": found.share.numpy()})
             print(*found.names, sep="\n", flush=True)
         else:
             made = {"sheet": maker.samples, "grid": maker.grid}.get(self.show)
             columns = {"grid": len(maker.labels), "strips": self.steps}.get(self.show)
-            write_image(target, sheet(made(self.n) if made else maker.strips(self.n, self.steps), columns))
+            picture = sheet(made(self.n) if made else maker.strips(self.n, self.steps), columns)
+        if picture is not None:
+            write_image(target, picture)
         print(f"generate: {target}", flush=True)
         if self.judge is not None:
             self._measure(config, maker, target)
+        if picture is not None:
+            log_after(config["logger"], Path(str(config["run"])), {f"generated_{self.show}": picture})
 
     def _module(self, config: dict[str, Any]) -> Any:
         """Rebuild what generates: of an autoencoder, with a mixture on its codes."""

@@ -27,7 +27,7 @@ class Rates(Action):
 
     needs_run: ClassVar[bool] = True
     leaves_a_record: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = ("task", "data", "allow_network")
+    takes: ClassVar[tuple[str, ...]] = ("task", "data", "logger", "allow_network")
 
     run: str | int | None
     beside: list[str] | str | None
@@ -43,6 +43,7 @@ class Rates(Action):
         from recon.codec.file import compress
         from recon.codec.points import of_run
         from recon.codec.rivals import Components, jpeg, webp
+        from recon.dashboards.threaded import log_after
         from recon.runs.files import write_csv, write_image
 
         codecs, data = self._codecs(config)
@@ -62,9 +63,11 @@ class Rates(Action):
         found = _compared(methods)
         write_csv(target.with_suffix(".csv"), _rows(methods))
         write_csv(target.with_name(f"{target.name}_compared.csv"), found)
-        write_image(target.with_suffix(".png"), _picture(methods))
+        picture = _picture(methods)
+        write_image(target.with_suffix(".png"), picture)
         _print(found, len(codecs))
         print(f"rates: {target.with_suffix('.png')} and {target.with_suffix('.csv')}", flush=True)
+        log_after(config["logger"], Path(str(config["run"])), {"rates": picture})
 
     def _codecs(self, config: dict[str, Any]) -> tuple[dict[str, Transform], DataModule]:
         """Load the codecs by the names of their runs, and the images of the first one's task."""

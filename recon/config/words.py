@@ -27,11 +27,13 @@ def readable(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     So `input=photo (1).jpg` needs no quotes of Hydra's, and `debug=true` chooses what `debug='true'` does. Shells
     replace a `~` only where a word begins with it, and Hydra reads none.
 
+    Of an action that compares runs, `run=a,b,c` is `run=a beside=[b,c]`: Hydra would take it for a sweep.
+
     Args:
         arguments: the command line as typed.
         folders: those of configuration files.
     """
-    return [_readable(word, folders) for word in arguments]
+    return _beside([_readable(word, folders) for word in arguments], folders)
 
 
 def _readable(word: str, folders: Sequence[Path]) -> str:
@@ -45,6 +47,27 @@ def _readable(word: str, folders: Sequence[Path]) -> str:
     if _NO_TEXT.fullmatch(value) and choices(key.lstrip("+"), folders):
         return f"{key}='{value.lower()}'"
     return f"{key}={_BELOW_HOME.sub(lambda found: _at_home(found[0]), value)}"
+
+
+def _beside(words: list[str], folders: Sequence[Path]) -> list[str]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    typed = {word.partition("=")[0]: word for word in words}
+    if "," not in typed.get("run", "") or {"-m", "--multirun"} & set(words):
+        return words
+    if "beside" not in (read_choice("action", typed.get("action", "").partition("=")[2], folders) or {}):
+        return words
+    try:
+        run = OverridesParser.create().parse_override(typed["run"])
+    except HydraException:  # it says so itself
+        return words
+    if not run.is_sweep_override():
+        return words
+    first, *others = run.sweep_string_iterator()
+    more = typed.get("beside", "beside=").partition("=")[2].removeprefix("[").removesuffix("]")
+    kept = [f"run={first}" if word == typed["run"] else word for word in words if word != typed.get("beside")]
+    return [*kept, f"beside=[{','.join([*others, *([more] if more else [])])}]"]
 
 
 def _at_home(path: str) -> str:

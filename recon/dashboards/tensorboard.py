@@ -40,7 +40,7 @@ class TensorBoard(Dashboard):
         """Add a picture."""
         import numpy
 
-        self._open(step).add_image(name, numpy.asarray(image), step, dataformats="HWC")
+        self._open(step).add_image(name, numpy.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self, metrics: Mapping[str, float], status: str) -> None:
         """Write what is left."""

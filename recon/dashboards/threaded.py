@@ -25,7 +25,7 @@ from recon.config.construct import find_class
 from recon.console import say
 from recon.dashboards.base import About, Dashboard
 from recon.errors import InputError
-from recon.runs import tiles
+from recon.runs import RunFolder, tiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -206,6 +206,29 @@ def log_results(
     """
     if isinstance(logger, ThreadedLogger):
         logger.send("results", dict(columns), tiles.columns(samples), list(classes), logger._at(step))
+
+
+def log_after(node: Mapping[str, Any], folder: Path, pictures: Mapping[str, Image]) -> None:
+    """Show pictures that were made of a run after its end, in the dashboards of the command line as part of that run.
+
+    Their step is later than all that was logged of the run before: W&B's server takes a step once, and TensorBoard
+    forgets what an earlier process logged from the step on at which another begins.
+
+    Args:
+        node: the node `logger` of the configuration.
+        folder: the run folder.
+        pictures: by their names.
+    """
+    run = RunFolder(folder)
+    recorded = run.config.get("logger")
+    own = recorded if isinstance(recorded, dict) else {}
+    shared = {key: node.get(key) or own.get(key) or node.get(key) for key in _SHARED}
+    loggers = make({**node, **shared}, folder, run.config)
+    times = len([*folder.glob("tensorboard/events.*"), *folder.glob("wandb/*run-*-*")])
+    for logger in loggers:
+        for name, picture in pictures.items():
+            log_image(logger, f"images/{name}", picture, run.steps + 1 + times)
+    finish(loggers, {}, run.status)
 
 
 @rank_zero_only

@@ -180,14 +180,15 @@ class WandB(Dashboard):
 
 
 class Auto(Dashboard):
-    """W&B when there is a key or WANDB_MODE is set, otherwise nothing."""
+    """W&B when there is a key or WANDB_MODE is set, but not to "disabled"; otherwise nothing."""
 
     title = "W&B"
 
     @classmethod
     def chosen(cls) -> type[Dashboard] | None:
         """Choose, and say which."""
-        is_wanted = bool(os.environ.get("WANDB_MODE")) or logged_in()
+        mode = os.environ.get("WANDB_MODE")
+        is_wanted = mode != "disabled" and (bool(mode) or logged_in())
         say(f"logger: {'wandb' if is_wanted else 'none'} (logger=wandb|tensorboard|csv|none chooses)")
         return WandB if is_wanted else None
 

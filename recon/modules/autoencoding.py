@@ -73,7 +73,7 @@ class AutoencodingModule(RestorationModule):
         self.alphabet: tuple[int, ...] = ()
         self._counts = False  # whether symbols are counted now
         if quantiser is not None:
-            self.alphabet = _alphabet(net, quantiser)
+            self.alphabet = _prepared(net, quantiser)
             # -1 where an alphabet is smaller than the largest.
             places = torch.arange(max(self.alphabet)).expand(len(self.alphabet), -1)
             sizes = torch.tensor(self.alphabet)[:, None]
@@ -177,8 +177,8 @@ class AutoencodingModule(RestorationModule):
         return losses.wide(slope).square().flatten(1).sum(1)
 
 
-def _alphabet(net: nn.Module, quantiser: Quantiser) -> tuple[int, ...]:
-    """Return the sizes of the alphabets; raises InputError for a code that cannot be quantised."""
+def _prepared(net: nn.Module, quantiser: Quantiser) -> tuple[int, ...]:
+    """Prepare a quantiser for the codes of a net: the sizes of its alphabets; InputError where it cannot take them."""
     channels = getattr(net, "latent_dim", None)
     if not isinstance(channels, int):
         raise InputError(
@@ -186,6 +186,8 @@ def _alphabet(net: nn.Module, quantiser: Quantiser) -> tuple[int, ...]:
             "another model/net, or model/quantiser=none"
         )
     try:
-        return quantiser.alphabet(channels)
+        alphabet = quantiser.alphabet(channels)
     except InputError as error:
         raise InputError(f"quantiser.{error}") from error
+    quantiser.prepare(channels)
+    return alphabet

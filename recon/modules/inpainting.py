@@ -7,16 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from recon import losses, metrics
-from recon.errors import InputError
 from recon.filters.holes import mean_filled
-from recon.modules.adversarial import AdversarialModule
+from recon.modules.adversarial import OpposedModule
 from recon.modules.outcome import Outcome
 from recon.pair import Pair
 from recon.ranges import require_number
 from recon.training.options import Training
 
 
-class InpaintingModule(AdversarialModule):
+class InpaintingModule(OpposedModule):
     """Fill the hole of an image from what is known around it; known pixels are kept exactly.
 
     With `adversarial` above 0 a discriminator learns to tell filled from clean images and the net to deceive it: the
@@ -50,23 +49,14 @@ class InpaintingModule(AdversarialModule):
     ) -> None:
         super().__init__(net, training)
         require_number("hole_weight", hole_weight)
-        require_number("adversarial", adversarial)
         self.pixel_loss = loss
         self.hole_weight = hole_weight
-        self.adversarial_weight = adversarial
-        self.adversarial = losses.Minimax()
-        # Without the term there is no second player, and Lightning optimises by itself.
-        self.automatic_optimization = adversarial == 0
-        self.discriminator = discriminator if adversarial else None
+        self.oppose(adversarial, discriminator)
 
     @staticmethod
     def in_channels(channels: int, settings: Mapping[str, Any]) -> int:
         """The image's channels and the mask."""
         return channels + 1
-
-    def nets(self) -> tuple[nn.Module, ...]:
-        """The net and, with the adversarial term, its discriminator."""
-        return (self.net,) if self.discriminator is None else (self.net, self.discriminator)
 
     def forward(self, degraded: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes: (B,C,H,W) and mask (B,1,H,W), 1 = known, -> (B,C,H,W)."""
@@ -83,45 +73,10 @@ class InpaintingModule(AdversarialModule):
         loss = self.options.taught(loss, pair, distance) if self.training else loss
         return Outcome(loss, self._compose(painted, pair.degraded, pair.mask))
 
-    def try_out(self, pair: Pair) -> Outcome:
-        """Use the discriminator too, which evaluation does not; raises InputError when it does not work."""
-        outcome = self.step(pair)
-        if self.discriminator is None:
-            return outcome
-        try:
-            logit = self.judged(self.discriminator, pair.clean, pair.label)
-        except Exception as error:  # a user's own net may raise anything
-            reason = str(error).strip() or type(error).__name__
-            raise InputError(
-                f"model.discriminator: it does not work on these images and labels ({reason.splitlines()[0]}); correct "
-                "it, or set model.adversarial=0"
-            ) from error
-        return outcome._replace(terms={"logit": logit})
-
     def predict(self, pair: Pair) -> Tensor:
         """Fill the holes."""
         filled: Tensor = self(pair.degraded, pair.mask)
         return filled
-
-    def training_step(self, pair: Pair, batch_idx: int) -> Tensor | None:
-        """Take a plain step, or one of each player."""
-        if self.discriminator is None:
-            return super().training_step(pair, batch_idx)
-        outcome = self.step(pair)
-        image = outcome.image
-        assert image is not None
-        self.only(1)
-        critic_loss = self.adversarial.discriminator(
-            self.judged(self.discriminator, pair.clean, pair.label),
-            self.judged(self.discriminator, image.detach(), pair.label),
-        ).mean()
-        self.minimise(critic_loss, player=1)
-        self.only(0)
-        deceit = self.adversarial.generator(self.judged(self.discriminator, image, pair.label)).mean()
-        loss = outcome.loss.mean()
-        self.note(loss=loss, loss_adversarial=deceit, loss_discriminator=critic_loss)
-        self.minimise(loss + self.adversarial_weight * deceit, player=0)
-        return None
 
     def input_metrics(self, pair: Pair) -> dict[str, Tensor]:
         """Add the PSNR of the hole filled with the mean of the known pixels."""

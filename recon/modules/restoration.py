@@ -26,7 +26,7 @@ class RestorationModule(Module):
             that C' is C+1; else it is blind to the level.
     """
 
-    monitor = "val/psnr"
+    monitor: str | None = "val/psnr"
     mode = "max"
     takes_teacher = True  # see `Training.teacher`
 

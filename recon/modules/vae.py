@@ -10,9 +10,11 @@ from recon import keyed, losses
 from recon.degradations.base import Degradation, Identity
 from recon.errors import InputError
 from recon.measures import ROWS, Measure
+from recon.modules.adversarial import OpposedModule
 from recon.modules.outcome import Outcome
 from recon.modules.restoration import RestorationModule
 from recon.nets.contracts import VariationalCoder
+from recon.nets.features import before_last
 from recon.pair import Pair
 from recon.ranges import require_number, require_whole
 from recon.training.options import Training
@@ -20,11 +22,15 @@ from recon.training.options import Training
 _NATS = "nats for an image; the pixels are "
 
 
-class VAEModule(RestorationModule):
+class VAEModule(OpposedModule, RestorationModule):
     """Variational autoencoder (Kingma & Welling 2014) with a weight on the divergence (Higgins et al. 2017).
 
     The loss is in nats per image: the pixel loss summed over the image plus `beta` times the divergence of the code
     from the standard normal. Training decodes a sample of the code, evaluation its mean.
+
+    With `adversarial` above 0 it is a VAE-GAN (Larsen et al. 2016): a discriminator learns to tell clean images from
+    rebuilt ones and from samples of the prior, the decoder to deceive it, and encoder and decoder to rebuild what the
+    discriminator sees in an image (the input of its last dense layer), beside the pixels, which the paper leaves out.
 
     Args:
         net: has `encode(image) -> (mean, log_variance)`, (B,D) each, and `decode(code (B,D)) -> image`; with
@@ -39,13 +45,17 @@ class VAEModule(RestorationModule):
         binarised: whether every pixel is drawn as 0 or 1, with its value as the probability of 1 (Salakhutdinov &
             Murray 2008): fresh in every epoch, fixed in evaluation.
         importance_samples: codes for the importance-weighted bound of every test image (Burda et al. 2016); 0 = none.
+        adversarial: weight of the adversarial term beside the mean loss of a pixel, at least 0; 0 = off.
+        discriminator: (image (B,C,H,W), label (B,)) -> logit (B,), the last of its layers dense; used when
+            `adversarial` is above 0.
 
     Raises:
         InputError: a number out of its range.
     """
 
+    takes_teacher = False
     contract = VariationalCoder
-    monitor = "val/loss"
+    monitor: str | None = "val/loss"
     mode = "min"
 
     def __init__(
@@ -58,6 +68,8 @@ class VAEModule(RestorationModule):
         free_bits: float = 0.0,
         binarised: bool = False,
         importance_samples: int = 0,
+        adversarial: float = 0.0,
+        discriminator: nn.Module | None = None,
     ) -> None:
         super().__init__(net, training, loss)
         require_number("beta", beta)
@@ -66,6 +78,9 @@ class VAEModule(RestorationModule):
         require_whole("importance_samples", importance_samples, 0, 100_000)
         self.beta, self.warm_up, self.free_bits = beta, warm_up, free_bits
         self.binarised, self.importance_samples = binarised, importance_samples
+        self.oppose(adversarial, discriminator)
+        if adversarial:  # the bound falls behind while images sharpen, so that by it the earliest weights were best
+            self.monitor = None
 
     def prepare_for(self, damage: Degradation) -> None:
         """Refuse damage of images that are to be black and white, see `Module`."""
@@ -116,6 +131,33 @@ class VAEModule(RestorationModule):
 
     def step(self, pair: Pair) -> Outcome:
         """Encode, draw a code, rebuild and compare; the loss is the negative evidence lower bound where beta is 1."""
+        return self._rebuilt(pair)[0]
+
+    def contested(self, pair: Pair) -> tuple[Outcome, Tensor]:
+        """Rebuild images and draw others of the prior, see `OpposedModule`; the encoder deceives nobody."""
+        outcome, code = self._rebuilt(pair)
+        codes = torch.cat([code.detach(), self.latents(self.keys(pair, "prior"))])
+        return outcome, self.from_latents(codes, pair.label.repeat(2))
+
+    def matched(self, outcome: Outcome, pair: Pair) -> dict[str, Tensor]:
+        """Compare rebuilt and clean images by what the last dense layer of the discriminator is given."""
+        assert outcome.image is not None
+        seen, wanted = (self._features(image, pair.label) for image in (outcome.image, pair.clean))
+        return {"loss_features": (seen - wanted.detach()).square().mean()}
+
+    def weight_against(self, pair: Pair) -> float:
+        """Return the weight beside a loss that is summed over the pixels."""
+        return self.adversarial_weight * pair.clean[0].numel()
+
+    def _features(self, image: Tensor, label: Tensor) -> Tensor:
+        """Return what the last dense layer of the discriminator is given for images (B,C,H,W): (B,D)."""
+        net = self.discriminator
+        assert net is not None
+        # By `forward`, as a compiled net knows nothing of hooks.
+        return losses.wide(before_last(net, lambda: net.forward(self.like_weights(image), label))[1])
+
+    def _rebuilt(self, pair: Pair) -> tuple[Outcome, Tensor]:
+        """Return the outcome of a step, and the codes (B,D) that were drawn."""
         if self.binarised:
             drawn = keyed.uniform(self.keys(pair, "pixels"), tuple(pair.clean.shape[1:])) < pair.clean
             pair = pair._replace(clean=drawn.to(pair.clean.dtype), degraded=drawn.to(pair.clean.dtype))
@@ -128,7 +170,7 @@ class VAEModule(RestorationModule):
         # The bound uses a sampled code in evaluation too; the image shown and scored is decoded from the mean.
         shown = image if self.training else self.from_latents(mean, pair.label)
         loss = reconstruction + self._weight() * self._pushed(divergences)
-        return Outcome(loss, shown, terms, self._importance_weighted(mean, log_variance, pair))
+        return Outcome(loss, shown, terms, self._importance_weighted(mean, log_variance, pair)), code
 
     def pictures(self, pair: Pair) -> dict[str, Tensor]:
         """Add samples from the prior to the columns."""

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recon.errors import InputError
+
+
+def before_last(net: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return what a call of a net comes to, and what the net's last dense layer is given by it, (B,D).
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 10))
+    >>> [part.shape for part in before_last(net, lambda: net(clean))]
+    [torch.Size([2, 10]), torch.Size([2, 5])]
+
+    Raises:
+        InputError: the net has no dense layer.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise InputError("its net has no dense layer whose input could be compared")
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append(inputs[0])
+
+    hook = layers[-1].register_forward_pre_hook(keep)
+    try:
+        result = call()
+    finally:
+        hook.remove()
+    return result, seen[-1].flatten(1)
 
 
 @torch.no_grad()
@@ -29,22 +56,16 @@ def with_features(classifier: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]
     Raises:
         InputError: the net has no dense layer.
     """
-    net = getattr(classifier, "active_net", classifier)
-    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    if not layers:
-        raise InputError("model.judge: its net has no dense layer whose input could be compared; choose another run")
-    seen: list[Tensor] = []
 
-    def keep(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append(inputs[0])
-
-    hook = layers[-1].register_forward_pre_hook(keep)
-    try:
+    def scores() -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
-            scores: Tensor = classifier.to(image.device)(image.float())
-    finally:
-        hook.remove()
-    return scores, seen[-1].flatten(1)
+            found: Tensor = classifier.to(image.device)(image.float())
+        return found
+
+    try:
+        return before_last(getattr(classifier, "active_net", classifier), scores)
+    except InputError as error:
+        raise InputError(f"model.judge: {error}; choose another run") from error
 
 
 def sha256_of(net: nn.Module, beside: str = "") -> str:

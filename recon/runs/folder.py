@@ -5,6 +5,7 @@ Nothing here imports torch, so that sweeps and `action=list` answer at once.
 
 from __future__ import annotations
 
+import csv
 import fnmatch
 import math
 import os
@@ -19,7 +20,7 @@ from recon.measures import KINDS, Measure, from_record, measure, with_own
 from recon.runs.lock import is_alive
 from recon.runs.names import called
 from recon.runs.older import read_recorded
-from recon.runs.reading import Unreadable, read_bytes, read_json
+from recon.runs.reading import Unreadable, read_bytes, read_json, read_text
 
 
 class RunFolder:
@@ -132,6 +133,15 @@ class RunFolder:
         try:
             return max(0, len(read_bytes(self.path / "metrics.csv").splitlines()) - 1)
         except (OSError, Unreadable):
+            return 0
+
+    @property
+    def steps(self) -> int:
+        """After how many training steps the latest epoch ended; 0 where that is not recorded."""
+        try:
+            rows = csv.DictReader(read_text(self.path / "metrics.csv").splitlines())
+            return max((int(row["step"]) for row in rows), default=0)
+        except (OSError, Unreadable, KeyError, TypeError, ValueError):
             return 0
 
     @property

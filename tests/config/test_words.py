@@ -45,6 +45,25 @@ def test_words_become_what_hydra_reads(typed: str, read: str, monkeypatch: pytes
     assert readable([typed], [ROOT / "conf"]) == [read]
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("action=rates run=a,b/c,d", "action=rates run=a beside=[b/c,d]"),
+        ("run='x, y',b action=curve beside=c", "run='x, y' action=curve beside=[b,c]"),
+        ("run=a,b action=rates beside=[c,d]", "run=a action=rates beside=[b,c,d]"),
+        ("action=rates run=a beside=b", "action=rates run=a beside=b"),
+        ("-m action=rates run=a,b", "-m action=rates run=a,b"),
+        ("action=evaluate run=a,b", "action=evaluate run=a,b"),
+        ("action=rates run=[a,b", "action=rates run=[a,b"),
+    ],
+)
+def test_several_runs_stand_beside_the_first_where_runs_are_compared(typed: str, read: str) -> None:
+    def words(text: str) -> list[str]:
+        return [word.replace("x,_y", "x, y") for word in text.replace("x, y", "x,_y").split()]
+
+    assert readable(words(typed), [ROOT / "conf"]) == words(read)
+
+
 def test_a_home_in_quotes_or_in_a_file_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     (tmp_path / "task").mkdir()

@@ -11,6 +11,7 @@ from test_modules import QUIET, built, fitted
 from recon.errors import InputError
 
 GAN = ("model=gan", "task=digits")
+OPPOSED = ["inpainting", "vae"]  # models that have a discriminator where `adversarial` is above 0
 
 
 @pytest.mark.parametrize("loss", ["minimax", "hinge", "least_squares", "wasserstein"])
@@ -31,7 +32,9 @@ def test_every_loss_trains_both_players(loss: str, penalty: int, conditional: bo
     assert all(weight.isfinite().all() for weight in module.net.parameters())
 
 
-@pytest.mark.parametrize("overrides", [GAN, ("model=inpainting", "task=digits", "model.adversarial=0.01")])
+@pytest.mark.parametrize(
+    "overrides", [GAN, *((f"model={model}", "task=digits", "model.adversarial=0.01") for model in OPPOSED)]
+)
 def test_max_steps_counts_batches_not_optimisers(overrides: tuple[str, ...], compose: Compose) -> None:
     module, data = built(compose(*overrides))
     steps = []
@@ -107,15 +110,17 @@ def test_samples_are_in_range_and_follow_keys(compose: Compose) -> None:
     assert not torch.equal(images, module.generate(torch.arange(6) + 1, torch.arange(6)))
 
 
-def test_adversarial_inpainting_trains_net_and_discriminator(compose: Compose) -> None:
-    module, data = built(compose("model=inpainting", "task=digits", "model.adversarial=0.01"))
+@pytest.mark.parametrize("model", OPPOSED)
+def test_the_adversarial_term_trains_net_and_discriminator(model: str, compose: Compose) -> None:
+    module, data = built(compose(f"model={model}", "task=digits", "model.adversarial=0.01"))
     before = {name: weight.clone() for name, weight in module.named_parameters()}
     Trainer(**QUIET, max_epochs=1, max_steps=2).fit(module, datamodule=data)
     moved = {name.split(".")[0] for name, weight in module.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {"net", "discriminator"}
 
 
-def test_inpainting_without_the_term_has_no_discriminator(compose: Compose) -> None:
-    module, _ = built(compose("model=inpainting", "task=digits"))
+@pytest.mark.parametrize("model", OPPOSED)
+def test_without_the_term_there_is_no_discriminator(model: str, compose: Compose) -> None:
+    module, _ = built(compose(f"model={model}", "task=digits"))
     assert module.automatic_optimization
     assert not any(name.startswith("discriminator") for name, _ in module.named_parameters())

@@ -69,6 +69,14 @@ def test_a_penalty_shrinks_what_it_penalises(penalty: str, compose: Compose) -> 
     assert found[1] < 0.5 * found[0]
 
 
+def test_a_training_of_few_epochs_uses_every_number_of_an_fsq_code(compose: Compose) -> None:
+    """Without the norm each of the 32 has the same level for all images."""
+    module, _ = fitted(compose("model=autoencoder", "model/quantiser=fsq", "task=digits"), max_epochs=3)
+    used = (module.counts > 0).sum(1)
+    assert int(used.min()) >= 5, used
+    assert module.summary["val/mse"] < 0.06, "that of the mean image is 0.075"
+
+
 @pytest.mark.parametrize("kind", QUANTISERS)
 def test_a_quantised_code_is_all_that_the_decoder_sees(kind: str, compose: Compose) -> None:
     module, data = built(compose("model=autoencoder", f"model/quantiser={kind}", QUANTISERS[kind], "task=digits"))

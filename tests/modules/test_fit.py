@@ -179,7 +179,7 @@ LISTS = ([], [-1], [0], [10**9], [2.5], 5, None)
 )
 def test_every_number_works_or_is_refused_by_its_name(model: str, net: str, compose: Compose) -> None:
     config = with_net(compose, model, net)
-    if model == "inpainting":
+    if model in ("inpainting", "vae"):
         config["model"]["adversarial"] = 0.1
     worked, task = 0, build.task(config)
     for path, value in numbers(config["model"]):
@@ -242,6 +242,7 @@ def test_the_trial_draws_nothing(compose: Compose) -> None:
         ("classifier", "lenet", {}, 1),
         ("restoration", "unet", {"net": {"widths": [4, 4, 4]}}, 1),  # its smallest features are of 2×2 pixels
         ("inpainting", "unet", {"adversarial": 0.1, "discriminator": {"norm": "batch", "widths": [4, 4, 4]}}, 2),
+        ("vae", "vae", {"adversarial": 0.1, "discriminator": {"norm": "batch", "widths": [4, 4, 4]}}, 2),
     ],
 )
 def test_batch_norm_asks_for_two_images(
@@ -261,11 +262,14 @@ def test_batch_norm_asks_for_two_images(
     assert module.least_batch == 1
 
 
+@pytest.mark.parametrize("model", ["inpainting", "vae"])
 @pytest.mark.parametrize(
     "discriminator", [{"widths": [4] * 4}, {"num_classes": 3}, {"_target_": "recon.nets.unet.UNet"}], ids=str
 )
-def test_a_discriminator_that_does_not_work_is_blamed_itself(discriminator: dict[str, Any], compose: Compose) -> None:
-    config = with_net(compose, "inpainting", "unet")
+def test_a_discriminator_that_does_not_work_is_blamed_itself(
+    model: str, discriminator: dict[str, Any], compose: Compose
+) -> None:
+    config = with_net(compose, model, min(FITTING[model]))
     node = discriminator if "_target_" in discriminator else {**config["model"]["discriminator"], **discriminator}
     config["model"] |= {"adversarial": 0.1, "discriminator": node}
     assert refusal(config).startswith("model.discriminator: it does not work on these images and labels (")

@@ -11,8 +11,11 @@ from test_modules import QUIET, built
 
 from recon.modules.base import Module
 
-# Every model, and once more the one that optimises by hand only when told to.
-MODELS = [*((model, {}) for model in trained_models()), ("inpainting", {"adversarial": 0.1})]
+# Every model, and once more those that optimise by hand only when told to.
+MODELS = [
+    *((model, {}) for model in trained_models()),
+    *((model, {"adversarial": 0.1}) for model in ("inpainting", "vae")),
+]
 models = pytest.mark.parametrize(("model", "more"), MODELS, ids=[f"{model} {more or ''}" for model, more in MODELS])
 
 

@@ -162,3 +162,29 @@ def test_a_run_says_of_what_pixels_its_bounds_are(typed: Typed) -> None:
     assert "2 codes for each image" in metrics["convention"]["bound_iwae"]
     assert "dynamic binarisation" in metrics["convention"]["loss"]
     assert "choose degradation=none" in typed.refused(*words, "degradation=noise")
+
+
+def test_who_learns_from_what_in_a_vae_gan(compose: Compose) -> None:
+    """As in Larsen et al. (2016): deceiving teaches the decoder alone, the discriminator's features the encoder too."""
+    module, data = built(compose("model=vae", "task=digits", "model.adversarial=0.1"))
+    assert module.monitor is None, "the latest weights count, as a GAN's do"
+    pair = next(iter(data.test_dataloader()))
+    outcome, fake = module.contested(pair)
+    assert fake.shape == (2 * len(pair.clean), *pair.clean.shape[1:])
+    torch.testing.assert_close(fake[: len(pair.clean)], outcome.image)
+    module.only(0)
+    encoder, decoder = (list(part.parameters()) for part in (module.net.encoder, module.net.decoder))
+
+    def taught(loss: Tensor) -> list[bool]:
+        players = (encoder, decoder, [*module.discriminator.parameters()])
+        gradients = [torch.autograd.grad(loss, some, retain_graph=True, allow_unused=True) for some in players[:2]]
+        assert not any(weight.requires_grad for weight in players[2])
+        return [any(part is not None and bool(part.any()) for part in of) for of in gradients]
+
+    assert taught(module.adversarial.generator(module._logits(fake, pair)).mean()) == [False, True]
+    (features,) = module.matched(outcome, pair).values()
+    assert taught(features) == [True, True]
+    seen = module._features(torch.cat([outcome.image, pair.clean]), pair.label.repeat(2)).chunk(2)
+    assert float(features) == pytest.approx(float((seen[0] - seen[1]).square().mean()), rel=1e-5)
+    scores = module.discriminator.score(seen[1])
+    torch.testing.assert_close(scores.squeeze(1), module.judged(module.discriminator, pair.clean, pair.label))

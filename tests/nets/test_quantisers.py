@@ -31,6 +31,31 @@ def test_fsq_passes_the_gradient_of_the_bounded_code() -> None:
     torch.testing.assert_close(code.grad, 1 - code.detach().tanh().square())
 
 
+@pytest.mark.parametrize("shape", [(300, 3), (40, 3, 4, 5)])
+def test_a_prepared_fsq_uses_all_its_levels_wherever_the_codes_lie(shape: tuple[int, ...]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    code = 0.01 * torch.randn(shape, generator=draw, dtype=torch.float64)
+    quantiser = FSQ(levels=5)
+    quantiser.prepare(3)
+    quantiser = quantiser.double().train()
+    far = 30 + 100 * code
+    found, moved = quantiser(code.requires_grad_()), quantiser(far)
+    assert all(len(found.symbols[:, channel].unique()) == 5 for channel in range(3))
+    assert float((found.symbols == moved.symbols).double().mean()) > 0.99
+    # What all codes have in common has no gradient.
+    weights = torch.randn(shape, generator=draw, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * found.code).sum(), code)
+    assert (
+        float(gradient.sum(0).flatten(1).sum(-1).abs().max() if len(shape) > 2 else gradient.sum(0).abs().max()) < 1e-6
+    )
+    for _ in range(200):
+        quantiser(far)
+    evaluated = quantiser.eval()
+    one = evaluated(far[:1])
+    assert torch.equal(one.symbols, evaluated(far).symbols[:1])
+    assert float((evaluated(far).symbols == moved.symbols).double().mean()) > 0.99
+
+
 def test_fsq_takes_levels_for_each_channel() -> None:
     quantiser = FSQ([2, 5])
     assert quantiser.alphabet(2) == (2, 5)

@@ -14,7 +14,8 @@ from recon.measures import KINDS, ROWS, Measure, from_record, headline, measure
 
 # The columns of `metrics.csv` that say which epoch a row is of, and the entries of `metrics.json` that are no metric.
 NO_MEASURE = {"epoch", "step", "convention", "measures", "images", "kind"}
-MODELS = [(model,) for model in trained_models()] + [("inpainting", "model.adversarial=0.1")]
+MODELS = [(model,) for model in trained_models()]
+MODELS += [(model, "model.adversarial=0.1") for model in ("inpainting", "vae")]
 
 
 def unknown(names: set[str]) -> set[str]:
