@@ -23,7 +23,8 @@ from recon.data.curriculum import operators
 from recon.data.datamodule import DataModule
 from recon.data.find import expanded
 from recon.data.task import Task
-from recon.degradations.base import Degradation, within
+from recon.degradations.base import Degradation
+from recon.degradations.levels import within
 from recon.errors import InputError
 from recon.modules.base import Module
 from recon.modules.facts import FACTS, difference, plain

@@ -26,8 +26,8 @@ PARTS = (
     "losses.blind",
     "nets",
 )
-# The contracts between modules and nets are type hints and trials of nets, which their own tests call.
-WITHOUT = ("nets.contracts",)
+# Contracts are type hints and trials of nets, which their own tests call; what is compiled is tested by its bits.
+WITHOUT = ("nets.contracts", "degradations.compiled")
 
 
 def modules() -> list[ModuleType]:

@@ -65,7 +65,7 @@ def test_normal_moments(stream: str) -> None:
 
 def quantiles() -> np.ndarray:
     """The two columns of the table, (65536,2): a normal number is the sum or difference of entries of one of them."""
-    return keyed._normal_pairs(torch.device("cpu")).view(torch.float32).view(-1, 2).double().numpy()
+    return keyed.normal_pairs(torch.device("cpu")).view(torch.float32).view(-1, 2).double().numpy()
 
 
 def normal_law(at: np.ndarray, every: int = 1) -> np.ndarray:
@@ -255,7 +255,7 @@ def test_bits_do_not_hang_on_threads() -> None:
 def test_draws_do_not_depend_on_torchs_default_type(draw, default: torch.dtype) -> None:
     """A training of `trainer.precision=16-true` or 64-true sets it."""
     expected, before = draw(KEYS, (3, 5)), torch.get_default_dtype()
-    keyed._normal_pairs.cache_clear()
+    keyed.normal_pairs.cache_clear()
     try:
         torch.set_default_dtype(default)
         found = draw(KEYS, (3, 5))

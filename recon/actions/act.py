@@ -18,6 +18,7 @@ from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder
 from recon.training import interrupt
 from recon.training.allocator import keep_freed_memory
+from recon.training.quick import quick_imports
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,7 +39,8 @@ def act(config: DictConfig) -> None:
             found = (read_choice("logger", name, folders_of(sys.argv[1:])) or {} for name in several)
             values["logger"]["_target_"] = [node.get("_target_") for node in found]
             choices["logger"] = ",".join(several)
-        kind = kind_of(values)
+        with quick_imports():
+            kind = kind_of(values)
         if not values["resume"]:
             check_overrides(kind, list(hints_of(kind)), overrides, choices["action"])
         _carry_out(kind, values, folder, about)

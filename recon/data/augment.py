@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from recon import keyed
 from recon.degradations import Brightness, Contrast, Decolourise, Identity, OneOf, Quantise, Rotate, Shear, Translate
+from recon.degradations.batch import as_float
 from recon.errors import InputError
 from recon.ranges import require_number, require_whole
 
@@ -104,11 +105,6 @@ def operators_of(magnitude: float, side: int) -> OneOf:
             "quantise": Quantise([deep, 8]),
         }
     )
-
-
-def as_float(images: Tensor) -> Tensor:
-    """Make bytes floats in [0,1]; floats are returned as they are."""
-    return images if images.is_floating_point() else images.float().div_(255)
 
 
 def runs(buffer: Tensor, start: Tensor, length: int) -> Tensor:

@@ -12,7 +12,8 @@ from recon.data.augment import Augment
 from recon.data.find import expanded
 from recon.data.loader import Curriculum, Loader
 from recon.data.task import Splits, Task
-from recon.degradations.base import Degradation, within
+from recon.degradations.base import Degradation
+from recon.degradations.levels import within
 from recon.errors import InputError
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import as_float
 from recon.degradations.base import Degradation, all_known
+from recon.degradations.batch import as_float, degrade_bytes
 from recon.errors import InputError
 from recon.pair import Pair
 from recon.runs.tiles import whole_size
@@ -55,14 +55,14 @@ def make_pair(
             "pixels: take such small images away, or choose a smaller scale."
         )
 
-    def finish(images: Tensor) -> Tensor:
-        return as_float(images if augment is None else augment(images, keyed.fold(keys, "augment")))
+    def augmented(images: Tensor) -> Tensor:
+        return images if augment is None else augment(images, keyed.fold(keys, "augment"))
 
-    clean = finish(pixels[..., :height, :width])
+    pixels = augmented(pixels[..., :height, :width])
     if degraded is not None:
-        severity = torch.zeros(len(keys), device=keys.device)
-        return Pair(finish(degraded), clean, all_known(clean), label, index, severity)
-    image, mask, severity = degradation(clean, keyed.fold(keys, "degrade"))
+        clean, severity = as_float(pixels), torch.zeros(len(keys), device=keys.device)
+        return Pair(as_float(augmented(degraded)), clean, all_known(clean), label, index, severity)
+    clean, (image, mask, severity) = degrade_bytes(degradation, pixels, keyed.fold(keys, "degrade"))
     return Pair(image, clean, mask, label, index, severity)
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from recon import keyed
-from recon.data.augment import as_float, runs
+from recon.data.augment import runs
 from recon.data.loader import Loader, View, corners, filled, small, windows
 from recon.degradations.base import Degradation
+from recon.degradations.batch import as_float
 from recon.pair import Pair
 
 

@@ -1,10 +1,10 @@
 """What a degradation is, and how degradations are combined."""
 
 import math
-import re
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon import keyed
-from recon.degradations.levels import Range
+from recon.degradations import fused
+from recon.degradations.levels import Range, within
 from recon.errors import InputError
 from recon.ranges import require_number
 
@@ -34,6 +35,11 @@ class Degraded(NamedTuple):
     image: Tensor
     mask: Tensor
     severity: Tensor
+
+    @classmethod
+    def of(cls, made: fused.Result) -> "Degraded":
+        """Return what a pass of the fused form made."""
+        return cls(made.image, all_known(made.image) if made.mask is None else made.mask, made.severity)
 
 
 class Degradation(ABC):
@@ -90,13 +96,30 @@ class Degradation(ABC):
             with torch.autocast(clean.device.type, enabled=False):
                 return self(clean, keys)
         if clean.dtype not in (torch.float16, torch.bfloat16):
-            return self.degrade(clean, keys)
-        image, mask, severity = self.degrade(clean.float(), keys)
+            return self._in_best_form(clean, keys)
+        image, mask, severity = self._in_best_form(clean.float(), keys)
         return Degraded(image.to(clean.dtype), mask.to(clean.dtype), severity)
 
     @abstractmethod
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Degrade clean images (B,C,H,W) float32 or float64 in [0,1], left unchanged, by their keys (B,) int64."""
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Return what the fused form does to images (C,H,W) by their keys (B,), of operators that have one."""
+        raise NotImplementedError
+
+    @property
+    def fuses(self) -> bool:
+        """Return whether there is a fused form, see `plan`."""
+        return type(self).plan is not Degradation.plan
+
+    def _in_best_form(self, clean: Tensor, keys: Tensor) -> Degraded:
+        if not self.fuses or clean.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.degrade(clean, keys)
+        if fused.takes(clean):
+            return Degraded.of(fused.degrade(self.plan, keys, clean)[1])
+        with fused.counted():
+            return self.degrade(clean, keys)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:  # noqa: B027  most take any shape
         """Raise InputError, before any image is read, if images (C,H,W) of this shape cannot be degraded."""
@@ -121,6 +144,8 @@ def draw_whole(level: tuple[float, float], keys: Tensor, name: str) -> Tensor:
     tensor([4, 1])
     """
     low, high = map(int, level)
+    if low == high:
+        return torch.full((len(keys),), low, device=keys.device)
     return keyed.integers(keyed.fold(keys, name), high - low + 1).add_(low)
 
 
@@ -170,17 +195,6 @@ def check_shape(operator: Degradation, key: str, shape: tuple[int, int, int]) ->
         raise within(key, error) from error
 
 
-def within(key: str, error: InputError) -> InputError:
-    """Put the key of a degradation before the parameter that its error names, or before the sentence.
-
-    >>> within("steps.blur", InputError("sigma: 99 does not fit"))
-    InputError('steps.blur.sigma: 99 does not fit')
-    """
-    sentence = str(error)
-    named = re.match(r"[\w.]+: ", sentence)
-    return InputError(f"{key}.{sentence}" if named else f"{key}: {sentence}")
-
-
 class Identity(Degradation):
     """Leave the images unchanged; severity 0.
 
@@ -191,6 +205,10 @@ class Identity(Degradation):
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Return the clean images, see `Degradation`."""
         return Degraded(clean, all_known(clean), torch.zeros(len(keys), device=keys.device))
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Do nothing, see `Degradation`."""
+        return fused.Plan([])
 
 
 class Chain(Degradation):
@@ -214,19 +232,39 @@ class Chain(Degradation):
         varying = [name for name, step in self.steps.items() if step.level[0] < step.level[1]]
         self._leading = next(iter(varying or self.steps))
         self.level = self.steps[self._leading].level
+        runs = [dict(run) for _, run in groupby(self.steps.items(), lambda item: item[1].fuses)]
+        self._passes = list(map(Chain, runs)) if len(runs) > 1 else []  # of steps with a fused form, one pass
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Apply all steps, see `Degradation`."""
         image, mask, severity = clean, None, torch.empty(0)
-        for name, step in self.steps.items():
-            image, step_mask, step_severity = step(image, keyed.fold(keys, name))
+        for names, step, own in self._parts(keys):
+            image, step_mask, step_severity = step(image, own)
             if step.makes_holes:
                 if step_mask.shape[2:] != clean.shape[2:]:
                     # A pixel of a smaller image stands for all those of the clean one that it covers.
                     step_mask = F.interpolate(step_mask, size=clean.shape[2:], mode="nearest-exact")
                 mask = step_mask if mask is None else mask * step_mask
-            severity = step_severity if name == self._leading else severity
+            severity = step_severity if self._leading in names else severity
         return Degraded(image, all_known(clean) if mask is None else mask, severity)
+
+    def _parts(self, keys: Tensor) -> list[tuple[Collection[str], Degradation, Tensor]]:
+        """Return what is applied in turn: the names of its steps, itself, its keys."""
+        if self._passes:
+            return [(one.steps, one, keys) for one in self._passes]
+        return [((name,), step, keyed.fold(keys, name)) for name, step in self.steps.items()]
+
+    @property
+    def fuses(self) -> bool:
+        """Return whether all steps have a fused form, see `Degradation`."""
+        return all(step.fuses for step in self.steps.values())
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Join the plans of all steps, see `Degradation`."""
+        plans = {name: step.plan(keyed.fold(keys, name), shape) for name, step in self.steps.items()}
+        before = list(plans.values())[: list(plans).index(self._leading)]
+        leading = sum(len(plan.steps) for plan in before) + plans[self._leading].leading
+        return fused.Plan([step for plan in plans.values() for step in plan.steps], leading)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Check each step for the shape that reaches it, see `Degradation`."""

@@ -3,6 +3,7 @@
 The bounds exclude meaningless values, such as noise of 25 times the range of light, and those that would take forever.
 """
 
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -81,6 +82,17 @@ def too_small(scale: int, height: int, width: int) -> InputError:
     return InputError(
         f"scale: {scale} would leave {left} pixels of {height}×{width}; give at most {min(height, width)}"
     )
+
+
+def within(key: str, error: InputError) -> InputError:
+    """Put the key of a degradation before the parameter that its error names, or before the sentence.
+
+    >>> within("steps.blur", InputError("sigma: 99 does not fit"))
+    InputError('steps.blur.sigma: 99 does not fit')
+    """
+    sentence = str(error)
+    named = re.match(r"[\w.]+: ", sentence)
+    return InputError(f"{key}.{sentence}" if named else f"{key}: {sentence}")
 
 
 def _pair(value: Range) -> tuple[Any, ...]:

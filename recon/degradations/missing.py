@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.data.find import expanded
+from recon.degradations import fused
 from recon.degradations.base import Degradation, Degraded, draw, draw_whole
 from recon.degradations.lettering import WORDS, font, font_bytes
 from recon.degradations.levels import Range, ends, light, one_of, whole_ends
@@ -83,6 +84,12 @@ class MissingPixels(Missing):
         fraction = draw(self.level, keys, "fraction").view(-1, 1, 1)
         return keyed.uniform(keyed.fold(keys, "pixels"), (height, width)).ge_(fraction)
 
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Draw the missing pixels, see `Degradation`."""
+        fraction = draw(self.level, keys, "fraction")
+        values = [torch.full_like(fraction, self.fill), fraction]
+        return fused.Plan([fused.Step(fused.PIXELS, keys, ["kept", "pixels"], values, None)])
+
 
 class MissingBox(Missing):
     """Lose one box, anywhere inside the image or in its middle (the masks of Pathak et al. 2016).
@@ -116,6 +123,12 @@ class MissingBox(Missing):
         start = (room // 2 if self.place == "centre" else keyed.integers(keys, room + 1)).unsqueeze(1)
         index = torch.arange(side, device=keys.device)
         return ((index < start) | (index >= start + length.unsqueeze(1))).float()
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Draw the box, see `Degradation`."""
+        size = draw(self.level, keys, "size")
+        values = [torch.full_like(size, self.fill), size, torch.full_like(size, self.place == "centre")]
+        return fused.Plan([fused.Step(fused.BOX, keys, ["kept", "top", "left"], values, None)])
 
 
 class MissingHalf(Missing):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon import keyed
+from recon.degradations import fused
 from recon.degradations.base import Degradation, Degraded, all_known, draw, per_image
 from recon.degradations.levels import Range, ends, light_ends
 from recon.ranges import require_number
@@ -38,6 +39,11 @@ class GaussianNoise(Degradation):
         # In place, as fresh memory costs more than the arithmetic.
         return Degraded(noise.mul_(per_image(sigma, clean)).add_(clean), all_known(clean), sigma)
 
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Add the noise, see `Degradation`."""
+        sigma = draw(self.level, keys, "sigma")
+        return fused.Plan([fused.Step(fused.NOISE, keys, ["noise"], [sigma], sigma)])
+
 
 class SaltPepper(Degradation):
     """Replace values by 1 or 0, in each channel independently, as `skimage.util.random_noise` does.
@@ -69,6 +75,11 @@ class SaltPepper(Degradation):
         unchanged = drawn.ge_(bound).to(clean.dtype)
         return Degraded(salt.addcmul_(clean, unchanged), all_known(clean), amount)
 
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Replace the values, see `Degradation`."""
+        amount = draw(self.level, keys, "amount")
+        return fused.Plan([fused.Step(fused.SALT_PEPPER, keys, ["place"], [amount, amount * self.salt], amount)])
+
 
 class PoissonNoise(Degradation):
     """Count photons: x becomes Poisson(peak·x)/peak, with a variance of x/peak (Mäkitalo & Foi 2011).
@@ -91,6 +102,11 @@ class PoissonNoise(Degradation):
         """Count the photons, see `Degradation`."""
         peak = draw(self.level, keys, "peak")
         return Degraded(count_photons(clean, peak, keyed.fold(keys, "photons")), all_known(clean), peak)
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Count the photons, see `Degradation`."""
+        peak = draw(self.level, keys, "peak")
+        return fused.Plan([fused.Step(fused.POISSON, keys, ["photons", "many", "few"], [peak], peak)])
 
 
 def count_photons(light: Tensor, peak: Tensor, keys: Tensor, gain: Tensor | float = 1.0) -> Tensor:
@@ -134,7 +150,13 @@ class SpeckleNoise(Degradation):
         """Add the noise, see `Degradation`."""
         sigma = draw(self.level, keys, "sigma")
         noise = keyed.normal(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).to(clean.dtype)
-        return Degraded(torch.addcmul(clean, noise.mul_(per_image(sigma, clean)), clean), all_known(clean), sigma)
+        # Not `addcmul`, which some processors round once and others twice.
+        return Degraded((noise.mul_(per_image(sigma, clean)) * clean).add_(clean), all_known(clean), sigma)
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Add the noise, see `Degradation`."""
+        sigma = draw(self.level, keys, "sigma")
+        return fused.Plan([fused.Step(fused.SPECKLE, keys, ["noise"], [sigma], sigma)])
 
 
 class UniformNoise(Degradation):
@@ -158,4 +180,9 @@ class UniformNoise(Degradation):
         """Add the noise, see `Degradation`."""
         width = draw(self.level, keys, "width")
         noise = keyed.uniform(keyed.fold(keys, "noise"), tuple(clean.shape[1:])).mul_(2).sub_(1).to(clean.dtype)
-        return Degraded(torch.addcmul(clean, noise, per_image(width, clean)), all_known(clean), width)
+        return Degraded(noise.mul_(per_image(width, clean)).add_(clean), all_known(clean), width)
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Add the noise, see `Degradation`."""
+        width = draw(self.level, keys, "width")
+        return fused.Plan([fused.Step(fused.UNIFORM, keys, ["noise"], [width], width)])

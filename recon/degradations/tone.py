@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon import keyed
+from recon.degradations import fused
 from recon.degradations.base import Degradation, Degraded, all_known, draw, draw_whole, per_image
 from recon.degradations.levels import Range, ends, light_ends, whole_ends
 from recon.degradations.noise import PEAKS, count_photons
@@ -36,6 +37,11 @@ class Quantise(Degradation):
         bits = draw_whole(self.level, keys, "bits")
         highest = per_image((1 << bits) - 1, clean)
         return Degraded((clean.clamp(0, 1) * highest).round_().div_(highest), all_known(clean), bits.float())
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Round the values, see `Degradation`."""
+        bits = draw_whole(self.level, keys, "bits")
+        return fused.Plan([fused.Step(fused.QUANTISE, keys, [], [((1 << bits) - 1).float()], bits.float())])
 
 
 class LowLight(Degradation):
@@ -117,12 +123,18 @@ class Contrast(OfLuma):
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Change the contrast, see `Degradation`."""
         factor = draw(self.level, keys, "factor")
-        # Row by row, as torch splits the sum of a single large image over threads; in double precision, as whole images
-        # may be large.
-        values = clean if self.by_channel else luma(clean)
-        mean = values.double().sum(3).sum(2).div_(clean.shape[2] * clean.shape[3])[..., None, None].to(clean.dtype)
+        mean = mean_of(clean if self.by_channel else luma(clean)).to(clean.dtype)
         by = per_image(factor, clean)
-        return Degraded(torch.addcmul(mean * (1 - by), clean, by), all_known(clean), factor)
+        # Not `addcmul`, which some processors round once and others twice.
+        return Degraded((clean * by).add_(mean * (1 - by)), all_known(clean), factor)
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Change the contrast, see `Degradation`."""
+        if not self.by_channel:
+            _require_grey_or_colour(shape[0])
+        factor = draw(self.level, keys, "factor")
+        values = [factor, torch.full_like(factor, self.by_channel)]
+        return fused.Plan([fused.Step(fused.CONTRAST, keys, [], values, factor)])
 
 
 class Brightness(OfLuma):
@@ -176,6 +188,22 @@ class Decolourise(OfLuma):
             return Degraded(clean, all_known(clean), amount)
         share = per_image(amount, clean)
         return Degraded(torch.addcmul(clean * (1 - share), luma(clean), share), all_known(clean), amount)
+
+
+def mean_of(image: Tensor) -> Tensor:
+    """Return the mean (B,C,1,1) float64 of each channel: halves are added until one value is left.
+
+    So it has the same bits on every device, with any number of threads and in the fused form.
+
+    >>> mean_of(torch.tensor([1.0, 2, 6]).view(1, 1, 1, 3)).item()
+    3.0
+    """
+    total = image.flatten(2).double()
+    while (count := total.shape[2]) > 1:
+        half = (count + 1) // 2
+        middle = total[..., count - half : half]  # of an odd number
+        total = torch.cat([total[..., : count - half] + total[..., half:], middle], 2)
+    return total.unsqueeze(3) / (image.shape[2] * image.shape[3])
 
 
 def luma(image: Tensor) -> Tensor:

@@ -24,7 +24,22 @@ from torch.utils.data import DataLoader, Dataset
 from recon import keyed
 from recon.config.construct import construct
 from recon.data.store import ImageStore, PairLoader
-from recon.degradations import Chain, Degradation, GaussianBlur, GaussianNoise, Identity, MissingBox, SaltPepper
+from recon.degradations import (
+    Chain,
+    Contrast,
+    Degradation,
+    GaussianBlur,
+    GaussianNoise,
+    Identity,
+    MissingBox,
+    MissingPixels,
+    PoissonNoise,
+    Quantise,
+    SaltPepper,
+    SpeckleNoise,
+    fused,
+)  # fmt: skip
+from recon.degradations.batch import degrade_bytes
 from recon.training.allocator import keep_freed_memory
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
@@ -120,6 +135,12 @@ def ours(name: str, degradation: Degradation) -> Iterator[Any]:
     return iter(PairLoader(store_of(name), "train", BATCH, degradation))
 
 
+def by_torch(name: str, degradation: Degradation) -> Iterator[Any]:
+    """Ours without the fused form."""
+    with fused.only(False):
+        yield from ours(name, degradation)
+
+
 @lru_cache
 def store_of(name: str) -> ImageStore:
     return ImageStore.from_arrays(pixels(name))
@@ -146,6 +167,7 @@ def compare(variants: dict[str, tuple[Callable[[], Iterator[Any]], Callable[[], 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     keep_freed_memory()  # as a run does; all variants profit
+    fused.load()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -158,6 +180,7 @@ def test_pairs_per_second(name: str, damage: str, capsys: pytest.CaptureFixture[
     cpu, wall = time.process_time, time.perf_counter
     variants = {
         "recon": (lambda: ours(name, OURS[damage]), cpu),
+        "the torch form": (lambda: by_torch(name, OURS[damage]), cpu),
         "classic": (lambda: classic(name, damage, 0), cpu),
         "classic, 2 workers": (lambda: classic(name, damage, 2), wall),
         "kornia": (lambda: kornia(name, damage), cpu),
@@ -268,3 +291,51 @@ class Copy(Identity):
 
     def degrade(self, clean: Tensor, keys: Tensor) -> Any:
         return super().degrade(clean.clone(), keys)
+
+
+FUSED: dict[str, Degradation] = {
+    "none": Identity(),
+    "noise": GaussianNoise(SIGMA),
+    "speckle": SpeckleNoise(SIGMA),
+    "salt and pepper": SaltPepper(AMOUNT),
+    "Poisson": PoissonNoise(30),
+    "quantise": Quantise(3),
+    "contrast": Contrast(0.5),
+    "pixels": MissingPixels(0.5),
+    "box": MissingBox(BOX),
+    "noise, salt, box": Chain({"noise": GaussianNoise(SIGMA), "salt": SaltPepper(AMOUNT), "box": MissingBox(BOX)}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_fused_beside_torch(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nanoseconds a value from bytes to the degraded batch: the least CPU time of alternating rounds."""
+    pytest.importorskip("numba")
+    clean, some = torch.from_numpy(pixels(name)[:BATCH]).contiguous(), keys(BATCH)
+    for operator, degradation in FUSED.items():
+        spent: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(10 * ROUNDS):
+            for form, found in spent.items():
+                with fused.only(form):
+                    start = time.process_time()
+                    degrade_bytes(degradation, clean, some)
+                    found.append((time.process_time() - start) / clean.numel() * 1e9)
+        mine, torchs = min(spent[True]), min(spent[False])
+        with capsys.disabled():
+            print(f"\n{name} {operator}: {mine:.2f} ns, {torchs / mine:.1f} × the torch form", end="")
+        assert mine <= 1.2 * torchs
+
+
+def test_threads_of_the_fused_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wall time of one and two threads, which only a machine with two idle cores tells."""
+    pytest.importorskip("numba")
+    clean, some = torch.from_numpy(pixels("CIFAR")[:BATCH]).contiguous(), keys(BATCH)
+    spent: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(10 * ROUNDS):
+        for count, found in spent.items():
+            torch.set_num_threads(count)
+            start = time.perf_counter()
+            degrade_bytes(FUSED["noise"], clean, some)
+            found.append(time.perf_counter() - start)
+    with capsys.disabled():
+        print(f"\nnoise on two threads: {min(spent[1]) / min(spent[2]):.2f} × one", end="")
