@@ -10,9 +10,9 @@ from conftest import ROOT
 
 # From what everything may import to what nothing may import.
 LAYERS = [
-    "errors", "streams", "trust", "training.allocator", "training.quick", "ranges", "config.conf", "config.depending",
-    "config.training", "config.check", "config.optimiser", "config.construct", "config.words", "config.help",
-    "config.mistyped", "config.resolved", "actions.base",
+    "errors", "streams", "trust", "training.allocator", "training.muon", "training.quick", "ranges", "config.conf",
+    "config.depending", "config.training", "config.check", "config.optimiser", "config.construct", "config.words",
+    "config.help", "config.mistyped", "config.resolved", "actions.base",
     "measures", "health", "runs.reading", "runs.older", "runs.files", "runs.tiles", "runs.names", "runs.lock",
     "runs.draw", "runs.folder", "runs",
     "data.sets", "runs.fingerprint", "runs.machine",

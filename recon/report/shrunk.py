@@ -74,13 +74,13 @@ def _forms(problem: Problem) -> Iterator[_Form]:
     assert problem.main is not None
     name = problem.main.name
     ranked = [(rank, entry.label, run) for rank, entry in enumerate(problem.entries, 1) for run in entry.runs]
-    places = {os.path.realpath(run.folder.path): (rank, label, run) for rank, label, run in ranked}
+    known = {_real(run.folder.path): (rank, label, run) for rank, label, run in ranked}
     seen: set[str] = set()
     for rank, label, run in ranked:
         rows = _rows(run, name)
         base = next((row for row in rows if (row["net"], row["form"]) == ("original", "torch")), {})
-        source = os.path.realpath(str(run.folder.config.get("run")))
-        of = places.get(source)
+        source = _real(str(run.folder.config.get("run")))
+        of = known.get(source)
         first = of[2].tested.get(name, math.nan) if of else float(base.get("quality", math.nan))
         costs = {key: base[key] for key in base.keys() & {*_COSTS, "parameters"}}
         for row in rows:
@@ -92,6 +92,14 @@ def _forms(problem: Problem) -> Iterator[_Form]:
             elif not original:
                 quality = run.tested.get(name, math.nan)
                 yield _Form(rank, label, row["form"], own, quality, costs, quality - first)
+
+
+def _real(path: Path | str) -> str:
+    """Return where a path leads; the path itself where it is none, as a stranger's configuration may hold anything."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
 
 
 def _rows(run: Run, name: str) -> list[dict[str, Any]]:
