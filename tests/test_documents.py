@@ -48,7 +48,7 @@ ELSEWHERE = {
     "experiment=super_resolution": "it trains for a length of time (see tests/test_every_combination.py)",
     "budget=75s": "it trains for a length of time (see tests/test_budget.py)",
     "method=mean_fill,biharmonic": "it is thirty tests (see tests/modules/test_baseline.py)",
-    "model.judge=outputs/cifar_judge": "it is six trainings (see tests/modules/test_modules.py)",
+    "task=cifar10 task.epochs=20": "it is three trainings (see tests/modules/test_modules.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",
     "task=bsd400": "its photographs are downloaded by hand; tests/modules/test_baseline.py has two sets of its own",
     "trainer.devices=2": "its second process would load the command line of the tests (see tests/test_devices.py)",
