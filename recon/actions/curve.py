@@ -102,10 +102,10 @@ class Curve(Action):
             bar = progress.add_task("curve", total=len(damage.points))
             limit = config["trainer"].get("limit_test_batches")
             table = measured(methods, data, damage, limit, lambda: progress.advance(bar))
-        return _told_apart([method.label for method in methods]), table, first.kind, task.class_names
+        return _numbered([method.label for method in methods]), table, first.kind, task.class_names
 
 
-def _told_apart(labels: Sequence[str]) -> list[str]:
+def _numbered(labels: Sequence[str]) -> list[str]:
     """Number labels that are the same, as of run folders of one name in different sweeps."""
     return [label if labels.count(label) == 1 else f"{label} ({labels[:index].count(label) + 1})"
             for index, label in enumerate(labels)]  # fmt: skip

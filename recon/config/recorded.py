@@ -330,7 +330,7 @@ def _spans(recorded: Mapping[str, Any]) -> str:
 def _check_longer(folder: Path, recorded: dict[str, Any], epochs: Any) -> None:
     """Raise InputError where another number of epochs would have changed those that are done, or nothing at all."""
     begun = recorded["trainer"]["max_epochs"]
-    spans = [f"the learning rate of {schedule} spans" for schedule in [_spans(recorded)] if schedule]
+    spans = [f"the learning rate of {schedule} spans"] if (schedule := _spans(recorded)) else []
     if isinstance(recorded["task"].get("crop"), list):
         spans.append("the rising sides of task.crop span")
     if recorded.get("curriculum"):

@@ -45,7 +45,7 @@ class Step(NamedTuple):
         kind: one of the numbers above.
         keys: (B,) int64.
         streams: the names of its draws.
-        values: numbers of each image, (B,) each; their meaning is told in `recon.degradations.compiled`.
+        values: numbers of each image, (B,) each; their meaning by kind: see `recon.degradations.compiled`.
         severity: (B,) float32, or None for the share of the pixels that are missing.
     """
 
