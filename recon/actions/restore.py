@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from recon.actions.base import Action
 from recon.errors import InputError
 from recon.ranges import fraction, require_number, require_whole
+from recon.training.quick import quick_imports
 
 if TYPE_CHECKING:
     from recon.restore.plan import Wishes
@@ -80,8 +81,9 @@ class Restore(Action):
 
             print_weights()
             return
-        from recon.restore.batch import Writing, restore_all
-        from recon.restore.outputs import jobs
+        with quick_imports():
+            from recon.restore.batch import Writing, restore_all
+            from recon.restore.outputs import jobs
 
         inputs = self.input if isinstance(self.input, list) else [self.input]
         form = self.format and self.format.upper()

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 import torch
-from scipy import ndimage
 
 from recon.errors import InputError
 from recon.filters.resize import resize
@@ -59,7 +59,7 @@ def hole_of_colour(picture: Picture, colour: str) -> np.ndarray:
     wanted = np.array([int(part, 16) for part in match.groups()]) * (picture.white // 255)
     near = _NEAR[picture.lossless] * (picture.white // 255)
     hole: np.ndarray = (np.abs(picture.values.astype(np.int32) - wanted) <= near).all(2)
-    return hole if picture.lossless else ndimage.binary_dilation(hole, iterations=1)
+    return hole if picture.lossless else scipy.ndimage.binary_dilation(hole, iterations=1)
 
 
 def scratches(picture: Picture) -> np.ndarray:
@@ -75,21 +75,26 @@ def scratches(picture: Picture) -> np.ndarray:
         (H,W) bool.
     """
     luma = picture.values[..., :3].astype(np.float32).mean(2) / picture.white
-    smooth = ndimage.gaussian_filter(luma, 0.7)
+    smooth = scipy.ndimage.gaussian_filter(luma, 0.7)
     hole = np.zeros(luma.shape, bool)
-    for thin in (smooth - ndimage.grey_opening(smooth, _LINE), ndimage.grey_closing(smooth, _LINE) - smooth):
-        usual = ndimage.uniform_filter(thin, 8 * _LINE + 1)
+    for thin in (
+        smooth - scipy.ndimage.grey_opening(smooth, _LINE),
+        scipy.ndimage.grey_closing(smooth, _LINE) - smooth,
+    ):
+        usual = scipy.ndimage.uniform_filter(thin, 8 * _LINE + 1)
         hole |= _lines(thin > np.maximum(_CLEARER * usual, _LEAST_CONTRAST))
-    wide: np.ndarray = ndimage.binary_dilation(hole, iterations=2)
+    wide: np.ndarray = scipy.ndimage.binary_dilation(hole, iterations=2)
     return wide
 
 
 def _lines(candidates: np.ndarray) -> np.ndarray:
     """Keep the connected parts that hold a straight piece and are long and thin."""
-    labels, count = ndimage.label(candidates, np.ones((3, 3)))
+    labels, count = scipy.ndimage.label(candidates, np.ones((3, 3)))
     if count == 0:
         return candidates
-    length = np.array([np.hypot(*(part.stop - part.start for part in box)) for box in ndimage.find_objects(labels)])
+    length = np.array(
+        [np.hypot(*(part.stop - part.start for part in box)) for box in scipy.ndimage.find_objects(labels)]
+    )
     is_line = length >= max(_SEGMENT, _LONGER * min(candidates.shape))
     is_line &= np.bincount(labels.ravel(), minlength=count + 1)[1:] <= _THICKEST * length
     straight = np.unique(labels[_straight(np.concatenate([[False], is_line])[labels])])
@@ -99,9 +104,7 @@ def _lines(candidates: np.ndarray) -> np.ndarray:
 
 def _straight(candidates: np.ndarray) -> np.ndarray:
     """Return the middles of the straight pieces that stand out almost wholly."""
-    from scipy.signal import fftconvolve  # takes longer to import than a small picture to restore
-
-    wide = ndimage.binary_dilation(candidates).astype(np.float32)
+    wide = scipy.ndimage.binary_dilation(candidates).astype(np.float32)
     angles = np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS
     steps = np.arange(_SEGMENT) - _SEGMENT // 2
     found = np.zeros(candidates.shape, bool)
@@ -109,6 +112,6 @@ def _straight(candidates: np.ndarray) -> np.ndarray:
         kernel = np.zeros((_SEGMENT, _SEGMENT), np.float32)
         kernel[np.rint(steps * np.sin(angle)).astype(int) + _SEGMENT // 2,
                np.rint(steps * np.cos(angle)).astype(int) + _SEGMENT // 2] = 1  # fmt: skip
-        found |= fftconvolve(wide, kernel / kernel.sum(), "same") >= _WHOLE
+        found |= scipy.signal.fftconvolve(wide, kernel / kernel.sum(), "same") >= _WHOLE
     found &= candidates
     return found

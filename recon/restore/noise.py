@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.special import log_ndtr, ndtr
 
 _SMOOTHEST = 0.3  # the share of the patches that the level is measured in
 _LEAST_PATCHES = 64  # fewer do not show how the noise depends on the light
@@ -17,6 +18,7 @@ _EXCESS = 1.35
 _ROUNDS = 5  # after which the level hardly changes,
 _HARDLY = 1e-3  # or when it changes by less than this share
 _LIGHTS = 1025  # of the table of `Noise.seen`
+_LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 
 
 class Seen(NamedTuple):
@@ -56,11 +58,10 @@ class Noise(NamedTuple):
             return Seen(values, self.variance(values.clamp(0, 1)).clamp_min(0), torch.zeros_like(values))
         light = torch.linspace(0, 1, _LIGHTS, dtype=torch.float64)
         sigma = self.variance(light).clamp_min(1e-12).sqrt()
-        normal = Normal(torch.zeros_like(light), torch.ones_like(light))
         low, high = -light / sigma, (1 - light) / sigma
-        inside = normal.cdf(high) - normal.cdf(low)
-        at_low, at_high = normal.log_prob(low).exp(), normal.log_prob(high).exp()
-        above = 1 - normal.cdf(high)
+        above = ndtr(-high)
+        inside = 1 - ndtr(low) - above
+        at_low, at_high = _density(low), _density(high)
         mean = above + light * inside + sigma * (at_low - at_high)
         square = above + light.square() * inside + 2 * light * sigma * (at_low - at_high)
         square += sigma.square() * (inside + low * at_low - high * at_high)
@@ -70,11 +71,15 @@ class Noise(NamedTuple):
 
 def beyond(light: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Return how far beyond black (below 0) and white (above 0) values are, on average, that were cut off there."""
-    normal = Normal(torch.zeros_like(light), torch.ones_like(light))
     low, high = -light / sigma, (1 - light) / sigma
-    black = light - sigma * (normal.log_prob(low) - torch.special.log_ndtr(low)).exp()
-    white = light - 1 + sigma * (normal.log_prob(high) - torch.special.log_ndtr(-high)).exp()
+    black = light - sigma * _density(low, log_ndtr(low))
+    white = light - 1 + sigma * _density(high, log_ndtr(-high))
     return black, white
+
+
+def _density(x: Tensor, log_share: Tensor | float = 0.0) -> Tensor:
+    """Return the density of the standard normal distribution, divided by exp(`log_share`)."""
+    return (-0.5 * x.square() - _LOG_ROOT_TAU - log_share).exp()
 
 
 def _interpolated(x: Tensor, points: Tensor, table: Tensor) -> Tensor:

@@ -147,12 +147,11 @@ def _candidates(picture: Picture, quality: int | None) -> list[Weights]:
 
 def _judged(picture: Picture, weights: Weights, quality: int | None, wishes: Wishes) -> tuple[Weights, Gain | None]:
     """Return weights with what they gain; those for grey where they see no noise in what colour ones take for it."""
-    gain = _gain(picture, weights, quality, wishes.settings)
     if weights.name == "denoise_color":  # it takes fine detail and the seams of colours for noise
         sober = _gain(picture, named("denoise_gray"), quality, wishes.settings)
         if sober is not None and (max(sober.sigma, default=0.0) < _CLEAN or sober.decibels < wishes.min_gain):
             return named("denoise_gray"), sober
-    return weights, gain
+    return weights, _gain(picture, weights, quality, wishes.settings)
 
 
 def _own(wishes: Wishes) -> Weights | None:
