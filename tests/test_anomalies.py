@@ -15,6 +15,7 @@ from recon.actions.train import train
 from recon.codes.anomalies import histograms, measured, require_both, scores_of_codes
 from recon.codes.of_run import Coded
 from recon.errors import InputError
+from recon.report import write
 
 WORDS = [word for word in QUICK if "max_steps" not in word and "limit" not in word]
 
@@ -123,6 +124,9 @@ def test_zeros_are_told_from_other_digits(runs: dict[str, Path], typed: Typed) -
     for name in ("histograms", "where"):
         with Image.open(f"anomalies/{name}.png") as drawn:
             assert drawn.width > 500
+    page = write([runs["zeros"]], Path("report.html")).read_text()
+    assert page.count('class="drawn"') == 2
+    assert f"{float(area['value']):.4f} [{float(area['low']):.4f}, {float(area['high']):.4f}]" in page
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from recon import build
 from recon.actions.train import train
 from recon.errors import InputError
 from recon.generated import Generator, sheet, slerp
+from recon.report import write
 
 KINDS = {"gan": ["model=gan"], "resgan": ["model=gan", "model/net=resgan"], "vae": ["model=vae"],
          "flow": ["model=flow", "model.steps=3"], "diffusion": ["model=diffusion", "model.steps=3"]}  # fmt: skip
@@ -102,6 +103,8 @@ def test_every_form_of_the_command(kind: str, typed: Typed, runs: dict[str, Path
         assert status == 0, errors
         assert "generate: " in output
         assert Path(file).is_file()
+    page = write([runs[kind]], Path("report.html")).read_text()
+    assert page.count('class="drawn"') == 3
     with np.load("generated.npz") as arrays:
         assert arrays["images"].shape == (4, 8, 8, 1)
         assert arrays["labels"].tolist() == [3] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Anomalies(Action):
         """Score, measure, draw, and write all into a folder."""
         from recon.codes.anomalies import histograms, require_both, scores_of_codes, scores_of_images
         from recon.codes.of_run import coded, with_images
-        from recon.dashboards.threaded import log_after
+        from recon.dashboards.threaded import keep_after
         from recon.data.find import expanded
         from recon.runs.files import write_columns, write_csv, write_image
 
@@ -54,7 +55,10 @@ class Anomalies(Action):
         columns = {"index": test.index, "label": test.label, "anomalous": anomalous.long(), **scores}
         write_columns(target / "scores.csv", columns)
         found = _measured(scores, anomalous, test.label)
-        write_csv(target / "measures.csv", _rows(found, module.class_names, self.k))
+        rows, run = _rows(found, module.class_names, self.k), Path(str(config["run"]))
+        write_csv(target / "measures.csv", rows)
+        if os.access(run, os.W_OK):  # for the report
+            write_csv(run / "anomalies.csv", rows)
         arrays = {name: score.numpy() for name, score in scores.items()}
         pictures = {"histograms": histograms(arrays, anomalous.numpy())}
         if data.training_images().is_indexed:
@@ -64,8 +68,7 @@ class Anomalies(Action):
         _print(found)
         print(f"anomalies: {int(anomalous.sum()):,} of {len(test.index):,} test images are anomalous; "
               f"{len(train.index):,} training images are normal: {target}", flush=True)  # fmt: skip
-        log_after(config["logger"], Path(str(config["run"])),
-                  {f"anomaly_{name}": picture for name, picture in pictures.items()})  # fmt: skip
+        keep_after(config["logger"], run, {f"anomaly_{name}": picture for name, picture in pictures.items()})
 
 
 def _measured(

@@ -44,7 +44,7 @@ class Generate(Action):
         """Generate, write, and say where."""
         import torch
 
-        from recon.dashboards.threaded import log_after
+        from recon.dashboards.threaded import keep_after
         from recon.directions import directions, pictured
         from recon.generated import Generator, sheet
         from recon.runs.draw import grid
@@ -83,7 +83,7 @@ class Generate(Action):
         if self.judge is not None:
             self._measure(config, maker, target)
         if picture is not None:
-            log_after(config["logger"], Path(str(config["run"])), {f"generated_{self.show}": picture})
+            keep_after(config["logger"], Path(str(config["run"])), {f"generated_{self.show}": picture})
 
     def _module(self, config: dict[str, Any]) -> Any:
         """Rebuild what generates: of an autoencoder, with a mixture on its codes."""

@@ -134,7 +134,10 @@ def arguments_of(
         if marked is not None and value is not None:
             arguments[name] = load(value, place, *marked) if load is not None else None
             continue
-        arguments[name] = _as_numbers(_construct(value, place, _nested(hint), facts, load), hint)
+        kind = _nested(hint)
+        if kind is not None and isinstance(value, dict) and "_target_" not in value and _takes_one(hint, kind):
+            raise InputError(f"{place}: its keys belong to no class; {_remedy(place, kind, kind.packages)}")
+        arguments[name] = _as_numbers(_construct(value, place, kind, facts, load), hint)
     check_node(arguments, hints, key)
     return {name: fact for name, fact in facts.items() if name in hints} | arguments
 
@@ -257,6 +260,12 @@ def _marked(hint: Any) -> tuple[type, Trained] | None:
             if isinstance(mark, Trained):
                 return part.__origin__, mark
     return None
+
+
+def _takes_one(hint: Any, kind: Kind) -> bool:
+    """Return whether a parameter takes one instance of a kind, by its annotation, and not several of them."""
+    base = _imported(kind.base)
+    return any(isinstance(part, type) and issubclass(part, base) for part in (hint, *get_args(hint)))
 
 
 def _nested(hint: Any) -> Kind | None:

@@ -7,6 +7,7 @@ The first that does ends the logging with one line; the run continues.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -26,6 +27,7 @@ from recon.console import say
 from recon.dashboards.base import About, Dashboard
 from recon.errors import InputError
 from recon.runs import RunFolder, tiles
+from recon.runs.files import write_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -229,6 +231,20 @@ def log_after(node: Mapping[str, Any], folder: Path, pictures: Mapping[str, Imag
         for name, picture in pictures.items():
             log_image(logger, f"images/{name}", picture, run.steps + 1 + times)
     finish(loggers, {}, run.status)
+
+
+def keep_after(node: Mapping[str, Any], folder: Path, pictures: Mapping[str, Image]) -> None:
+    """Write pictures that were made of a run after its end into its folder, for the report, and show them.
+
+    Args:
+        node: see `log_after`.
+        folder: the run folder; where it may only be read, they are shown alone.
+        pictures: by their names, which those of the files are.
+    """
+    if os.access(folder, os.W_OK):
+        for name, picture in pictures.items():
+            write_image(folder / f"{name}.png", picture)
+    log_after(node, folder, pictures)
 
 
 @rank_zero_only

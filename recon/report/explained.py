@@ -6,26 +6,19 @@ import math
 
 from recon.measures import DASH
 from recon.report import chart
-from recon.report.elements import Child, Html, cut, note, scrolled, section, tag
+from recon.report.afterwards import runs_with
+from recon.report.elements import Child, Html, cut, note, scrolled, section
 from recon.report.gather import Problem
 from recon.report.pictures import Album
 from recon.report.run import Run
 
-_MOST = 4  # runs
-_LARGEST = 1024  # pixels of the longer side of a sheet
-
 
 def explained(problem: Problem, album: Album) -> Html | None:
     """The sheets of the runs that have some, and what the checks of their maps say."""
-    found = [(rank, entry.label, run) for rank, entry in enumerate(problem.entries, 1) for run in entry.runs
-             if run.sheets or run.checks]  # fmt: skip
     parts: list[Child] = []
-    for rank, label, run in found[:_MOST]:
-        parts.append(tag("h4", chart.badge(rank), f" {label}"))
-        for name, pixels in run.sheets.items():
-            called = "side by side" if name == "all" else name.replace("_", " ")
-            picture = album.image(pixels, f"{called} of {label}", True, _LARGEST)
-            parts.append(tag("figure", tag("figcaption", called), picture, class_="drawn") if picture else None)
+    for heading, label, run in runs_with(problem, "explain"):
+        sheets = {"side by side" if name == "all" else name: sheet for name, sheet in run.drawn("explain").items()}
+        parts += [heading, *album.figures(sheets, label)]
         parts.append(_checks(run))
     if not parts:
         return None

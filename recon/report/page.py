@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.report import export, gather, ledger, pictures
+from recon.report.afterwards import anomalies, generated
 from recon.report.codes import codes
 from recon.report.curves import cost, curves, severity
 from recon.report.damage import damage
@@ -103,7 +104,7 @@ def _sections(problem: Problem, album: pictures.Album) -> list[Child]:
     if not problem.entries:
         return []
     charts = (leaderboard, paired, effects, curves, health, cost, shrunk, rates, severity, damage)
-    shown = (pictures.samples, pictures.worst, explained, codes)
+    shown = (pictures.samples, pictures.worst, explained, codes, anomalies, generated)
     return [*(make(problem) for make in charts), *(make(problem, album) for make in shown)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ _SAMPLES = 6  # images shown through each model
 _MODELS = 8  # models that they are shown through
 _WORST_OF, _WORST = 4, 6  # models of which the worst are shown, and how many of each
 _LARGEST = 256  # longer sides are shrunk
+_DRAWN = 1024  # the same for pictures that an action has drawn
 _SMALL, _CHECKERED = 64, 96  # images up to the first are shown in squares; those with holes enlarged to the second
 _FEW = 5  # so many tiles a row may be larger
 _NOTES = {
@@ -63,6 +64,14 @@ class Album:
         width, height = picture.size
         about = {"width": width, "height": height, "class_": kind, **attributes}
         return tag("img", src=f"data:image/png;base64,{data}", alt=alt, **about)
+
+    def figures(self, drawn: Mapping[str, tiles.Pixels], label: str) -> list[Html]:
+        """Make figures of pictures (H,W,3) that an action has drawn of a run, by their names."""
+        named = {name.replace("_", " "): pixels for name, pixels in drawn.items()}
+        images = {name: self.image(pixels, f"{name} of {label}", True, _DRAWN) for name, pixels in named.items()}
+        return [
+            tag("figure", tag("figcaption", name), image, class_="drawn") for name, image in images.items() if image
+        ]
 
 
 def samples(problem: Problem, album: Album) -> Html | None:

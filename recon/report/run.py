@@ -188,10 +188,19 @@ class Run:
         return found
 
     @cached_property
-    def sheets(self) -> dict[str, NDArray[np.uint8]]:
-        """The pictures (H,W,3) of `explain_<method>.png`, by method."""
-        read = {name: self._read(lambda path: {"": arrays.picture(path)}, f"explain_{name}.png")
-                for name in self._named_by("explain_*.png")}  # fmt: skip
+    def anomalies(self) -> dict[str, NDArray[Any]]:
+        """The columns of `anomalies.csv`: "score", "against" and "measure" are texts."""
+        texts = ("score", "against", "measure")
+        return self._read(lambda path: results.named(path, texts, ("value", "low", "high")), "anomalies.csv")
+
+    def has_drawn(self, what: str) -> bool:
+        """Return whether `drawn` may find something."""
+        return bool(self._named_by(f"{what}_*.png"))
+
+    def drawn(self, what: str) -> dict[str, NDArray[np.uint8]]:
+        """Return the pictures (H,W,3) of `<what>_<name>.png`, "explain", "anomaly" or "generated", by name."""
+        read = {name: self._read(lambda path: {"": arrays.picture(path)}, f"{what}_{name}.png")
+                for name in self._named_by(f"{what}_*.png")}  # fmt: skip
         return {name: found[""] for name, found in read.items() if found}
 
     def _named_by(self, pattern: str) -> list[str]:

@@ -173,3 +173,6 @@ def test_codes_that_cannot_be_quantised_are_refused(typed: Typed) -> None:
         "model=autoencoder", "model/quantiser=fsq", "model.rate=0.1"
     )
     assert "latent_dim: 0 is out of range" in typed.refused("model=autoencoder", "model.net.latent_dim=0")
+    assert "model.quantiser: its keys belong to no class; choose model/quantiser=fsq|scalar|vq" in typed.refused(
+        "model=autoencoder", "+model.quantiser.levels=8"
+    )
