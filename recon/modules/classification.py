@@ -117,8 +117,9 @@ class ClassificationModule(Module):
 
     def _training_loss(self, pair: Pair) -> Tensor:
         """Return the loss (B,) of images that are mixed where that is asked for, as are those that a teacher sees."""
-        targets = F.one_hot(pair.label, self.num_classes).float()
-        images, targets = self.mix(pair.degraded, targets, self.keys(pair, "mix"))
+        images, targets = pair.degraded, F.one_hot(pair.label, self.num_classes).float()
+        if self.mix:  # else no keys are made, which takes longer than the loss of a small batch
+            images, targets = self.mix(images, targets, self.keys(pair, "mix"))
         weights: Any = self.class_weights
         logits, heat = self(images), self.options.teacher_temperature
         loss = losses.cross_entropy(logits, targets, weights, self.label_smoothing, self.focal)

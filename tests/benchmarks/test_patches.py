@@ -58,7 +58,7 @@ def seconds_a_step(compose: Compose, folder: Path) -> float:
     config = compose(*words, f"trainer.limit_train_batches={STEPS}", "trainer.limit_val_batches=0", "logger=none",
                      "accelerator=cpu", "trainer.enable_progress_bar=false")  # fmt: skip
     module, data = made(config)
-    fit = make_trainer(config, module, folder, None)
+    fit = make_trainer(config, module, folder, [])
     started = time.process_time()
     fit.fit(module, datamodule=data)
     return (time.process_time() - started) / STEPS

@@ -133,7 +133,7 @@ def measured(name: str, compose: Compose, folder: Path, images: Path, barebones:
         Trainer(max_epochs=1, barebones=True, accelerator="cpu").fit(Plain(module), loader)
     else:
         data.train_dataloader = lambda: loader
-        make_trainer(config, module, folder, None).fit(module, datamodule=data)
+        make_trainer(config, module, folder, []).fit(module, datamodule=data)
     # The first round is warm-up.
     rounds = [loader.seconds[start : start + steps] for start in range(steps, len(loader.seconds), steps)]
     means = [tuple(map(statistics.fmean, zip(*seconds, strict=True))) for seconds in rounds]
