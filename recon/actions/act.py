@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from recon.actions.base import Action, check_overrides, kind_of
 from recon.config.check import check_node, hints_of
 from recon.config.conf import folders_of, read_choice
-from recon.config.recorded import choices_of_run, of_resumed, of_run
+from recon.config.recorded import choices_of_run, of_run
 from recon.config.resolved import resolved
+from recon.config.resumed import of_resumed
 from recon.config.words import as_typed
 from recon.errors import InputError, Interrupted
 from recon.runs import RunFolder

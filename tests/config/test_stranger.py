@@ -18,7 +18,8 @@ from report_runs import carry_out
 
 from recon import build
 from recon.config.construct import KINDS, find_class
-from recon.config.recorded import ask_about_network, of_resumed, of_run, read_config
+from recon.config.recorded import ask_about_network, of_run, read_config
+from recon.config.resumed import of_resumed
 from recon.errors import InputError
 from recon.runs import RunFolder
 from recon.runs.checkpoint import load
