@@ -204,8 +204,8 @@ class ClassificationModule(Module):
         }
 
     def badness(self, columns: dict[str, Tensor]) -> Tensor:
-        """The loss of the images whose class is predicted wrong."""
-        return columns["loss"].where(columns["prediction"] != columns["label"], math.nan)
+        """The confidence in the class of the images for which it is the wrong one."""
+        return columns["confidence"].where(columns["prediction"] != columns["label"], math.nan)
 
 
 def _weights_of(weights: Any, num_classes: int) -> Tensor | None:
