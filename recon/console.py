@@ -59,17 +59,21 @@ def show_gains(images: str, found: Sequence[Gain]) -> None:
 
 
 @rank_zero_only
-def show_metrics(metrics: Mapping[str, float]) -> None:
-    """Print a table of a run's metrics: a row for each, a column for each split."""
+def show_metrics(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> None:
+    """Print a table of a run's metrics, some with their intervals: a row for each, a column for each split."""
     from rich.console import Console
     from rich.table import Table
 
     splits = list(dict.fromkeys(name.split("/")[0] for name in metrics))
     table = Table("metric", *splits)
     for row in dict.fromkeys(name.split("/", 1)[1] for name in metrics):
-        values = (metrics.get(f"{split}/{row}") for split in splits)
-        table.add_row(row, *("" if value is None else _short(value) for value in values))
+        names = [f"{split}/{row}" for split in splits]
+        table.add_row(row, *(_written(metrics[name], intervals.get(name)) if name in metrics else "" for name in names))
     Console().print(table)
+
+
+def _written(value: float, interval: tuple[float, float] | None) -> str:
+    return _short(value) + (f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else "")
 
 
 def _short(value: float) -> str:

@@ -91,7 +91,7 @@ def leaderboard(problem: Problem) -> Html:
     region = scrolled(table(head, rows, _before(problem, shown)), f"Leaderboard: {problem.title}")
     made = [tag("li", f"{c.measure.label}: {c.convention or 'its run does not say how it is made'}.") for c in shown]
     how = tag("details", tag("summary", "How these numbers are made"), tag("ol", made))
-    return section("Leaderboard", note(_seeds_sentence(problem)), region, _notes(problem), how)
+    return section("Leaderboard", note(_seeds_sentence(problem)), region, _notes(problem), _over_images(problem), how)
 
 
 def _notes(problem: Problem) -> Html | None:
@@ -105,6 +105,27 @@ def _notes(problem: Problem) -> Html | None:
     if not problem.same_images:
         notes.append("Not all of these runs record which images they were tested on: not known to be the same images.")
     return tag("ul", [tag("li", sentence) for sentence in notes], class_="note") if notes else None
+
+
+def _over_images(problem: Problem) -> Html | None:
+    """The intervals over the test images that the best seeds of the entries recorded, folded up."""
+    best = [(rank, entry.label, entry.best(problem.main)) for rank, entry in enumerate(problem.entries, 1)]
+    shown = [(rank, label, run) for rank, label, run in best if run.folder.intervals]
+    rows: list[list[Child]] = []
+    for column in columns(problem):
+        row, known = column.measure, [run.folder.intervals.get(column.key) for *_, run in shown]
+        if any(known):
+            values = [row.text(run.metrics.get(column.key, math.nan)) for *_, run in shown]
+            rows.append([row.heading, *(f"{value} ({row.interval(*ends)})" if ends else value
+                                        for value, ends in zip(values, known, strict=True))])  # fmt: skip
+    if not rows:
+        return None
+    table_ = chart.table(["measure", *(f"{rank} {label}" for rank, label, _ in shown)], rows)
+    text = (
+        "95 % intervals over the test images of the best seed, by bootstrap: how much other test images would change."
+    )
+    title = "Intervals over the test images"
+    return tag("details", tag("summary", title), note(text), scrolled(table_, title))
 
 
 def _head(column: Column, shown: Sequence[Column]) -> Html:
