@@ -273,6 +273,8 @@ def test_other_sheets(run: str, method: str, runs: Path, typed: Typed) -> None:
             ("method=grad_cam", "layer=what"),
             "layer: there is none 'what' that makes feature maps; choose one of",
         ),
+        ("digits", ("method=filters", "layer=what"), "layer: method=filters looks at no layer; leave it out"),
+        ("digits", ("task=photos",), "task: model=classifier needs labels and this task has none"),
         ("digits", ("method=guess",), "method: 'guess' does not fit; give all or saliency"),
         ("digits", ("images=9", "checked=8"), "checked: 8 is out of range; give a whole number from 9 to 4096"),
     ],

@@ -41,6 +41,9 @@ class Explain(Action):
     def __post_init__(self) -> None:
         require_whole("images", self.images, 1, 64)
         require_whole("checked", self.checked, self.images, 4096)
+        if self.layer is not None and self.method not in ("all", "grad_cam", "features"):
+            raise InputError(f"layer: method={self.method} looks at no layer; leave it out, or choose method=grad_cam "
+                             "or features")  # fmt: skip
 
     def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
         """Explain, write and say where."""

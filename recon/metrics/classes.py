@@ -68,6 +68,9 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
 def scores(right: Tensor, labelled: Tensor, predicted: Tensor) -> dict[str, Tensor]:
     """Make means over the classes of how often each is right, labelled and predicted: (K,...) float64 each.
 
+    >>> scores(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 1.0]), torch.tensor([1.0, 2.0]))["recall"]
+    tensor(0.7500)
+
     Returns:
         "balanced_accuracy", "precision", "recall", "f1" and "f1_weighted", (...) each, see `classification`.
     """
