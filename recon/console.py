@@ -1,5 +1,6 @@
 """What a run says to the person who started it; only the first process speaks."""
 
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -73,7 +74,12 @@ def show_metrics(metrics: Mapping[str, float], intervals: Mapping[str, tuple[flo
 
 
 def _written(value: float, interval: tuple[float, float] | None) -> str:
-    return _short(value) + (f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else "")
+    """Write a value with its interval, to two digits of how wide that is."""
+    if interval is None:
+        return _short(value)
+    low, high = interval
+    digits = max(0, 1 - math.floor(math.log10(high - low))) if high > low else 3
+    return f"{_short(value)} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _short(value: float) -> str:

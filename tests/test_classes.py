@@ -27,7 +27,7 @@ from recon import metrics
 from recon.actions.train import train
 from recon.errors import InputError
 from recon.metrics import classes, resampled
-from recon.runs import calibrated
+from recon.runs import RunFolder, calibrated
 from recon.runs.reliability import diagram
 
 
@@ -231,6 +231,21 @@ def test_calibration_is_kept_and_used(run: Path, typed: Typed) -> None:
     undone = json.loads(Path("undone/metrics.json").read_text())
     assert undone["test/loss"] == pytest.approx(before["test/loss"])
     assert "test/temperature" not in undone
+
+
+def test_intervals_are_read_of_each_test_set_and_what_is_damaged_is_left_out(tmp_path: Path) -> None:
+    read = {
+        "a/f1": [0.1, 0.2],
+        "b/f1": [0.3, 0.4],
+        "a/ece": [0.1],
+        "a/mce": [None, 0.1],
+        "a/loss": "x",
+        "a/auroc": [{}, 1],
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps({"intervals": read}))
+    assert RunFolder(tmp_path, "a").intervals == {"a/f1": (0.1, 0.2), "b/f1": (0.3, 0.4), "test/f1": (0.1, 0.2)}
+    (tmp_path / "metrics.json").write_text('{"intervals": [1]}')
+    assert RunFolder(tmp_path).intervals == {}
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"temperature": -1}', '{"temperature": "hot"}', '{"temperature": NaN}'])

@@ -13,6 +13,7 @@ from recon.report.gains import BEFORE
 from recon.report.gather import Entry, Problem
 from recon.report.inference import Estimate, estimate
 
+_MOST = 8  # entries of which intervals over the images are shown
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 
 
@@ -109,21 +110,21 @@ def _notes(problem: Problem) -> Html | None:
 
 def _over_images(problem: Problem) -> Html | None:
     """The intervals over the test images that the best seeds of the entries recorded, folded up."""
-    best = [(rank, entry.label, entry.best(problem.main)) for rank, entry in enumerate(problem.entries, 1)]
+    best = [(rank, entry.label, entry.best(problem.main)) for rank, entry in enumerate(problem.entries[:_MOST], 1)]
     shown = [(rank, label, run) for rank, label, run in best if run.folder.intervals]
     rows: list[list[Child]] = []
     for column in columns(problem):
-        row, known = column.measure, [run.folder.intervals.get(column.key) for *_, run in shown]
-        if any(known):
-            values = [row.text(run.metrics.get(column.key, math.nan)) for *_, run in shown]
-            rows.append([row.heading, *(f"{value} ({row.interval(*ends)})" if ends else value
-                                        for value, ends in zip(values, known, strict=True))])  # fmt: skip
+        row, cells = column.measure, list[Child]()
+        for *_, run in shown:
+            ends = run.folder.intervals.get(column.key)
+            known = ends is not None and run.convention(row.name) == column.convention
+            value = row.text(run.metrics.get(column.key, math.nan))
+            cells.append(f"{value} ({row.interval(*ends)})" if ends and known else DASH)
+        rows += [[row.heading, *cells]] if set(cells) - {DASH} else []
     if not rows:
         return None
     table_ = chart.table(["measure", *(f"{rank} {label}" for rank, label, _ in shown)], rows)
-    text = (
-        "95 % intervals over the test images of the best seed, by bootstrap: how much other test images would change."
-    )
+    text = "Of the best seed, 95 %: what as many other test images would change. They say nothing of other seeds."
     title = "Intervals over the test images"
     return tag("details", tag("summary", title), note(text), scrolled(table_, title))
 

@@ -115,7 +115,7 @@ def worst(problem: Problem, album: Album) -> Html | None:
         return None
     text = "Where a model fails most, its best seed's worst test images first: look here before you trust a mean."
     if problem.kind == "recognise":
-        text = "What a model is surest of and yet wrong, on the test images of its best seed, the surest first."
+        text = "The most confident mistakes of the best seed of each model, the surest first."
     return section("The worst images", note(text), _scale(chosen, limit, album), _hint(), parts)
 
 
