@@ -27,7 +27,7 @@ from recon.degradations.base import Degradation
 from recon.degradations.levels import within
 from recon.errors import InputError
 from recon.modules.base import Module
-from recon.modules.facts import FACTS, difference, plain
+from recon.modules.facts import FACTS, difference, facts_of, plain
 from recon.restore.weights import Weights, load_weights, names
 from recon.runs import action_of
 from recon.runs.checkpoint import best_or_last, put_weights
@@ -122,11 +122,7 @@ def degradation(config: Config, task: Task) -> Degradation:
 def module(config: Config, task: Task, degradation: Degradation) -> Module:
     """Make the module with its net for the images of a task under a degradation."""
     kind: type[Module] = find_class(config["model"]["_target_"], "model")
-    if "labels" in kind.needs and not task.num_classes:
-        raise InputError(
-            f"{_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
-            "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
-        )
+    _require_labels(kind, task)
     if config["model"].get("judge") not in (None, "auto") and (kind.kind == "recognise" or not task.num_classes):
         why = (
             "this model recognises by itself" if kind.kind == "recognise" else "the images of this task have no labels"
@@ -147,6 +143,14 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
         for net in made.nets():
             net.compile()
     return made
+
+
+def _require_labels(kind: type[Module], task: Task) -> None:
+    if "labels" in kind.needs and not task.num_classes:
+        raise InputError(
+            f"task: {_name(kind)} needs labels and this task has none; choose task=digits|mnist|fashion_mnist|cifar10, "
+            "a folder with a subfolder for each class, or set task.num_classes of task=webdataset"
+        )
 
 
 def _own_judge(config: Config, facts: Mapping[str, Any]) -> Module | None:
@@ -178,29 +182,6 @@ def _check_judge(judge: Any, config: Config) -> None:
     if judge is not None and judge.trained_on != here and {judge.trained_on, here} <= _DATA_SETS:
         raise InputError(f"model.judge: it was trained on {judge.trained_on}, and these images are {here}; choose a "
                          f"run of model=classifier task={here}")  # fmt: skip
-
-
-def facts_of(kind: type[Module], task: Task, degradation: Degradation, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of the images that a net for a module is built from: plain numbers, saved with its weights.
-
-    Args:
-        kind: the class of the module, whose `settings` are the node `model` of the configuration.
-        task: the images.
-        degradation: their damage.
-        settings: see `kind`.
-    """
-    channels, *sides = task.shape
-    if degradation.scale > 1:
-        # The loader cuts clean images to whole multiples of the degraded ones.
-        unit = 1 if kind.sees_degraded_size else degradation.scale
-        sides = [side // degradation.scale * unit for side in sides]
-    return {
-        "channels": channels,
-        "in_channels": kind.in_channels(channels, settings),
-        "image_size": tuple(sides),
-        "scale": degradation.scale,
-        "num_classes": task.num_classes,
-    }
 
 
 def _check_teacher(teacher: Any, made: Module) -> None:
@@ -326,7 +307,13 @@ def _of_weights(weights: Weights, kind: type[Module]) -> Module:
 
 
 def data(config: Config, task: Task, degradation: Degradation, module: Module) -> DataModule:
-    """Make the data module; raises InputError when the module needs holes that the degradation does not make."""
+    """Make the data module; raises InputError where its images have no holes or labels that the module needs.
+
+    So it does where they are of another size, or have other channels or classes, than the module was built for.
+    """
+    _require_labels(type(module), task)
+    if reason := difference(module.built_for, facts_of(type(module), task, degradation, config["model"])):
+        raise InputError(f"task: the model cannot be used here ({reason}); choose another task")
     if "holes" in module.needs and not degradation.makes_holes:
         raise InputError(
             f"{_name(type(module))} fills holes and this degradation makes none; choose degradation=missing|"

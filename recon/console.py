@@ -1,5 +1,6 @@
 """What a run says to the person who started it; only the first process speaks."""
 
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -59,17 +60,26 @@ def show_gains(images: str, found: Sequence[Gain]) -> None:
 
 
 @rank_zero_only
-def show_metrics(metrics: Mapping[str, float]) -> None:
-    """Print a table of a run's metrics: a row for each, a column for each split."""
+def show_metrics(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> None:
+    """Print a table of a run's metrics, some with their intervals: a row for each, a column for each split."""
     from rich.console import Console
     from rich.table import Table
 
     splits = list(dict.fromkeys(name.split("/")[0] for name in metrics))
     table = Table("metric", *splits)
     for row in dict.fromkeys(name.split("/", 1)[1] for name in metrics):
-        values = (metrics.get(f"{split}/{row}") for split in splits)
-        table.add_row(row, *("" if value is None else _short(value) for value in values))
+        names = [f"{split}/{row}" for split in splits]
+        table.add_row(row, *(_written(metrics[name], intervals.get(name)) if name in metrics else "" for name in names))
     Console().print(table)
+
+
+def _written(value: float, interval: tuple[float, float] | None) -> str:
+    """Write a value with its interval, to two digits of how wide that is."""
+    if interval is None:
+        return _short(value)
+    low, high = interval
+    digits = max(0, 1 - math.floor(math.log10(high - low))) if high > low else 3
+    return f"{_short(value)} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _short(value: float) -> str:

@@ -138,6 +138,7 @@ ROWS: dict[str, Measure] = {
         _share("recognised", "recognised", "fraction of the images whose label the classifier of model.judge sees",
                kind="", before="recognised_degraded"),
         _share("f1", "F1", "macro F1: unweighted mean over the classes of each class's F1"),
+        _share("f1_weighted", "weighted F1", "mean over the classes of each class's F1, weighted by its images"),
         _share("precision", "precision", f"macro precision: {_MACRO}never predicted"),
         _share("recall", "recall", f"macro recall: {_MACRO}without labels"),
         _share("balanced_accuracy", "balanced accuracy", "unweighted mean recall of the classes that have images"),

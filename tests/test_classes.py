@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,22 @@ import torch
 from conftest import Compose, Typed
 from PIL import Image
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, roc_auc_score, top_k_accuracy_score
+from scipy.stats import bootstrap
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
 from recon import metrics
 from recon.actions.train import train
 from recon.errors import InputError
-from recon.metrics import classes
-from recon.runs import calibrated
+from recon.metrics import classes, resampled
+from recon.runs import RunFolder, calibrated
 from recon.runs.reliability import diagram
 
 
@@ -48,6 +58,75 @@ def test_classes_are_measured_as_scikit_learn_does(occur: int) -> None:
     expected = f1_score(label, prediction, average="weighted", labels=range(7), zero_division=0)
     assert rows[-1]["f1"] == pytest.approx(expected)
     assert rows[-1]["images"] == 500
+
+
+def loop(times: torch.Tensor, logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
+    """Measure images that are there several times, by scikit-learn and torchmetrics."""
+    again = torch.arange(len(label)).repeat_interleave(times.long())
+    probability, truth = logits.double().softmax(1)[again], label[again]
+    confidence, seen = probability.max(1)
+    right = seen == truth
+    found = {f"{name}{end}": score(truth, seen, average=average, zero_division=0)
+             for name, score in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score))
+             for average, end in (("macro", ""), ("weighted", "_weighted")) if name == "f1" or not end}  # fmt: skip
+    norms = {"ece": "l1", "rmsce": "l2", "mce": "max"}
+    return {
+        **found, "balanced_accuracy": balanced_accuracy_score(truth, seen),
+        "loss": log_loss(truth, probability, labels=range(probability.shape[1])),
+        **{name: classes.calibration_error(confidence, right, norm) for name, norm in norms.items()},
+    }  # fmt: skip
+
+
+def given(logits: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict]:  # type: ignore[type-arg]
+    loss = torch.nn.functional.cross_entropy(logits.double(), label, reduction="none")
+    return logits.double().softmax(1), metrics.predicted(logits), label, {"loss": loss}
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_images_that_are_drawn_several_times_are_measured_as_in_a_plain_loop() -> None:
+    logits, label = drawn(120, occur=6)
+    logits[:3] = 40 * torch.nn.functional.one_hot(label[:3], 7)  # a confidence of 1 has a bin of its own
+    (times, *_) = resampled._drawn(120)
+    assert times.shape[0] == 120
+    assert (times.sum(0) == 120).all()
+    some = torch.cat([torch.ones(120, 1), times[:, :10]], 1).double()
+    found = resampled.measured(some, *given(logits, label))
+    for row in range(11):
+        assert {name: float(values[row]) for name, values in found.items()} == pytest.approx(
+            loop(some[:, row], logits, label), abs=1e-6
+        )
+
+
+def test_what_images_add_to_the_auroc_scatters_as_the_auroc_of_drawn_images_does() -> None:
+    logits, label = drawn(1000)
+    probability = logits.double().softmax(1).round(decimals=2)  # some are equal
+    each = classes.auroc_of_each(probability, label)
+    assert float(each.mean()) == pytest.approx(classes.auroc(probability, label), abs=1e-6)
+    (times, *_) = resampled._drawn(1000)
+    sets = [torch.arange(1000).repeat_interleave(column.long()) for column in times.T[:200]]
+    areas = [np.mean([roc_auc_score(label[one] == k, probability[one, k]) for k in range(7)]) for one in sets]
+    assert np.std(areas) == pytest.approx(float((each @ times[:, :200] / 1000).std()), rel=0.05)
+    assert np.corrcoef(areas, each @ times[:, :200])[0, 1] > 0.995
+
+
+def test_intervals_are_those_of_scipy_moved_to_the_value_and_fast() -> None:
+    logits, label = drawn(10_000, 10, 10)
+    began = time.process_time()
+    found = resampled.intervals(*given(logits, label))
+    assert time.process_time() - began < 2 * torch.get_num_threads()
+    assert found.keys() == {
+        "loss", "auroc", "balanced_accuracy", "precision", "recall", "f1", "f1_weighted", "ece", "rmsce", "mce",
+    }  # fmt: skip
+    loss = given(logits, label)[3]["loss"].numpy()
+    expected = bootstrap((loss,), np.mean, n_resamples=1000, method="percentile", rng=0).confidence_interval
+    width = expected.high - expected.low
+    assert found["loss"] == pytest.approx((expected.low, expected.high), abs=0.08 * width)
+    value = loop(torch.ones(10_000), logits, label)
+    assert all(low < value[name] < high for name, (low, high) in found.items() if name in value)
+    assert resampled.intervals(*given(logits, label)) == found, "drawn by key"
+    # Where all is right, nothing is known of other images.
+    perfect = 40 * torch.nn.functional.one_hot(label, 10).float()
+    assert not resampled.intervals(*given(perfect, label)).keys() & {"f1", "auroc", "balanced_accuracy"}
 
 
 def test_images_without_a_label_do_not_count() -> None:
@@ -118,10 +197,17 @@ def test_calibration_is_kept_and_used(run: Path, typed: Typed) -> None:
         "test/top_5",
         "test/balanced_accuracy",
     } <= before.keys()
+    intervals = before["intervals"]
+    assert {name for name in before if name.startswith("test/")} - intervals.keys() == set()
+    assert all(low <= before[name] <= high and low < high for name, (low, high) in intervals.items())
     with open(run / "classes.csv") as file:
         assert [row["class"] for row in csv.DictReader(file)][-2:] == ["macro mean", "weighted mean"]
     with Image.open(run / "images" / "reliability.png") as picture:
         assert picture.width > 300
+    assert typed("action=report", f"runs={run}")[0] == 0
+    page = (run / "report.html").read_text()
+    low, high = (f"{100 * end:.2f}" for end in intervals["test/f1_weighted"])
+    assert f"({low} to {high})" in page[page.index("Intervals over the test images") :]
     status, output, errors = typed("action=calibrate", f"run={run}", "accelerator=cpu")
     assert status == 0, errors
     about = json.loads((run / "temperature.json").read_text())
@@ -145,6 +231,21 @@ def test_calibration_is_kept_and_used(run: Path, typed: Typed) -> None:
     undone = json.loads(Path("undone/metrics.json").read_text())
     assert undone["test/loss"] == pytest.approx(before["test/loss"])
     assert "test/temperature" not in undone
+
+
+def test_intervals_are_read_of_each_test_set_and_what_is_damaged_is_left_out(tmp_path: Path) -> None:
+    read = {
+        "a/f1": [0.1, 0.2],
+        "b/f1": [0.3, 0.4],
+        "a/ece": [0.1],
+        "a/mce": [None, 0.1],
+        "a/loss": "x",
+        "a/auroc": [{}, 1],
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps({"intervals": read}))
+    assert RunFolder(tmp_path, "a").intervals == {"a/f1": (0.1, 0.2), "b/f1": (0.3, 0.4), "test/f1": (0.1, 0.2)}
+    (tmp_path / "metrics.json").write_text('{"intervals": [1]}')
+    assert RunFolder(tmp_path).intervals == {}
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"temperature": -1}', '{"temperature": "hot"}', '{"temperature": NaN}'])

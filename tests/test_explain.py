@@ -69,6 +69,38 @@ def test_grad_cam_of_a_mean_over_features_is_their_weighted_sum() -> None:
     torch.testing.assert_close(map_, expected)
 
 
+def test_maps_are_those_of_captum() -> None:
+    """Also of colour, under strides, where features are smaller than the image."""
+    captum = pytest.importorskip("captum.attr", reason="captum, in the extra dev, is not installed")
+    torch.manual_seed(0)
+    layer = nn.Conv2d(6, 8, 3, stride=2)
+    body = nn.Sequential(nn.Conv2d(3, 6, 5), nn.Tanh(), layer, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    net = nn.Sequential(body, nn.Linear(32, 4)).eval()
+    image, target = images((3, 28, 28), 5), torch.tensor([0, 1, 2, 3, 1])
+    baseline = image.mean((2, 3), keepdim=True).expand_as(image).contiguous()
+
+    def score(x: Tensor) -> Tensor:
+        return net(x).gather(1, target.unsqueeze(1)).squeeze(1)
+
+    own = {
+        "saliency": attribution.saliency(score, image),
+        "integrated gradients": attribution.integrated_gradients(score, image, baseline),
+        "Grad-CAM": attribution.grad_cam(score, image, layer),
+        "occlusion": attribution.occlusion(score, image),
+    }
+    coarse = captum.LayerGradCam(net, layer).attribute(image, target, relu_attributions=True)
+    window = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2), "baselines": baseline}
+    theirs = {
+        "saliency": captum.Saliency(net).attribute(image, target).amax(1),
+        "integrated gradients": captum.IntegratedGradients(net).attribute(image, baseline, target, n_steps=64).sum(1),
+        "Grad-CAM": captum.LayerAttribution.interpolate(coarse, (28, 28), "bilinear")[:, 0],
+        "occlusion": captum.Occlusion(net).attribute(image, target=target, **window)[:, 0],
+    }
+    for name, map_ in own.items():
+        assert map_.std() > 0, name
+        torch.testing.assert_close(map_, theirs[name].detach().float(), msg=lambda text, name=name: f"{name}: {text}")
+
+
 # Checks
 
 
@@ -168,6 +200,17 @@ def test_what_a_pixel_used_is_the_kernel_around_it(compose: Compose) -> None:
 # The action
 
 
+def test_sheets_reach_dashboards(runs: Path, typed: Typed) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ("action=explain", f"run={runs / 'digits'}", "method=filters", "accelerator=cpu", "logger=tensorboard")
+    assert typed(*words)[0] == 0
+    events = EventAccumulator(str(runs / "digits" / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == ["images/explain_filters"]
+
+
 @pytest.fixture(scope="module")
 def runs(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
@@ -230,6 +273,8 @@ def test_other_sheets(run: str, method: str, runs: Path, typed: Typed) -> None:
             ("method=grad_cam", "layer=what"),
             "layer: there is none 'what' that makes feature maps; choose one of",
         ),
+        ("digits", ("method=filters", "layer=what"), "layer: method=filters looks at no layer; leave it out"),
+        ("digits", ("task=photos",), "task: model=classifier needs labels and this task has none"),
         ("digits", ("method=guess",), "method: 'guess' does not fit; give all or saliency"),
         ("digits", ("images=9", "checked=8"), "checked: 8 is out of range; give a whole number from 9 to 4096"),
     ],

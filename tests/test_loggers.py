@@ -160,7 +160,7 @@ def test_an_offline_wandb_run_holds_the_whole_dashboard(typed: Typed, monkeypatc
         for row in csv.DictReader(file):
             assert all(counts[row["truth"], str(k)] == int(row[str(k)]) for k in range(10))
     assert sorted(place.name.split("_")[0] for place in (media / "images" / "images").iterdir()) == [
-        "confusion", "reliability", "test", "validation", "validation",
+        "confusion", "reliability", "test", "validation", "validation", "worst",
     ]  # fmt: skip
 
 
@@ -211,9 +211,9 @@ def test_tensorboard_shows_what_the_run_folder_holds(model: str, typed: Typed) -
         if name.startswith("test/"):
             (point,) = events.Scalars(name)
             assert (point.step, point.value) == (last, pytest.approx(value, rel=1e-5))
-    of_its_own = {"classifier": {"images/confusion": 1, "images/reliability": 1}, "gan": {"images/closest": 1}}.get(
-        model, {}
-    )
+    of_its_own = {
+        "classifier": {"images/confusion": 1, "images/reliability": 1, "images/worst": 1}, "gan": {"images/closest": 1},
+    }[model]  # fmt: skip
     images = {"images/validation": 2, "images/test": 1} | of_its_own
     assert {name: len(events.Images(name)) for name in events.Tags()["images"]} == images
 
@@ -242,6 +242,7 @@ CODES = {
     "anomalies": ((), {"anomaly_histograms", "anomaly_where"}),
     "generate": (("show=strips", "n=2", "components=1"), {"generated_strips"}),
     "rates": (("images=5",), {"rates"}),
+    "explain": (("method=receptive_field",), {"explain_receptive_field"}),
 }
 
 
@@ -290,11 +291,11 @@ def test_pictures_of_a_trained_model_join_those_of_its_training(typed: Typed, mo
     assert {point.step for point in events.Scalars("test/mse")} == {last}
     found = {name: [image.step for image in events.Images(name)] for name in events.Tags()["images"]}
     named = [{f"images/{name}" for name in names} for _, names in CODES.values()]
-    assert found.keys() - {"images/test", "images/validation"} == set.union(*named)
+    assert found.keys() - {"images/test", "images/validation", "images/worst"} == set.union(*named)
     (times,) = {len(steps) for name, steps in found.items() if name != "images/validation"}
     assert times == 1
     of_actions = [found[min(names)][0] for names in named]
-    assert last < of_actions[0] < of_actions[1] < of_actions[2] < of_actions[3]
+    assert [last, *of_actions] == sorted({last, *of_actions})
 
     records = records_of(run)
     (row,) = history_of(records)

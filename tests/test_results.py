@@ -141,7 +141,7 @@ class TestWorstFirst:
         assert per_image.worst_first(columns, -columns["psnr_hole"]).tolist() == [2, 0]
 
     def test_of_classes_only_wrong_ones(self):
-        columns = table(loss=[9.0, 1.0, 2.0, math.nan], prediction=[0, 0, 1, -1], label=[0, 1, 2, 3])
+        columns = table(confidence=[0.9, 0.4, 0.6, math.nan], prediction=[0, 0, 1, -1], label=[0, 1, 2, 3])
         badness = ClassificationModule.badness(None, columns)  # type: ignore[arg-type]
         assert per_image.worst_first(columns, badness).tolist() == [3, 2, 1]
 

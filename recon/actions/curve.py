@@ -89,7 +89,10 @@ class Curve(Action):
             raise InputError(f"degradation: it makes images {max(scales)} times smaller, for which this run was not "
                              "trained; set degradation.upsample=bicubic, or choose another")  # fmt: skip
         beside = [self.beside] if isinstance(self.beside, str) else self.beside or []
-        methods = [Method(Path(config["run"]).name, first), *of_runs([run_folder(run) for run in beside], first)]
+        methods = [
+            Method(Path(config["run"]).name, first),
+            *of_runs([run_folder(run, "beside") for run in beside], first),
+        ]
         if self.restorer is not None:
             restore = restorer(self.restorer, first, damage)
             methods.append(Method(f"{methods[0].label} after {Path(self.restorer).name}", first, restore))

@@ -24,7 +24,9 @@ class Explain(Action):
 
     needs_run: ClassVar[bool] = True
     leaves_a_record: ClassVar[bool] = False
-    takes: ClassVar[tuple[str, ...]] = ("task", "data", "degradation", "trainer", "accelerator", "allow_network")
+    takes: ClassVar[tuple[str, ...]] = (
+        "task", "data", "degradation", "trainer", "accelerator", "logger", "allow_network",
+    )  # fmt: skip
 
     run: str | int | None
     method: Literal[
@@ -39,16 +41,20 @@ class Explain(Action):
     def __post_init__(self) -> None:
         require_whole("images", self.images, 1, 64)
         require_whole("checked", self.checked, self.images, 4096)
+        if self.layer is not None and self.method not in ("all", "grad_cam", "features"):
+            raise InputError(f"layer: method={self.method} looks at no layer; leave it out, or choose method=grad_cam "
+                             "or features")  # fmt: skip
 
     def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
         """Explain, write and say where."""
         from recon.build import ready
+        from recon.dashboards.threaded import log_after
         from recon.explain.explained import METHODS
         from recon.generated import sheet
         from recon.runs.files import write_image
 
-        module = ready(config)
-        target = Path(self.output).expanduser() if self.output else Path(config["run"]) / f"explain_{self.method}"
+        module, run = ready(config), Path(config["run"])
+        target = Path(self.output).expanduser() if self.output else run / f"explain_{self.method}"
         target = target.with_suffix(".png")
         classifies, restores = module.kind == "recognise", module.kind == "restore" and module.trains
         if self.method in ("all", *METHODS, "activation_maximisation") and not classifies:
@@ -72,6 +78,7 @@ class Explain(Action):
                 picture = self._maps(module, pair, target)
         write_image(target, picture)
         print(f"explain: {target}", flush=True)
+        log_after(config["logger"], run, {f"explain_{self.method}": picture})
 
     def _pair(self, config: dict[str, Any], module: Module) -> Pair:
         """Read the first test images, under the damage of the configuration."""

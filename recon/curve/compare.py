@@ -13,7 +13,7 @@ from recon.curve.damage import Damage
 from recon.curve.measure import Columns
 from recon.measures import measure
 from recon.metrics.classes import calibration_error
-from recon.report.inference import LEVEL, holm, mcnemar, mean_interval, share_interval, sign_flip
+from recon.report.inference import LEVEL, holm, mcnemar, mean_interval, share_interval, sign_flip, wilson
 
 Array = NDArray[np.float64]
 _RESAMPLED = 2000  # times the images are drawn again for an interval
@@ -80,11 +80,7 @@ def _with_interval(label: str, name: str, values: Array) -> Curve:
         return Curve(label, name, mean, None, None, values)
     row = measure(name)
     if np.isin(values, (0.0, 1.0)).all():
-        from scipy.stats import binomtest
-
-        ends = [binomtest(int(right), len(values)).proportion_ci(LEVEL, "wilson") for right in values.sum(0)]
-        low, high = (np.array([getattr(end, side) for end in ends]) for side in ("low", "high"))
-        return Curve(label, name, mean, low, high, values)
+        return Curve(label, name, mean, *wilson(values.sum(0), len(values)), values)
     low, high = (np.clip(end, *row.bounds) for end in mean_interval(values))
     return Curve(label, name, mean, low, high, values)
 

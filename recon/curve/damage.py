@@ -83,7 +83,10 @@ def numbers(given: str | Sequence[float]) -> list[float]:
         # Rounded, as 0.15000000000000002 would be written everywhere.
         found = [float(f"{value:.6g}") for value in np.linspace(low, high, int(count))]
     else:
-        found = list(map(float, given))
+        try:
+            found = list(map(float, given))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"severities: {given} are no numbers; give them as severities=[0,0.1,0.5]") from error
     if not 2 <= len(found) <= _MOST or any(b <= a for a, b in pairwise(found)):
         raise InputError(
             f"severities: {as_text(found, False)} do not rise; give 2 to {_MOST} numbers, the mildest first"

@@ -22,7 +22,7 @@ from recon.modules.base import Module
 from recon.modules.facts import difference
 from recon.pair import Pair
 from recon.restore.plan import run_folder
-from recon.restore.weights import load_weights, names, require_restorer
+from recon.restore.weights import load_weights, names, require_restorer, restorers
 
 Restore = Callable[[Pair], Tensor]
 Columns = dict[str, NDArray[np.float64]]
@@ -69,7 +69,11 @@ def restorer(name: str, first: Module, damage: Damage) -> Restore:
     gaussian = all(point.operator.gaussian or not point.severity for point in damage.points)
     if name in names() or name.endswith(".safetensors"):
         return _of_weights(name, first, gaussian)
-    module = trained(run_folder(name), "restorer")
+    try:
+        folder = run_folder(name, "restorer")
+    except InputError as error:
+        raise InputError(f"{error}; or weights that come along, {'|'.join(restorers())}") from error
+    module = trained(folder, "restorer")
     if module.kind != "restore":
         raise InputError(f"restorer: {name} restores no images; choose a run of model=restoration or model=inpainting")
     if module.facts.get("scale", 1) != 1:

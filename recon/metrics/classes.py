@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-_BINS = 15  # of confidence, for calibration
+BINS = 15  # of confidence, for calibration
 
 
 def predicted(logits: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
     """Accuracy and macro precision, recall and F1, as scikit-learn defines them with `zero_division=0`.
 
     Macro means are taken over the classes that occur in the labels or the predictions; balanced accuracy is the mean
-    recall of those that occur in the labels alone.
+    recall of those that occur in the labels alone. The weighted F1 is weighted by how often each does.
 
     >>> classification(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)["recall"]
     0.75
@@ -57,22 +57,34 @@ def classification(prediction: Tensor, label: Tensor, num_classes: int) -> dict[
         num_classes: K.
 
     Returns:
-        "accuracy", "balanced_accuracy", "precision", "recall" and "f1" in [0,1]; all NaN when no image has a label.
+        "accuracy" and those of `scores`, in [0,1]; all NaN when no image has a label.
     """
     counts = confusion(prediction.cpu(), label.cpu(), num_classes).double()
     labelled = torch.bincount(label[label >= 0].cpu(), minlength=num_classes).double()
-    right, predicted = counts.diagonal(), counts.sum(0)
-    occurs = labelled + predicted > 0
+    found = scores(counts.diagonal(), labelled, counts.sum(0))
+    return {name: value.item() for name, value in ({"accuracy": counts.trace() / labelled.sum()} | found).items()}
 
-    def macro(ratio: Tensor) -> float:
-        return ratio.nan_to_num(0)[occurs].mean().item()
 
+def scores(right: Tensor, labelled: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+    """Make means over the classes of how often each is right, labelled and predicted: (K,...) float64 each.
+
+    >>> scores(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 1.0]), torch.tensor([1.0, 2.0]))["recall"]
+    tensor(0.7500)
+
+    Returns:
+        "balanced_accuracy", "precision", "recall", "f1" and "f1_weighted", (...) each, see `classification`.
+    """
+
+    def mean(ratio: Tensor, weight: Tensor) -> Tensor:
+        return (ratio.nan_to_num(0) * weight).sum(0) / weight.sum(0)
+
+    occurs, recall, f1 = labelled + predicted > 0, right / labelled, 2 * right / (labelled + predicted)
     return {
-        "accuracy": (right.sum() / labelled.sum()).item(),
-        "balanced_accuracy": (right / labelled)[labelled > 0].mean().item(),
-        "precision": macro(right / predicted),
-        "recall": macro(right / labelled),
-        "f1": macro(2 * right / (labelled + predicted)),
+        "balanced_accuracy": mean(recall, labelled > 0),
+        "precision": mean(right / predicted, occurs),
+        "recall": mean(recall, occurs),
+        "f1": mean(f1, occurs),
+        "f1_weighted": mean(f1, labelled),
     }
 
 
@@ -93,7 +105,16 @@ def calibration_error(confidence: ArrayLike, right: ArrayLike, norm: Literal["l1
     if not len(values):
         return float("nan")
     target = torch.as_tensor(right).cpu().long()
-    return float(binary_calibration_error(values, target, n_bins=_BINS, norm=norm, validate_args=False))
+    return float(binary_calibration_error(values, target, n_bins=BINS, norm=norm, validate_args=False))
+
+
+def bins(confidence: Tensor) -> Tensor:
+    """Return in which bin each confidence (N,) is counted, 0 to 15: a confidence of 1 has one of its own.
+
+    >>> bins(torch.tensor([0.0, 0.1, 1.0]))
+    tensor([ 0,  1, 15])
+    """
+    return torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1, device=confidence.device), right=True) - 1
 
 
 def rank_of_label(logits: Tensor, label: Tensor) -> Tensor:
@@ -143,6 +164,28 @@ def auroc(probability: Tensor, label: Tensor) -> float:
         warnings.simplefilter("ignore")
         areas = multiclass_auroc(probability, label, probability.shape[1], average=None, validate_args=False)
     return float(areas[occurs].mean())
+
+
+def auroc_of_each(probability: Tensor, label: Tensor) -> Tensor:
+    """Return what each image adds to the AUROC, which is their mean, to the first order (DeLong et al. 1988): (N,).
+
+    >>> auroc_of_each(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1]))
+    tensor([1., 1.])
+
+    Args:
+        probability: (N,K) float64.
+        label: (N,) int64, of two classes at least.
+    """
+    found, occurs = probability.new_zeros(len(label)), label.unique().tolist()
+    for one in occurs:
+        mine, score = label == one, probability[:, one].contiguous()
+        for part, sign in ((mine, 1), (~mine, -1)):
+            others = (sign * score[~part]).sort().values
+            # The share of images of the other kind that it outdoes; of equal ones half.
+            below, up_to = (torch.searchsorted(others, sign * score[part], right=end) for end in (False, True))
+            share = (below + up_to) / (2 * len(others))
+            found[part] += share.mean() + (share - share.mean()) * (len(label) / len(share))
+    return found / len(occurs)
 
 
 def temperature(logits: Tensor, label: Tensor) -> float:

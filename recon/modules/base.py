@@ -22,7 +22,7 @@ from recon.metrics.protocol import Protocol
 from recon.metrics.sure import sure_psnr
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.steps import Steps
-from recon.modules.validation import require_a_validation
+from recon.modules.validation import MeasuredInput, require_a_validation
 from recon.nets.contracts import Restorer, lacking
 from recon.pair import Pair
 from recon.training.options import Training
@@ -75,11 +75,12 @@ class Module(Steps):
         self.table = per_image.PerImage()
         self.results: dict[str, Tensor] = {}  # the columns of the latest evaluation, one value per image
         self.summary: dict[str, float] = {}  # and what they come to, in float64
+        self.intervals: dict[str, tuple[float, float]] = {}  # of some of that, where it is a test
         self.images: dict[str, per_image.Images] = {}  # which images the latest test was of, by set
         self.holes = True  # whether the degradation makes holes
         self.gaussian = False  # whether it adds Gaussian noise of known sigma alone
         self.protocol = Protocol()
-        self._input: dict[str, Tensor] | None = None  # the measures of the validation's input, once known
+        self._input = MeasuredInput()
 
     # What a subclass says ------------------------------------------------------------------------------------------
 
@@ -125,6 +126,10 @@ class Module(Steps):
         Args:
             columns: the table of the evaluation, (N,) or (N,D) each, the same on every rank.
         """
+        return {}
+
+    def resampled(self, columns: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
+        """Return the ends of the 95 % intervals over the images of what a test measures, by name; see `conclude`."""
         return {}
 
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
@@ -241,7 +246,7 @@ class Module(Steps):
         columns = {"loss": outcome.loss, "severity": pair.severity, **outcome.terms, **outcome.columns}
         if outcome.image is not None:
             columns |= self.image_metrics(outcome.image, pair)
-            columns |= self.input_metrics(pair) if image is not None or self._input is None else {}
+            columns |= self.input_metrics(pair) if image is not None or self._input.columns is None else {}
             columns |= self.estimates(outcome.image, pair) if image is not None else {}
         self.table.update(pair.index, columns, image)
 
@@ -308,28 +313,20 @@ class Module(Steps):
     def _monitored(self) -> str:
         return (self.monitor or "/").split("/")[1]
 
-    def _join_input(self, split: str) -> None:
-        """Store the measures of the input at the first validation, and add them to the table of each later one."""
-        if split != "val":
-            return
-        if self._input is None:
-            known = [name for name, row in self.rows.items() if row.input and row.role in ("baseline", "other")]
-            self._input = {name: self.results[name] for name in ("index", *known) if name in self.results}
-        elif torch.equal(self._input["index"], self.results["index"]):
-            self.results |= self._input
-
     def _conclude(self, split: str) -> None:
         self.results = self.table.compute()
         self.table.reset()
-        self._join_input(split)
+        if split == "val":
+            self._input.join(self.results, self.rows)
         image = self.results.pop("image", None)
         parts = self.rows_by_set(split)
         self.images = {} if image is None else {name: per_image.digest(image[rows]) for name, rows in parts.items()}
-        self.summary = {
-            f"{part}/{name}": value
-            for part, rows in parts.items()
-            for name, value in self.summarise({name: column[rows] for name, column in self.results.items()}).items()
-        }
+        self.summary, self.intervals = {}, {}
+        for part, rows in parts.items():
+            columns = {name: column[rows] for name, column in self.results.items()}
+            self.summary |= {f"{part}/{name}": value for name, value in self.summarise(columns).items()}
+            if split == "test":
+                self.intervals |= {f"{part}/{name}": ends for name, ends in self.resampled(columns).items()}
         self.results = {name: column for name, column in self.results.items() if column.ndim == 1}
         self.trainer.callback_metrics.pop("val/not_finite", None)  # Lightning keeps what an earlier epoch logged
         # Every rank holds the whole table: nothing is left to reduce, and saying so keeps Lightning quiet. The best

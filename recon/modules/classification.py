@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from recon.data.mix import Mix
 from recon.data.store import PairLoader
 from recon.errors import InputError
 from recon.measures import top_of
-from recon.metrics import classes
+from recon.metrics import classes, resampled
 from recon.modules.base import Module
 from recon.modules.outcome import Artifact, Outcome
 from recon.modules.sharpness import Sharpness, statistics_kept
@@ -24,6 +25,7 @@ from recon.modules.unfreezing import Unfreezing
 from recon.nets.contracts import Classifier
 from recon.pair import Pair
 from recon.ranges import require_number, require_share, require_whole
+from recon.report.inference import wilson
 from recon.runs import calibrated, draw, reliability
 from recon.training.options import Training
 
@@ -186,6 +188,20 @@ class ClassificationModule(Module):
             found[f"top_{self.top_k}"] = (rank[label >= 0] <= self.top_k).double().mean().item()
         return found | ({"temperature": self.temperature} if self.temperature != 1 else {})
 
+    def resampled(self, columns: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
+        """Intervals of the shares of images that are right by Wilson's formula, of all else by bootstrap."""
+        prediction, label = (columns[name].long() for name in ("prediction", "label"))
+        known = (label >= 0) & (prediction >= 0)
+        if not known.any():
+            return {}
+        given = columns["probability"][known], prediction[known], label[known]
+        found = resampled.intervals(*given, {name: columns[name][known] for name in ("loss", "brier")})
+        right = {"accuracy": prediction == label}
+        right |= {} if self.top_k is None else {f"top_{self.top_k}": columns["rank"] <= self.top_k}
+        low, high = wilson(np.array([int(each[known].sum()) for each in right.values()]), int(known.sum()))
+        found |= dict(zip(right, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+        return {name: (self.rows[name].clip(low), self.rows[name].clip(high)) for name, (low, high) in found.items()}
+
     def artifacts(self, columns: dict[str, Tensor]) -> dict[str, Artifact]:
         """The confusion matrix, as a table and as a picture; the scores of each class; the reliability diagram."""
         table = metrics.confusion(columns["prediction"].long(), columns["label"].long(), self.num_classes)
@@ -204,8 +220,8 @@ class ClassificationModule(Module):
         }
 
     def badness(self, columns: dict[str, Tensor]) -> Tensor:
-        """The loss of the images whose class is predicted wrong."""
-        return columns["loss"].where(columns["prediction"] != columns["label"], math.nan)
+        """The confidence in the class of the images for which it is the wrong one."""
+        return columns["confidence"].where(columns["prediction"] != columns["label"], math.nan)
 
 
 def _weights_of(weights: Any, num_classes: int) -> Tensor | None:

@@ -1,9 +1,32 @@
-"""What a validation must have measured, as it selects the weights."""
+"""What a validation must have measured, as it selects the weights, and what the first measures for all."""
 
 import math
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from recon.errors import InputError
+from recon.measures import Measure
+
+
+class MeasuredInput:
+    """The measures of the degraded validation images themselves, which the first validation takes.
+
+    Attributes:
+        columns: (N,) each, None before.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Tensor] | None = None
+
+    def join(self, results: dict[str, Tensor], rows: Mapping[str, Measure]) -> None:
+        """Keep them from the table of the first validation, and add them to that of each later one."""
+        if self.columns is None:
+            known = [name for name, row in rows.items() if row.input and row.role in ("baseline", "other")]
+            self.columns = {name: results[name] for name in ("index", *known) if name in results}
+        elif torch.equal(self.columns["index"], results["index"]):
+            results |= self.columns
 
 
 def require_a_validation(summary: Mapping[str, float], count: int, monitor: str | None) -> None:

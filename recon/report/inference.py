@@ -1,8 +1,8 @@
 """Statistical inference: intervals over seeds, and paired comparisons over the same images.
 
 References: Student (1908) for the mean of few runs; Welch (1947) for the difference of two such means; Hall (1992) for
-skewed values; Fisher (1935) for the test by flipping signs; McNemar (1947) and Agresti & Min (2005) for what is right
-or wrong; Holm (1979) for many comparisons.
+skewed values; Wilson (1927) for shares; Fisher (1935) for the test by flipping signs; McNemar (1947) and Agresti & Min
+(2005) for what is right or wrong; Holm (1979) for many comparisons.
 """
 
 from __future__ import annotations
@@ -114,6 +114,14 @@ def share_interval(differences: Array) -> tuple[Array, Array]:
     count, total, squares = len(differences) + 2, differences.sum(0), (differences**2).sum(0) + 1
     half = float(stdtrit(len(differences) - 1, (1 + LEVEL) / 2)) * np.sqrt(squares - total**2 / count) / count
     return np.maximum(total / count - half, -1.0), np.minimum(total / count + half, 1.0)
+
+
+def wilson(right: Array, count: int) -> tuple[Array, Array]:
+    """Return the 95 % intervals of shares of `count` images, of how many are right (columns,): (columns,) each."""
+    from scipy.stats import binomtest
+
+    ends = [binomtest(int(one), count).proportion_ci(LEVEL, "wilson") for one in right]
+    return np.array([end.low for end in ends]), np.array([end.high for end in ends])
 
 
 def sign_flip(differences: Array) -> float:

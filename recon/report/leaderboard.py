@@ -13,6 +13,7 @@ from recon.report.gains import BEFORE
 from recon.report.gather import Entry, Problem
 from recon.report.inference import Estimate, estimate
 
+_MOST = 8  # entries of which intervals over the images are shown
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 
 
@@ -91,7 +92,7 @@ def leaderboard(problem: Problem) -> Html:
     region = scrolled(table(head, rows, _before(problem, shown)), f"Leaderboard: {problem.title}")
     made = [tag("li", f"{c.measure.label}: {c.convention or 'its run does not say how it is made'}.") for c in shown]
     how = tag("details", tag("summary", "How these numbers are made"), tag("ol", made))
-    return section("Leaderboard", note(_seeds_sentence(problem)), region, _notes(problem), how)
+    return section("Leaderboard", note(_seeds_sentence(problem)), region, _notes(problem), _over_images(problem), how)
 
 
 def _notes(problem: Problem) -> Html | None:
@@ -105,6 +106,27 @@ def _notes(problem: Problem) -> Html | None:
     if not problem.same_images:
         notes.append("Not all of these runs record which images they were tested on: not known to be the same images.")
     return tag("ul", [tag("li", sentence) for sentence in notes], class_="note") if notes else None
+
+
+def _over_images(problem: Problem) -> Html | None:
+    """The intervals over the test images that the best seeds of the entries recorded, folded up."""
+    best = [(rank, entry.label, entry.best(problem.main)) for rank, entry in enumerate(problem.entries[:_MOST], 1)]
+    shown = [(rank, label, run) for rank, label, run in best if run.folder.intervals]
+    rows: list[list[Child]] = []
+    for column in columns(problem):
+        row, cells = column.measure, list[Child]()
+        for *_, run in shown:
+            ends = run.folder.intervals.get(column.key)
+            known = ends is not None and run.convention(row.name) == column.convention
+            value = row.text(run.metrics.get(column.key, math.nan))
+            cells.append(f"{value} ({row.interval(*ends)})" if ends and known else DASH)
+        rows += [[row.heading, *cells]] if set(cells) - {DASH} else []
+    if not rows:
+        return None
+    table_ = chart.table(["measure", *(f"{rank} {label}" for rank, label, _ in shown)], rows)
+    text = "Of the best seed, 95 %: what as many other test images would change. They say nothing of other seeds."
+    title = "Intervals over the test images"
+    return tag("details", tag("summary", title), note(text), scrolled(table_, title))
 
 
 def _head(column: Column, shown: Sequence[Column]) -> Html:

@@ -114,6 +114,8 @@ def worst(problem: Problem, album: Album) -> Html | None:
     if not parts:
         return None
     text = "Where a model fails most, its best seed's worst test images first: look here before you trust a mean."
+    if problem.kind == "recognise":
+        text = "The most confident mistakes of the best seed of each model, the surest first."
     return section("The worst images", note(text), _scale(chosen, limit, album), _hint(), parts)
 
 

@@ -160,12 +160,12 @@ def _own(wishes: Wishes) -> Weights | None:
     return None if wishes.weights is None else named(wishes.weights)
 
 
-def run_folder(run: str | int) -> Path:
-    """Return the run folder that the key `run` names; raises InputError where it names none."""
+def run_folder(run: str | int, key: str = "run") -> Path:
+    """Return the run folder that a key names; raises InputError where it names none."""
     from recon.report.choose import choose
 
     path = Path(str(run)).expanduser()
-    return path if path.is_dir() else choose("run", str(run))
+    return path if path.is_dir() else choose(key, str(run))
 
 
 @cache

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recon.errors import InputError
 from recon.measures import KINDS, Measure, from_record, measure, with_own
@@ -21,6 +21,8 @@ from recon.runs.lock import is_alive
 from recon.runs.names import called
 from recon.runs.older import read_recorded
 from recon.runs.reading import Unreadable, read_bytes, read_json, read_text
+
+T = TypeVar("T")
 
 
 class RunFolder:
@@ -59,6 +61,18 @@ class RunFolder:
             for name, value in self._results.items()
             if "/" in name and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
         }
+        return self._as_test(found)
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % intervals over the test images of some of them, as they recorded it."""
+        read = self._results.get("intervals")
+        ends = {name: pair for name, pair in read.items() if isinstance(pair, list)} if isinstance(read, dict) else {}
+        numbers = {name: [end for end in pair if type(end) in (int, float)] for name, pair in ends.items()}
+        return self._as_test({name: (pair[0], pair[1]) for name, pair in numbers.items() if len(pair) == 2})
+
+    def _as_test(self, found: dict[str, T]) -> dict[str, T]:
+        """Name what was found of its test set, where it has several, as that of the test too."""
         own = f"{self.test_set}/"
         of_set = {name: value for name, value in found.items() if self.test_set and name.startswith(own)}
         return found | {f"test/{name.removeprefix(own)}": value for name, value in of_set.items()}

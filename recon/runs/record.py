@@ -69,7 +69,7 @@ class Results(dict[str, float]):
         expected = {name: value for name, value in config.get("expected", {}).items() if name in self}
         beside = {f"expected/{name.split('/', 1)[1]}": value for name, value in expected.items()}
         shown = {name: value for name, value in self.items() if name.split("/", 1)[1] not in hidden}
-        show_metrics({**shown, **beside})
+        show_metrics({**shown, **beside}, self.module.intervals if self.module is not None else {})
         for title, of_a_set in found.items():
             if of_a_set:
                 show_gains(title, of_a_set)
@@ -186,6 +186,8 @@ class _Record:
             about["sets"] = {name: asdict(images) for name, images in results.images.items()}
         if results.module is not None:
             about["kind"] = results.module.kind
+            if results.module.intervals:
+                about["intervals"] = results.module.intervals
             if results.module.class_names:
                 about["classes"] = list(results.module.class_names)
         self._write_json("metrics.json", {**results, **about})

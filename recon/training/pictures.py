@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from PIL.Image import Image
 
 from recon.dashboards.threaded import log_image, log_results
 from recon.data.loader import Loader, View
@@ -39,34 +38,27 @@ class Pictures(FastCallback):
         """Draw the first validation images."""
         if trainer.state.fn != "fit":
             return
-        self._draw(trainer, pl_module, trainer.datamodule.val_dataloader(), f"epoch_{trainer.current_epoch:04d}")  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Module)
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        self._draw(trainer, pl_module, loader, loader.preview(self.count), f"epoch_{trainer.current_epoch:04d}")
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the first test images and the worst, and show the table of all with the first."""
         assert isinstance(pl_module, Module)
         loader = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        arrays = self._draw(trainer, pl_module, loader, "test", "samples")
+        arrays = self._draw(trainer, pl_module, loader, loader.preview(self.count), "test", "samples")
         for logger in trainer.loggers:
             log_results(logger, pl_module.results, arrays, pl_module.class_names, trainer.global_step)
         worst = pl_module.worst(self.count)
         # Shards are read in order: fetching the worst images again would mean reading the whole set again.
         if len(worst) and loader.is_indexed:
-            self._keep(trainer, pl_module, loader, loader.look_at(worst), "worst", "worst")
+            self._draw(trainer, pl_module, loader, loader.look_at(worst), "worst", "worst")
 
     def _draw(
-        self, trainer: Trainer, module: LightningModule, loader: Loader[Any], name: str, file: str = ""
+        self, trainer: Trainer, module: Module, loader: Loader[Any], view: View, name: str, file: str = ""
     ) -> tiles.Arrays:
-        assert isinstance(module, Module)
-        picture, arrays = self._keep(trainer, module, loader, loader.preview(self.count), name, file)
-        for logger in trainer.loggers:
-            log_image(logger, f"images/{'test' if name == 'test' else 'validation'}", picture, trainer.global_step)
-        return arrays
-
-    def _keep(
-        self, trainer: Trainer, module: Module, loader: Loader[Any], view: View, name: str, file: str
-    ) -> tuple[Image, tiles.Arrays]:
-        """Draw `<name>.png`, and write the same images as numbers in `<file>.npz`, for the report."""
+        """Draw `<name>.png`, show it in dashboards, and write its images as numbers in `<file>.npz`, for the report."""
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             arrays = _arrays(module, view, loader.split)
         table = {name: column.cpu().numpy() for name, column in module.results.items()}
@@ -74,7 +66,9 @@ class Pictures(FastCallback):
         write_image(self.folder / "images" / f"{name}.png", picture)
         if file:
             write_arrays(self.folder / "images" / f"{file}.npz", arrays)
-        return picture, arrays
+        for logger in trainer.loggers:
+            log_image(logger, f"images/{name if file else 'validation'}", picture, trainer.global_step)
+        return arrays
 
 
 def _arrays(module: Module, view: View, split: str) -> tiles.Arrays:

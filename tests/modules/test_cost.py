@@ -88,13 +88,13 @@ def test_the_worst_images_are_kept_as_numbers(model: str, name: str, compose: Co
     assert ("mask" in arrays) == (model == "inpainting")
 
 
-def test_the_worst_of_a_classifier_are_told_wrong(compose: Compose, tmp_path: Path) -> None:
+def test_the_worst_of_a_classifier_are_its_most_confident_mistakes(compose: Compose, tmp_path: Path) -> None:
     module, _ = after_a_test(compose("model=classifier", "task=digits"), Pictures(tmp_path))
     module.class_names = tuple(f"class of {number}" for number in range(10))
     wrong = [
-        (float(loss), int(index))
-        for index, loss, seen, label in zip(
-            *(module.results[name] for name in ("index", "loss", "prediction", "label")), strict=True
+        (float(confidence), int(index))
+        for index, confidence, seen, label in zip(
+            *(module.results[name] for name in ("index", "confidence", "prediction", "label")), strict=True
         )
         if seen != label
     ]
