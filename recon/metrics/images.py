@@ -52,13 +52,20 @@ def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if image.ndim == clean.ndim == 3:
         return psnr(image[None], clean[None], None if mask is None else mask[None])[0]
-    error = _squared_error(image, clean)
     if mask is None:
-        mean_error = error.mean((1, 2, 3))
-    else:
-        counted = (mask == 1).expand_as(error)
-        mean_error = error.where(counted, 0).sum((1, 2, 3)) / counted.sum((1, 2, 3))
-    return (-10 * mean_error.log10()).clamp(max=100)
+        return decibels(mse(image, clean))
+    error = _squared_error(image, clean)
+    counted = (mask == 1).expand_as(error)
+    return decibels(error.where(counted, 0).sum((1, 2, 3)) / counted.sum((1, 2, 3)))
+
+
+def decibels(error: Tensor) -> Tensor:
+    """Return the PSNR of mean squared errors, of any shape, in dB: at most 100.
+
+    >>> decibels(torch.tensor([0.01]))
+    tensor([20.])
+    """
+    return (-10 * error.log10()).clamp(max=100)
 
 
 @torch.no_grad()

@@ -250,9 +250,9 @@ class Module(Steps):
         hole = {"psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask)} if self.holes else {}
         seen = self.protocol.seen(image, pair.clean)
         return {
-            "psnr": metrics.psnr(*seen),
+            "psnr": metrics.decibels(error := metrics.mse(*seen)),
             "ssim": metrics.ssim(*seen),
-            "mse": metrics.mse(*seen),
+            "mse": error,
             **self.protocol.measure(*seen),
             **self.options.recognised(image, pair.label),
             **hole,
@@ -309,14 +309,14 @@ class Module(Steps):
         return (self.monitor or "/").split("/")[1]
 
     def _join_input(self, split: str) -> None:
-        """Store the measures of the input at the first validation, and add them to the table of each later one."""
+        """Store the measures of the input at the first validation, and put them last in the table of each."""
         if split != "val":
             return
         if self._input is None:
             known = [name for name, row in self.rows.items() if row.input and row.role in ("baseline", "other")]
             self._input = {name: self.results[name] for name in ("index", *known) if name in self.results}
-        elif torch.equal(self._input["index"], self.results["index"]):
-            self.results |= self._input
+        if torch.equal(self._input["index"], self.results["index"]):
+            self.results = {k: v for k, v in self.results.items() if k not in self._input} | self._input
 
     def _conclude(self, split: str) -> None:
         self.results = self.table.compute()
