@@ -1,16 +1,23 @@
 """The table of an evaluation: what counts as missing, what is not finite, and which images they were."""
 
+import csv
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Compose
+from lightning.pytorch import Trainer
 from torch import Tensor, multiprocessing
 
+from recon import build
+from recon.actions.train import train
 from recon.measures import Measure, with_own
 from recon.metrics import per_image
 from recon.metrics.per_image import PerImage
 from recon.modules.classification import ClassificationModule
+from recon.runs.checkpoint import load_weights
 from recon.sweep.process import start_server
 
 
@@ -181,3 +188,23 @@ class TestDigest:
             assert found.count == len(other[0])
             assert found.digest not in known
             known.add(found.digest)
+
+
+def test_the_best_weights_are_not_validated_again(compose: Compose, tmp_path: Path) -> None:
+    config = compose(
+        "model=restoration", "model/net=dncnn", "model.net.depth=3", "model.ema=0.5", "optimizer=adam",
+        "optimizer.lr=0.1", "scheduler=constant", "trainer.max_epochs=4", "trainer.limit_train_batches=6",
+        "trainer.limit_test_batches=1", "accelerator=cpu", "logger=none",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(Trainer, "validate")
+        train(config, tmp_path, {})
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    rows = [float(row["val/psnr"]) for row in csv.DictReader((tmp_path / "metrics.csv").open())]
+    assert rows[-1] < max(rows)  # else the latest validation would do
+    module, data, trainer, _ = build.run(config, tmp_path / "again")
+    load_weights(module, tmp_path / "checkpoints" / "best.ckpt")
+    trainer.validate(module, datamodule=data, verbose=False)
+    known = {name: value for name, value in record.items() if name.startswith("val/")}
+    assert known == module.summary
+    assert list(known) == list(module.summary)

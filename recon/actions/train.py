@@ -33,6 +33,7 @@ from recon.runs.checkpoint import (
 )
 from recon.runs.record import recorded
 from recon.training import interrupt
+from recon.training.checkpoints import Checkpoints
 from recon.training.epochs import EpochTable
 from recon.training.trainer import check_lengths, told_by_lightning
 from recon.training.trial import require_batch, require_smallest
@@ -90,8 +91,7 @@ def train(
             checkpoint = resumed_from(folder) if config["resume"] else None
             module, data, trainer, _ = fit(made, config, folder, checkpoint)
             load_weights(module, best_or_last(folder))
-            trainer.validate(module, datamodule=data, verbose=False)
-            results |= module.summary
+            results |= validated(trainer, module, data)
         else:
             say("train: this model is not trained on a set; it is tested at once")
         results |= test(trainer, module, data, folder)
@@ -127,6 +127,15 @@ def fit(made: build.Run, config: Config, folder: Path, checkpoint: Path | None) 
         again = build.run(config, folder)
         again.trainer.loggers, again.data.splits = made.trainer.loggers, made.data.splits
         made = again._replace(loggers=made.loggers)
+
+
+def validated(trainer: Trainer, module: Module, data: DataModule) -> dict[str, float]:
+    """Return what the best weights reach in the validation, which is done anew where another process did it."""
+    known = next(callback.summary for callback in trainer.callbacks if isinstance(callback, Checkpoints))  # type: ignore[attr-defined]
+    if known is not None:
+        return known
+    trainer.validate(module, datamodule=data, verbose=False)
+    return module.summary
 
 
 def go_back(folder: Path, wanted: Mapping[str, Any]) -> Path:

@@ -224,11 +224,10 @@ def of_each(prediction: Tensor, label: Tensor, names: Sequence[str]) -> list[dic
         label: (N,) int64.
         names: of the K classes.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
-    given = label.numpy(), prediction.numpy()
-    found = precision_recall_fscore_support(*given, labels=range(len(names)), zero_division=0)
-    columns = [values.tolist() for values in found]
+    counts = confusion(prediction, label, len(names)).double()
+    right, predicted, labelled = counts.diagonal(), counts.sum(0), counts.sum(1)
+    ratios = (right / predicted, right / labelled, 2 * right / (labelled + predicted))
+    columns = [*(ratio.nan_to_num(0).tolist() for ratio in ratios), labelled.long().tolist()]
     rows: list[dict[str, float | str]] = []
     for name, *values in zip(names, *columns, strict=True):
         rows.append(dict(zip(("class", "precision", "recall", "f1", "images"), (name, *values), strict=True)))

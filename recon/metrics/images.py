@@ -52,13 +52,20 @@ def psnr(image: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if image.ndim == clean.ndim == 3:
         return psnr(image[None], clean[None], None if mask is None else mask[None])[0]
-    error = _squared_error(image, clean)
     if mask is None:
-        mean_error = error.mean((1, 2, 3))
-    else:
-        counted = (mask == 1).expand_as(error)
-        mean_error = error.where(counted, 0).sum((1, 2, 3)) / counted.sum((1, 2, 3))
-    return (-10 * mean_error.log10()).clamp(max=100)
+        return decibels(mse(image, clean))
+    error = _squared_error(image, clean)
+    counted = (mask == 1).expand_as(error)
+    return decibels(error.where(counted, 0).sum((1, 2, 3)) / counted.sum((1, 2, 3)))
+
+
+def decibels(error: Tensor) -> Tensor:
+    """Return the PSNR of mean squared errors, of any shape, in dB: at most 100.
+
+    >>> decibels(torch.tensor([0.01]))
+    tensor([20.])
+    """
+    return (-10 * error.log10()).clamp(max=100)
 
 
 @torch.no_grad()
@@ -105,7 +112,7 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
     _check_shapes(image, clean)
     batch, channels, height, width = image.shape
     taps = min(11, (min(height, width) - 1) // 2 * 2 + 1)
-    finite = (image.isfinite() & clean.isfinite()).flatten(1).all(1)
+    finite = _finite(image) & _finite(clean)
     image, clean = image.flatten(0, 1), clean.flatten(0, 1)
     # Banded matrices are faster on small images, where many small passes cost more than multiplying by zeros;
     # elsewhere shift-and-add is. Accelerators would multiply in TF32, so they shift.
@@ -118,35 +125,42 @@ def ssim(image: Tensor, clean: Tensor) -> Tensor:
             tile = slice(first, first + planes)
             for top in range(0, height - taps + 1, _TILE_ROWS):
                 rows = slice(top, top + _TILE_ROWS + taps - 1)
-                total[tile] += _ssim_map(image[tile, rows], clean[tile, rows], taps, blur).sum((0, 2))
+                total[tile] += _ssim_map(image[tile, rows], clean[tile, rows], taps, blur).sum((1, 2))
     value = total.view(batch, channels).mean(1) / ((height - taps + 1) * (width - taps + 1))
     return value.where(finite, math.nan)
 
 
-def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Return the structural similarity at each position of the window: (N,h,w) to (h-taps+1,N,w-taps+1).
+def _finite(images: Tensor) -> Tensor:
+    """Return (B,) bool: which images (B,C,H,W) are finite, as their extremes tell; those of a NaN are NaN."""
+    values = images.flatten(1)
+    return values.amax(1).isfinite() & values.amin(1).isfinite()
 
-    Rows come first, so that the blur of all planes along either axis is one large matrix product. The sum s = x + y and
-    the difference d = x - y need four blurs instead of five, as 2(var x + var y) = var s + var d and
-    4 cov = var s - var d, and likewise for the means. Both are centred before they are squared, as a variance by
+
+def _ssim_map(image: Tensor, clean: Tensor, taps: int, blur: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Return the structural similarity at each position of the window: (N,h,w) to (N,h-taps+1,w-taps+1).
+
+    The sum s = x + y and the difference d = x - y need four blurs instead of five, as 2(var x + var y) = var s + var d
+    and 4 cov = var s - var d, and likewise for the means. Both are centred before they are squared, as a variance by
     E[s²] - E[s]² loses its digits far from 0.
     """
-    x, y = (planes.transpose(0, 1).float().clamp(0, 1) for planes in (image, clean))
-    fields = x.new_empty(4, *x.shape)
+    fields = image.new_empty(4, *image.shape, dtype=torch.float32)
+    x = torch.clamp(image.float(), 0, 1, out=fields[2])
+    y = torch.clamp(clean.float(), 0, 1, out=fields[3])
     torch.add(x, y, out=fields[0])
     torch.sub(x, y, out=fields[1])
-    centre = fields[:2].mean((1, 3), keepdim=True)
+    centre = fields[:2].mean((2, 3), keepdim=True)
     fields[:2].sub_(centre)
     torch.mul(fields[:2], fields[:2], out=fields[2:])
     blurred = blur(fields, taps)
-    means = blurred[:2]
-    variances = blurred[2:] - means * means
-    squares = means.add_(centre).square_()
-    similar = (squares[0] - squares[1]).add_(2 * _C1)
-    similar.mul_((variances[0] - variances[1]).add_(2 * _C2))
-    total = (squares[0] + squares[1]).add_(2 * _C1)
-    total.mul_((variances[0] + variances[1]).add_(2 * _C2))
-    return similar.div_(total)
+    means, variances = blurred[:2], blurred[2:]
+    variances.addcmul_(means, means, value=-1)
+    means.add_(centre).square_()
+    means[0].add_(2 * _C1)
+    variances[0].add_(2 * _C2)
+    of_sum, of_difference = blurred[::2], blurred[1::2]
+    total = of_sum + of_difference
+    ratio = of_sum.sub_(of_difference).div_(total)
+    return ratio[0].mul_(ratio[1])
 
 
 @lru_cache(maxsize=8)
@@ -165,16 +179,20 @@ def _band(size: int, taps: int) -> Tensor:
 
 
 def _matmul_blur(fields: Tensor, taps: int) -> Tensor:
-    """Blur (4,h,N,w) along both axes by banded matrix products: (4,h-taps+1,N,w-taps+1)."""
-    count, height, planes, width = fields.shape
+    """Blur (4,N,h,w) along both axes by banded matrix products: (4,N,h-taps+1,w-taps+1), with N last in memory.
+
+    Both products have the images on the right, transposed: their rows are long then, which is faster and needs no copy.
+    """
+    count, planes, height, width = fields.shape
     rows, columns = _band(height, taps), _band(width, taps)
-    across = (fields.flatten(0, 2) @ columns.T).view(count, height, planes * len(columns))
-    return (rows @ across).view(count, len(rows), planes, len(columns))
+    across = columns @ fields.view(-1, width).T
+    blurred = rows @ across.view(-1, planes, height).mT
+    return blurred.view(len(columns), count, len(rows), planes).permute(1, 3, 2, 0)
 
 
 def _shift_blur(fields: Tensor, taps: int) -> Tensor:
-    """Blur (4,h,N,w) along both axes by adding shifted copies: (4,h-taps+1,N,w-taps+1)."""
-    for axis in (1, 3):
+    """Blur (4,N,h,w) along both axes by adding shifted copies: (4,N,h-taps+1,w-taps+1)."""
+    for axis in (2, 3):
         size = fields.shape[axis] - taps + 1
         weight = _window(taps)
         blurred = fields.narrow(axis, 0, size) * weight[0]

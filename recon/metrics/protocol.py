@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.measures import ROWS, Measure
+from recon.metrics.images import decibels
 from recon.ranges import require_whole
 
 _SAME = "mean over images of 10·log10(1/MSE) in dB, capped at 100 dB; "
@@ -202,4 +203,4 @@ def psnr_b(image: Tensor, clean: Tensor, block: int = 8) -> Tensor:
         weight = math.log2(block) / math.log2(min(height, width))
         effect = torch.where(rough > smooth, weight * (rough - smooth), effect)
     finite = (image - image).add(clean - clean).flatten(1).sum(1)  # 0, or NaN
-    return (-10 * (error + effect).log10()).clamp(max=100) + finite
+    return decibels(error + effect) + finite

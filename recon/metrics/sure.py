@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon import keyed
+from recon.metrics.images import decibels
 
 Restore = Callable[[Tensor], Tensor]
 
@@ -102,4 +103,4 @@ def psnr_of(error: Tensor, sigma: Tensor, values: int) -> Tensor:
     tensor([20., 30.])
     """
     least = sigma.float().square() * math.sqrt(2 / values)
-    return (-10 * torch.maximum(error, least).log10()).clamp(max=100)
+    return decibels(torch.maximum(error, least))

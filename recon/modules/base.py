@@ -255,9 +255,9 @@ class Module(Steps):
         hole = {"psnr_hole": metrics.psnr(image, pair.clean, mask=1 - pair.mask)} if self.holes else {}
         seen = self.protocol.seen(image, pair.clean)
         return {
-            "psnr": metrics.psnr(*seen),
+            "psnr": metrics.decibels(error := metrics.mse(*seen)),
             "ssim": metrics.ssim(*seen),
-            "mse": metrics.mse(*seen),
+            "mse": error,
             **self.protocol.measure(*seen),
             **self.options.recognised(image, pair.label),
             **hole,
@@ -317,7 +317,7 @@ class Module(Steps):
         self.results = self.table.compute()
         self.table.reset()
         if split == "val":
-            self._input.join(self.results, self.rows)
+            self.results = self._input.joined(self.results, self.rows)
         image = self.results.pop("image", None)
         parts = self.rows_by_set(split)
         self.images = {} if image is None else {name: per_image.digest(image[rows]) for name, rows in parts.items()}

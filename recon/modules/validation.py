@@ -20,13 +20,14 @@ class MeasuredInput:
     def __init__(self) -> None:
         self.columns: dict[str, Tensor] | None = None
 
-    def join(self, results: dict[str, Tensor], rows: Mapping[str, Measure]) -> None:
-        """Keep them from the table of the first validation, and add them to that of each later one."""
+    def joined(self, results: dict[str, Tensor], rows: Mapping[str, Measure]) -> dict[str, Tensor]:
+        """Return the table of a validation with them last; they are kept from the first and added to each later one."""
         if self.columns is None:
             known = [name for name, row in rows.items() if row.input and row.role in ("baseline", "other")]
             self.columns = {name: results[name] for name in ("index", *known) if name in results}
-        elif torch.equal(self.columns["index"], results["index"]):
-            results |= self.columns
+        if not torch.equal(self.columns["index"], results["index"]):
+            return results
+        return {name: column for name, column in results.items() if name not in self.columns} | self.columns
 
 
 def require_a_validation(summary: Mapping[str, float], count: int, monitor: str | None) -> None:

@@ -40,6 +40,7 @@ class Checkpoints(FastCallback, Checkpoint):
         self.minutes = minutes
         self.steps = steps
         self.best: float | None = None
+        self.summary: dict[str, float] | None = None  # of the validation of `best.ckpt`, where this process made it
         self._metrics: dict[str, Any] = {}  # of the checkpoint, for callbacks that read them before the next validation
         self._stepped: int | None = None  # the checkpoint's step on the loggers' x axis
         self._stopping = False  # whether the training was about to end when the checkpoint was written
@@ -112,6 +113,7 @@ class Checkpoints(FastCallback, Checkpoint):
                 return
             self.best = value
         self._write_best(trainer)
+        self.summary = dict(pl_module.summary)  # type: ignore[arg-type]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of training, from which a longer one can continue."""
