@@ -46,7 +46,7 @@ ELSEWHERE = {
     "experiment=jpeg_": "it trains for a length of time (see tests/test_every_combination.py)",
     "experiment=inpaint_photo": "it trains for a length of time (see tests/test_every_combination.py)",
     "experiment=super_resolution": "it trains for a length of time (see tests/test_every_combination.py)",
-    "budget=75s": "it trains for a length of time (see tests/test_budget.py)",
+    "trainer.max_steps=2500": "it is nine trainings (see tests/test_every_combination.py)",
     "method=mean_fill,biharmonic": "it is thirty tests (see tests/modules/test_baseline.py)",
     "task=cifar10 task.epochs=20": "it is three trainings (see tests/modules/test_modules.py)",
     "model=deep_image_prior": "it fits each image for minutes (see tests/modules/test_without_clean_images.py)",

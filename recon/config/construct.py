@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, NamedTuple, get_args
 
 from recon.config.check import check_node, hints_of
@@ -264,8 +265,8 @@ def _marked(hint: Any) -> tuple[type, Trained] | None:
 
 def _takes_one(hint: Any, kind: Kind) -> bool:
     """Return whether a parameter takes one instance of a kind, by its annotation, and not several of them."""
-    base = _imported(kind.base)
-    return any(isinstance(part, type) and issubclass(part, base) for part in (hint, *get_args(hint)))
+    parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return any(isinstance(part, type) and issubclass(part, _imported(kind.base)) for part in parts)
 
 
 def _nested(hint: Any) -> Kind | None:

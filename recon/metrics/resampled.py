@@ -29,7 +29,8 @@ def intervals(
     if len(label) < 2:
         return {}
     probability = probability.double()
-    means = {**means, "auroc": classes.auroc_of_each(probability, label)}
+    if len(label.unique()) > 1:
+        means = {**means, "auroc": classes.auroc_of_each(probability, label)}
     given = probability, prediction, label, {name: values.double() for name, values in means.items()}
     value = measured(torch.ones(len(label), 1, dtype=torch.float64), *given)
     blocks = [measured(times, *given) for times in _drawn(len(label))]

@@ -194,8 +194,8 @@ class Run:
         return self._read(lambda path: results.named(path, texts, ("value", "low", "high")), "anomalies.csv")
 
     def has_drawn(self, what: str) -> bool:
-        """Return whether `drawn` may find something."""
-        return bool(self._named_by(f"{what}_*.png"))
+        """Return whether an action has left files `<what>_<name>.*`, among which `drawn` finds pictures."""
+        return bool(self._named_by(f"{what}_*"))
 
     def drawn(self, what: str) -> dict[str, NDArray[np.uint8]]:
         """Return the pictures (H,W,3) of `<what>_<name>.png`, "explain", "anomaly" or "generated", by name."""

@@ -13,7 +13,7 @@ from recon import build
 from recon.measures import KINDS, ROWS, Measure, from_record, headline, measure
 
 # The columns of `metrics.csv` that say which epoch a row is of, and the entries of `metrics.json` that are no metric.
-NO_MEASURE = {"epoch", "step", "convention", "measures", "images", "kind"}
+NO_MEASURE = {"epoch", "step", "convention", "intervals", "measures", "images", "kind"}
 MODELS = [(model,) for model in trained_models()]
 MODELS += [(model, "model.adversarial=0.1") for model in ("inpainting", "vae")]
 
