@@ -13,7 +13,7 @@ _MOST = 4  # runs
 
 
 def runs_with(problem: Problem, what: str) -> list[tuple[Html, str, Run]]:
-    """Return the heading and label of the first runs that have pictures of a kind, and the run."""
+    """Return heading, label and run of the first runs in whose folders an action left `<what>_*` files."""
     found = [(rank, entry.label, run) for rank, entry in enumerate(problem.entries, 1) for run in entry.runs
              if run.has_drawn(what)][:_MOST]  # fmt: skip
     return [(tag("h4", chart.badge(rank), f" {label}"), label, run) for rank, label, run in found]
