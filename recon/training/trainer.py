@@ -33,7 +33,7 @@ from recon.runs.checkpoint import AtomicCheckpointIO
 from recon.training.checkpoints import Checkpoints
 from recon.training.cost import Cost
 from recon.training.epochs import EpochTable
-from recon.training.lightning import NoProfiler
+from recon.training.lightning import FastTrainer
 from recon.training.pictures import Pictures
 from recon.training.progress import Progress, ProgressBar
 
@@ -61,11 +61,10 @@ def make_trainer(config: Config, module: Module, folder: Path, loggers: Sequence
         # Each player's backward pass leaves the other's weights out, which plain DDP takes for a fault.
         settings["strategy"] = "ddp_find_unused_parameters_true"
     with told_by_lightning(config["trainer"], TypeError, ValueError, RuntimeError, ImportError):
-        made = Trainer(
+        made = FastTrainer(
             **settings,
             callbacks=callbacks,
             logger=list(loggers) or False,
-            profiler=NoProfiler(),
             plugins=[AtomicCheckpointIO(), *_cluster()],
             default_root_dir=folder,
             num_sanity_val_steps=0,
