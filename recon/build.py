@@ -138,7 +138,9 @@ def module(config: Config, task: Task, degradation: Degradation) -> Module:
     _check_teacher(made.options.teacher, made)
     try_out(made, task.shape, degradation.scale, task.num_classes)
     if config["accelerator"]["channels_last"]:
-        made.to(memory_format=torch.channels_last)
+        for each in (made, made.options.judge, made.options.teacher):
+            if each is not None:
+                each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["accelerator"]["compile"]:
         for net in made.nets():
             net.compile()

@@ -158,13 +158,22 @@ def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 def _reach(x: Tensor, k: int) -> Tensor:
     """Return the distance of each row to its k-th neighbour, itself left out: (N,)."""
-    return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_BLOCK)])
+    nearest = [_distances(part, x).topk(k + 1, 1, largest=False, sorted=False).values for part in x.split(_BLOCK)]
+    return torch.cat(nearest).amax(1)
 
 
 def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of each row (N,D) to the nearest of others (M,D), and the index of that: (N,) each."""
-    found = [_distances(part, among.double()).min(1) for part in x.double().split(_BLOCK)]
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+    """Return the distance of each row (N,D) to the nearest of others (M,D), and the index of that: (N,) each.
+
+    It is looked for in float32, around the mean of the others, and its distance is that in float64.
+    """
+    mean = among.double().mean(0)
+    others = (among.double() - mean).float()
+    squares = others.square().sum(1)
+    parts = (x.double() - mean).float().split(_BLOCK)
+    index = torch.cat([torch.addmm(squares, part, others.mT, alpha=-2).argmin(1) for part in parts])
+    distance = torch.linalg.vector_norm(x.double() - among[index].double(), dim=1)
+    return distance, index
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
