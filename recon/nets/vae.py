@@ -35,7 +35,7 @@ class VAE(DenseCoder):
         channels: int = 1,
         image_size: tuple[int, int] = (28, 28),
         hidden: Sequence[int] = (512, 256),
-        latent_dim: int = 16,
+        latent_dim: int = 32,
         activation: str = "gelu",
         conditional: bool = False,
         num_classes: int = 10,

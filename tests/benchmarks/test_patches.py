@@ -8,12 +8,21 @@ from typing import Any
 
 import pytest
 from conftest import Compose
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import PassThroughProfiler
 from test_trainer import made
 
 from recon.modules.classification import ClassificationModule
-from recon.training.lightning import FastCallback, FastModule, NoProfiler
+from recon.training.lightning import (
+    FastCallback,
+    FastEpochLoop,
+    FastModule,
+    FastOptimization,
+    FastTrainer,
+    NoProfiler,
+)
 from recon.training.trainer import make_trainer
 
 STEPS, ROUNDS = 600, 8
@@ -49,6 +58,12 @@ PATCHES: dict[str, list[tuple[Any, str, Any]]] = {
     "_apply_batch_transfer_handler": [
         (FastModule, "_apply_batch_transfer_handler", LightningModule._apply_batch_transfer_handler)
     ],
+    "FastOptimization": [(FastOptimization, "run", _AutomaticOptimization.run)],
+    "FastEpochLoop": [
+        (FastEpochLoop, name, getattr(_TrainingEpochLoop, name))
+        for name in ("_build_kwargs", "_update_learning_rates", "_should_check_val_epoch")
+    ],
+    "training": [(FastTrainer, "training", Trainer.training)],
     "NoProfiler": [(NoProfiler, "profile", PassThroughProfiler.profile)],
 }
 

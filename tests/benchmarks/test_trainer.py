@@ -95,7 +95,7 @@ def made(config: dict[str, Any]) -> tuple[Module, Any]:
 CASES = {
     # The compute is as good as nothing here: what remains is the fixed cost of a step.
     "LeNet 2x1x8x8": (["model=classifier", "model/net=lenet", "task.crop=8", "task.batch_size=2"], 300, 0.0),
-    "LeNet 64x1x28x28": (["model=classifier", "model/net=lenet", "task.crop=28", "task.batch_size=64"], 200, 0.90),
+    "LeNet 64x1x28x28": (["model=classifier", "model/net=lenet", "task.crop=28", "task.batch_size=64"], 200, 0.91),
     "DCGAN 64x1x28x28": (["model=gan", "model.ema=0", "task.crop=28", "task.batch_size=64"], 15, 0.95),
     "U-Net 64x1x28x28": (["model=restoration", "model/net=unet", "task.crop=28", "task.batch_size=64"], 5, 0.95),
     "DnCNN 16x1x40x40": (["model=restoration", "model/net=dncnn", "task.crop=40", "task.batch_size=16"], 3, 0.95),
@@ -159,12 +159,12 @@ def test_the_trainer_costs_little_more_than_a_bare_loop(
 
 @pytest.mark.bench
 @pytest.mark.parametrize("name", ["LeNet 2x1x8x8"])
-def test_the_trainer_with_its_records_costs_less_than_lightning_without_any(
+def test_the_trainer_with_its_records_costs_half_of_lightning_without_any(
     name: str, compose: Compose, tmp_path: Path, image_folder_large: Path
 ) -> None:
     ours, _ = measured(name, compose, tmp_path, image_folder_large)
     lightnings, _ = measured(name, compose, tmp_path, image_folder_large, barebones=True)
-    assert ours < lightnings
+    assert ours < 0.6 * lightnings
 
 
 @pytest.fixture(scope="session")
