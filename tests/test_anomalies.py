@@ -110,7 +110,7 @@ def test_zeros_are_told_from_other_digits(runs: dict[str, Path], typed: Typed) -
     assert "325 of 360 test images are anomalous" in output
     with open("anomalies/measures.csv", newline="") as file:
         found = list(csv.DictReader(file))
-    assert {row["score"] for row in found} == {"reconstruction", "mahalanobis", "knn"}
+    assert {row["score"] for row in found} == {"reconstruction", "mahalanobis", "knn", "pixels"}
     assert {row["against"] for row in found} == {"all", *"123456789"}
     area = next(
         row for row in found if (row["score"], row["against"], row["measure"]) == ("reconstruction", "all", "auc")

@@ -40,8 +40,14 @@ class Anomalies(Action):
 
     def __call__(self, config: dict[str, Any], folder: Path, about: Mapping[str, Any]) -> None:
         """Score, measure, draw, and write all into a folder."""
-        from recon.codes.anomalies import histograms, require_both, scores_of_codes, scores_of_images
-        from recon.codes.of_run import coded, with_images
+        from recon.codes.anomalies import (
+            histograms,
+            require_both,
+            scores_of_codes,
+            scores_of_images,
+            scores_of_pixels,
+        )
+        from recon.codes.of_run import coded, small, with_images
         from recon.dashboards.threaded import keep_after
         from recon.data.find import expanded
         from recon.runs.files import write_columns, write_csv, write_image
@@ -50,7 +56,11 @@ class Anomalies(Action):
         test = coded(module, data.test_dataloader(), "test images")
         anomalous = require_both(test.label, data.task.normal_classes)
         train = coded(module, data.training_images(), "training images")
-        scores = {**scores_of_images(module, data.test_dataloader()), **scores_of_codes(train, test, self.k)}
+        loaders, is_indexed = (data.training_images(), data.test_dataloader()), data.training_images().is_indexed
+        scores = {**scores_of_images(module, loaders[1]), **scores_of_codes(train, test, self.k)}
+        if is_indexed:
+            both = (small(split.index, loader) for split, loader in zip((train, test), loaders, strict=True))
+            scores |= scores_of_pixels(*both, self.k)
         target = expanded(self.output)
         columns = {"index": test.index, "label": test.label, "anomalous": anomalous.long(), **scores}
         write_columns(target / "scores.csv", columns)
@@ -61,7 +71,7 @@ class Anomalies(Action):
             write_csv(run / "anomalies.csv", rows)
         arrays = {name: score.numpy() for name, score in scores.items()}
         pictures = {"histograms": histograms(arrays, anomalous.numpy())}
-        if data.training_images().is_indexed:
+        if is_indexed:
             pictures["where"] = _where(module, data, scores["reconstruction"], anomalous, test.index)
         for name, picture in pictures.items():
             write_image(target / f"{name}.png", picture)

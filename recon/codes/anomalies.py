@@ -29,6 +29,7 @@ SCORES = {
     "bound": "negative evidence lower bound of the VAE, in nats",
     "mahalanobis": "squared Mahalanobis distance of the code from the training images' (Ledoit-Wolf covariance)",
     "knn": "mean distance of the code from the k nearest of the training images",
+    "pixels": "the same of the pixels, at most 32 a side, which needs no model: the baseline",
 }
 
 
@@ -75,6 +76,12 @@ def scores_of_codes(train: Coded, test: Coded, k: int) -> dict[str, Tensor]:
     law = LedoitWolf().fit(train.codes.double().numpy())
     distances = law.mahalanobis(test.codes.double().numpy())
     return {"mahalanobis": torch.from_numpy(distances), "knn": nearest(train.codes, test.codes, k)[0].mean(1)}
+
+
+def scores_of_pixels(train: NDArray[np.uint8], test: NDArray[np.uint8], k: int) -> dict[str, Tensor]:
+    """Score images (N,h,w,C) by their distance from the training images (M,h,w,C), without any model: (N,)."""
+    gallery, queries = (torch.from_numpy(each).flatten(1).float() / 255 for each in (train, test))
+    return {"pixels": nearest(gallery, queries, k)[0].mean(1)}
 
 
 def measured(score: Numbers, anomalous: NDArray[np.bool_]) -> dict[str, Found]:
