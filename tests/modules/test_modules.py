@@ -146,7 +146,7 @@ def test_vae_terms_add_up_and_evaluation_shows_the_mean(compose: Compose) -> Non
 
 def test_the_loss_of_an_evaluated_vae_is_the_bound(compose: Compose) -> None:
     """It estimates the expectation over codes, here taken from torch's own normals; that of the mean code is less."""
-    module, trainer = fitted(compose("model=vae", "task=digits"), max_epochs=10)
+    module, trainer = fitted(compose("model=vae", "task=digits", "model.net.latent_dim=16"), max_epochs=10)
     module.eval()
     pairs = list(trainer.datamodule.test_dataloader())
     with torch.no_grad():

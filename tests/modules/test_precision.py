@@ -24,6 +24,7 @@ SHORT = (
 def record_of(model: str, precision: str, compose: Compose, folder: Path) -> dict[str, Any]:
     # With the adversarial term a model has all that it has without.
     more = ["model.adversarial=0.1"] if model in ("inpainting", "vae") else []
+    more += ["model.net.latent_dim=16"] if model == "vae" else []
     eps = ["+optimizer.eps=1e-4"]
     train(compose(f"model={model}", *more, *eps, f"trainer.precision={precision}", "model.ema=0", *SHORT), folder, {})
     assert (folder / "images" / "test.png").stat().st_size > 0
