@@ -59,8 +59,7 @@ class Anomalies(Action):
         loaders, is_indexed = (data.training_images(), data.test_dataloader()), data.training_images().is_indexed
         scores = {**scores_of_images(module, loaders[1]), **scores_of_codes(train, test, self.k)}
         if is_indexed:
-            both = (small(split.index, loader) for split, loader in zip((train, test), loaders, strict=True))
-            scores |= scores_of_pixels(*both, self.k)
+            scores |= scores_of_pixels(small(train.index, loaders[0]), small(test.index, loaders[1]), self.k)
         target = expanded(self.output)
         columns = {"index": test.index, "label": test.label, "anomalous": anomalous.long(), **scores}
         write_columns(target / "scores.csv", columns)
