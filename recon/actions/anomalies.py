@@ -53,13 +53,13 @@ class Anomalies(Action):
         from recon.runs.files import write_columns, write_csv, write_image
 
         module, data = with_images(config)
-        test = coded(module, data.test_dataloader(), "test images")
+        tested, training = data.test_dataloader(), data.training_images()
+        test = coded(module, tested, "test images")
         anomalous = require_both(test.label, data.task.normal_classes)
-        train = coded(module, data.training_images(), "training images")
-        loaders, is_indexed = (data.training_images(), data.test_dataloader()), data.training_images().is_indexed
-        scores = {**scores_of_images(module, loaders[1]), **scores_of_codes(train, test, self.k)}
-        if is_indexed:
-            scores |= scores_of_pixels(small(train.index, loaders[0]), small(test.index, loaders[1]), self.k)
+        train = coded(module, training, "training images")
+        scores = {**scores_of_images(module, tested), **scores_of_codes(train, test, self.k)}
+        if training.is_indexed:
+            scores |= scores_of_pixels(small(train.index, training), small(test.index, tested), self.k)
         target = expanded(self.output)
         columns = {"index": test.index, "label": test.label, "anomalous": anomalous.long(), **scores}
         write_columns(target / "scores.csv", columns)
@@ -70,7 +70,7 @@ class Anomalies(Action):
             write_csv(run / "anomalies.csv", rows)
         arrays = {name: score.numpy() for name, score in scores.items()}
         pictures = {"histograms": histograms(arrays, anomalous.numpy())}
-        if is_indexed:
+        if training.is_indexed:
             pictures["where"] = _where(module, data, scores["reconstruction"], anomalous, test.index)
         for name, picture in pictures.items():
             write_image(target / f"{name}.png", picture)

@@ -29,7 +29,7 @@ SCORES = {
     "bound": "negative evidence lower bound of the VAE, in nats",
     "mahalanobis": "squared Mahalanobis distance of the code from the training images' (Ledoit-Wolf covariance)",
     "knn": "mean distance of the code from the k nearest of the training images",
-    "pixels": "the same of the pixels, at most 32 a side, which needs no model: the baseline",
+    "pixels": "mean distance of the pixels (at most 32 a side) from the k nearest training images; needs no model",
 }
 
 

@@ -158,14 +158,15 @@ def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 def _reach(x: Tensor, k: int) -> Tensor:
     """Return the distance of each row to its k-th neighbour, itself left out: (N,)."""
-    nearest = [_distances(part, x).topk(k + 1, 1, largest=False, sorted=False).values for part in x.split(_BLOCK)]
-    return torch.cat(nearest).amax(1)
+    closest = [_distances(part, x).topk(k + 1, 1, largest=False, sorted=False).values for part in x.split(_BLOCK)]
+    return torch.cat(closest).amax(1)
 
 
 def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distance of each row (N,D) to the nearest of others (M,D), and the index of that: (N,) each.
 
-    It is looked for in float32, around the mean of the others, and its distance is that in float64.
+    The search is in float32, which takes half the time, relative to the mean of the others, which keeps differences
+    exact enough; the distance is that in float64.
     """
     mean = among.double().mean(0)
     others = (among.double() - mean).float()

@@ -93,7 +93,7 @@ class Net(FastModule):
 
 
 class Heard(FastCallback):
-    """Count the outputs of steps, and with `within` what happens in a step."""
+    """Keep the outputs of steps."""
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
@@ -103,6 +103,8 @@ class Heard(FastCallback):
 
 
 class Within(Callback):
+    """Keep the gradients' norms, which it reads within each step."""
+
     def __init__(self) -> None:
         self.norms: list[float] = []
 
