@@ -75,7 +75,8 @@ def _carry_out(kind: type[Action], config: dict[str, Any], folder: Path, about: 
     if not kind.imports_torch:
         make(kind, config)(config, folder, about)
         return
-    from recon.training.lightning import quieten
+    with quick_imports():
+        from recon.training.lightning import quieten
 
     quieten()
     keep_freed_memory()
