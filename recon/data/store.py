@@ -210,12 +210,14 @@ class PairLoader(Loader[ImageStore]):
         if not self.training:
             yield from map(self.pair, self._groups)
             return
-        order = keyed.permutation(self.seed, "order", self.epoch, len(self.source))
+        order = keyed.permutation(self.seed, "order", self.epoch, len(self.source)).to(self.source.device)
+        keys = self.keys(order)  # of all at once, as the calls cost more than the arithmetic of a batch
         first, self.start = self.start, 0
         for step in range(first, len(self)):
             self._begin_level(step)
-            batch = order[step * self.batch_size :][: self._begin_stage(step)]
-            yield self.pair(batch[self.rank :: self.world_size])
+            start = step * self.batch_size
+            own = slice(start + self.rank, start + self._begin_stage(step), self.world_size)
+            yield self._pair_of(order[own], keys[own])
 
     def images(self, batches: int) -> int:
         """Count the images of the first batches of the training, see `Loader`."""
@@ -239,7 +241,9 @@ class PairLoader(Loader[ImageStore]):
     def pair(self, index: Tensor) -> Pair:
         """Make the pair of samples by their indices (B,) int64; whole images must share one size."""
         index = index.to(self.source.device)
-        keys = self.keys(index)
+        return self._pair_of(index, self.keys(index))
+
+    def _pair_of(self, index: Tensor, keys: Tensor) -> Pair:
         pixels, degraded = self._pixels(index, keys)
         return self._pair(pixels, self.source.label[index], index, keys, degraded)
 
