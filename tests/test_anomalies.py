@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from recon import build
 from recon.actions.train import train
-from recon.codes.anomalies import histograms, measured, require_both, scores_of_codes
+from recon.codes.anomalies import histograms, measured, require_both, scores_of_codes, scores_of_images, usual_error
 from recon.codes.of_run import Coded
 from recon.errors import InputError
+from recon.pair import Pair
 from recon.report import write
 
 WORDS = [word for word in QUICK if "max_steps" not in word and "limit" not in word]
@@ -67,6 +68,38 @@ def test_distances_of_codes_are_those_of_their_law() -> None:
         scores_of_codes(train_codes, test_codes, 4001)
 
 
+class Halves:
+    """Stands for a module that rebuilds every pixel at half its value."""
+
+    device = torch.device("cpu")
+
+    def predict(self, pair: Pair) -> torch.Tensor:
+        return pair.clean / 2
+
+
+def pairs_of(*images: torch.Tensor) -> list[Pair]:
+    """Pairs of one image each, in reverse order."""
+    return [
+        Pair.of(image[None])._replace(index=torch.tensor([number])) for number, image in reversed([*enumerate(images)])
+    ]
+
+
+def test_errors_are_standardised_by_those_of_normal_images() -> None:
+    """By hand: errors are squares of halves; usual ones 1 and 4 on two pixels, 2.5 on average."""
+    normal = [torch.tensor([[[2.0, 4.0]]])] * 2
+    usual = usual_error(Halves(), pairs_of(*normal))
+    assert usual.tolist() == [[[1.0, 4.0]]]
+    scores = scores_of_images(Halves(), pairs_of(normal[0], torch.tensor([[[4.0, 0.0]]])), usual)
+    assert scores["reconstruction"].tolist() == [2.5, 2.0]
+    assert scores["standardised"].tolist() == pytest.approx([(1 / 3.5 + 4 / 6.5) / 2, 4 / 3.5 / 2])
+    # Where sizes differ there is no error at one pixel; where nothing is ever wrong there is no division by 0.
+    assert usual_error(Halves(), pairs_of(normal[0], torch.zeros(1, 2, 2))) is None
+    assert set(scores_of_images(Halves(), pairs_of(normal[0]), None)) == {"reconstruction"}
+    assert set(scores_of_images(Halves(), pairs_of(torch.zeros(1, 2, 2)), usual)) == {"reconstruction"}
+    perfect = scores_of_images(Halves(), pairs_of(torch.zeros(1, 1, 2)), torch.zeros(1, 1, 2))
+    assert perfect["standardised"].tolist() == [0.0]
+
+
 @pytest.mark.parametrize(("normal", "numbers"), [("[0]", {0}), ("[3,'7']", {3, 7})])
 def test_normal_classes_alone_are_trained_and_validated_on(normal: str, numbers: set[int], compose: Compose) -> None:
     config = compose("model=autoencoder", f"task.normal={normal}")
@@ -110,7 +143,9 @@ def test_zeros_are_told_from_other_digits(runs: dict[str, Path], typed: Typed) -
     assert "325 of 360 test images are anomalous" in output
     with open("anomalies/measures.csv", newline="") as file:
         found = list(csv.DictReader(file))
-    assert {row["score"] for row in found} == {"reconstruction", "mahalanobis", "knn", "pixels"}
+    assert {row["score"] for row in found} == {
+        "reconstruction", "standardised", "mahalanobis", "knn", "pixels",
+    }  # fmt: skip
     assert {row["against"] for row in found} == {"all", *"123456789"}
     area = next(
         row for row in found if (row["score"], row["against"], row["measure"]) == ("reconstruction", "all", "auc")

@@ -46,6 +46,7 @@ class Anomalies(Action):
             scores_of_codes,
             scores_of_images,
             scores_of_pixels,
+            usual_error,
         )
         from recon.codes.of_run import coded, small, with_images
         from recon.dashboards.threaded import keep_after
@@ -57,7 +58,8 @@ class Anomalies(Action):
         test = coded(module, tested, "test images")
         anomalous = require_both(test.label, data.task.normal_classes)
         train = coded(module, training, "training images")
-        scores = {**scores_of_images(module, tested), **scores_of_codes(train, test, self.k)}
+        usual = usual_error(module, data.val_dataloader())
+        scores = {**scores_of_images(module, tested, usual), **scores_of_codes(train, test, self.k)}
         if training.is_indexed:
             scores |= scores_of_pixels(small(train.index, training), small(test.index, tested), self.k)
         target = expanded(self.output)

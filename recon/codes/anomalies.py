@@ -26,6 +26,7 @@ _BARS = 40  # of a histogram
 
 SCORES = {
     "reconstruction": "mean squared error of the rebuilt image",
+    "standardised": "mean of each pixel's squared error over that of normal validation images, there and on average",
     "bound": "negative evidence lower bound of the VAE, in nats",
     "mahalanobis": "squared Mahalanobis distance of the code from the training images' (Ledoit-Wolf covariance)",
     "knn": "mean distance of the code from the k nearest of the training images",
@@ -45,18 +46,48 @@ def require_both(label: Tensor, normal: tuple[int, ...]) -> Tensor:
     return anomalous
 
 
-def scores_of_images(module: Module, loader: Loader[Any]) -> dict[str, Tensor]:
-    """Score images by how a model rebuilds them, without their labels: (N,) each, in the order of their places."""
+@torch.inference_mode()
+def usual_error(module: Module, loader: Loader[Any]) -> Tensor | None:
+    """Return the mean squared error at each pixel of rebuilt normal images (C,H,W); None where their sizes differ."""
     served: Collection[Pair] = loader  # type: ignore[assignment]
-    parts: list[tuple[Tensor, ...]] = []
-    with torch.inference_mode():
-        for pair in tracked(served, "rebuild"):
-            here = unlabelled(pair, module)
-            error = (module.predict(here).float() - here.clean).square().mean((1, 2, 3))
-            bound = [module.step(here).loss.float()] if isinstance(module, VAEModule) else []
-            parts.append((pair.index.cpu(), error.cpu(), *(each.cpu() for each in bound)))
-    index, *columns = (torch.cat(each) for each in zip(*parts, strict=True))
-    return dict(zip(("reconstruction", "bound"), (column[index.argsort()] for column in columns), strict=False))
+    sums, count = None, 0
+    for pair in tracked(served, "rebuild normal images"):
+        total = _squared_error(module, unlabelled(pair, module)).sum(0)
+        if sums is not None and sums.shape != total.shape:
+            return None
+        sums, count = total if sums is None else sums + total, count + len(pair.index)
+    return None if sums is None else sums / count
+
+
+@torch.inference_mode()
+def scores_of_images(module: Module, loader: Loader[Any], usual: Tensor | None) -> dict[str, Tensor]:
+    """Score images by how a model rebuilds them, without their labels: (N,) each, in the order of their indices.
+
+    Args:
+        module: the model.
+        loader: of the images.
+        usual: the mean squared error of each pixel of normal images (C,H,W), or None for no score by it.
+    """
+    served: Collection[Pair] = loader  # type: ignore[assignment]
+    parts: list[dict[str, Tensor]] = []
+    for pair in tracked(served, "rebuild"):
+        here = unlabelled(pair, module)
+        error = _squared_error(module, here)
+        part = {"index": pair.index, "reconstruction": error.mean((1, 2, 3))}
+        if usual is not None and usual.shape == error.shape[1:]:
+            # The mean keeps pixels that are always rebuilt, such as those of the border, from outweighing all others.
+            part["standardised"] = (error / (usual + usual.mean()).clamp(min=1e-12)).mean((1, 2, 3))
+        if isinstance(module, VAEModule):
+            part["bound"] = module.step(here).loss.float()
+        parts.append({name: values.cpu() for name, values in part.items()})
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    whole = {name: torch.cat([part[name] for part in parts]) for name in names}
+    order = whole.pop("index").argsort()
+    return {name: values[order] for name, values in whole.items()}
+
+
+def _squared_error(module: Module, pair: Pair) -> Tensor:
+    return (module.predict(pair).float() - pair.clean).square()
 
 
 def unlabelled(pair: Pair, module: Module) -> Pair:
