@@ -26,6 +26,7 @@ from recon import build  # noqa: E402
 from recon.data.task import Splits  # noqa: E402
 from recon.health import HEALTHY, Signs, sign_of, state_after  # noqa: E402
 from recon.sweep.compose import Composer  # noqa: E402
+from recon.training.lightning import quieten  # noqa: E402
 
 SHORT = {
     "model": "gan", "accelerator": "cpu", "logger": "none", "trainer.enable_progress_bar": "false",
@@ -169,6 +170,7 @@ def table(runs: Sequence[dict[str, Any]], bars: Bars) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    quieten()
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/health")
     folder.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in sys.argv[2].split(",")] if len(sys.argv) > 2 else [0, 2]
