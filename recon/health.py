@@ -36,7 +36,7 @@ _LONG = 40  # looks after which images that are still alike are no beginning
 _LOST = 0.5  # of the best coverage so far
 _SOME = 0.3  # coverage from which on its loss counts
 _SEEN = 0.1  # coverage from which on images can be recognised as their label
-_CHANCE = 0.06  # how far images that follow their labels are recognised at least
+_FOLLOWING = 1 / 3  # of the coverage: how far images that follow their labels are recognised at least
 _KNOWN = 0.7  # of the way from training images to generated ones that held-out images lie
 
 
@@ -85,7 +85,7 @@ def sign_of(signs: Sequence[Signs]) -> str:
     pointers = {
         "diverging": abs(apart) > _APART,
         "stalling": apart < _WRONG * spread
-        or all(covered > _SEEN and followed < _CHANCE for covered, followed in _validations(signs))
+        or all(covered > _SEEN and followed < _FOLLOWING * covered for covered, followed in _validations(signs))
         or (diversity < _ALIKE and diverse < _ALIKE / _FELL and len(signs) > _LONG),
         "collapsing": (diversity < _ALIKE and diversity < _FELL * diverse)
         or (best > _SOME and last.covered < _LOST * best),
