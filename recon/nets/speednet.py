@@ -32,6 +32,7 @@ class SpeedNet(nn.Module):
         num_classes: K.
         widths: channels of each stage.
         kernel: side of the whitened patches.
+        stride: pixels from one patch to the next.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -45,17 +46,19 @@ class SpeedNet(nn.Module):
         num_classes: int = 10,
         widths: Sequence[int] = (32, 64, 128),
         kernel: int = 2,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         require_widths("widths", widths)
         require_whole("kernel", kernel, 1, 4)
+        require_whole("stride", stride, 1, 4)
         require_size("SpeedNet", image_size)
         require_classes("SpeedNet", num_classes)
         self.image_size = tuple(image_size)
-        self.whitening = nn.Conv2d(channels, 2 * channels * kernel**2, kernel)
+        self.whitening = nn.Conv2d(channels, 2 * channels * kernel**2, kernel, stride)
         self.whitening.weight.requires_grad_(False)
         self.register_buffer("fitted", torch.tensor(0))
-        height, width = (side - kernel + 1 for side in image_size)
+        height, width = ((side - kernel) // stride + 1 for side in image_size)
         inputs, stages = self.whitening.out_channels, []
         for outputs in widths:
             pool = min(2, height), min(2, width)

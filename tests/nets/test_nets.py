@@ -27,6 +27,7 @@ from recon.nets.gated_unet import GatedUNet
 from recon.nets.nafnet import NAFNet
 from recon.nets.receptive import receptive_radius
 from recon.nets.resgan import ResGAN
+from recon.nets.speednet import SpeedNet
 from recon.nets.unet import UNet
 from recon.nets.vae import VAE
 
@@ -112,6 +113,15 @@ def test_whitened_patches_are_uncorrelated_and_of_one_variance() -> None:
     before = net.whitening.weight.clone()
     net.fit_to(images / 2)
     assert torch.equal(net.whitening.weight, before)
+
+
+def test_a_stride_of_whitened_patches_leaves_some_out() -> None:
+    images = torch.rand(4, 3, 33, 20, generator=torch.Generator().manual_seed(0))
+    all_patches, some = (SpeedNet(channels=3, image_size=(33, 20), stride=stride) for stride in (1, 2))
+    for net in (all_patches, some):
+        net.fit_to(images)
+    torch.testing.assert_close(some.whitening(images), all_patches.whitening(images)[:, :, ::2, ::2])
+    assert some(images).shape == (4, 10)
 
 
 @pytest.mark.parametrize("name", NETS)
