@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from recon.config.construct import construct, find_class
 from recon.data.datamodule import DataModule
 from recon.data.task import Task
+from recon.data.tasks import digits as of_digits
 from recon.data.tasks.cifar10 import CIFAR10, _read_records, _unpack
 from recon.data.tasks.mnist import MNIST
 from recon.degradations import GaussianNoise
@@ -150,6 +151,12 @@ def test_digits_are_those_of_scikit_learn():
     label = torch.cat([splits.train.label, splits.validation.label])
     assert sorted(offset.tolist()) == [64 * i for i in range(1437)]
     assert (torch.from_numpy(truth.target)[offset // 64] == label).all()
+
+
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch):
+    read = of_digits._table()
+    monkeypatch.setattr(of_digits, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(of_digits._table(), read)
 
 
 def test_the_splits_are_the_same_every_time():

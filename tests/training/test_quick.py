@@ -32,6 +32,14 @@ with quick_imports():
 assert sys.modules["scipy.signal"].lfilter is lfilter
 """
 
+DIGITS = """
+import sys
+from pathlib import Path
+from recon.data.tasks.digits import Digits
+assert len(Digits(batch_size=2, epochs=1, validation=0.1, crop=None).load(Path()).test) == 360
+assert "sklearn" not in sys.modules
+"""
+
 
 def run(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -39,6 +47,10 @@ def run(code: str) -> None:
 
 def test_lightning_comes_without_scipy_signal() -> None:
     run(LIGHTNING)
+
+
+def test_digits_come_without_scikit_learn() -> None:
+    run(DIGITS)
 
 
 def test_who_uses_it_in_the_meantime_gets_it() -> None:

@@ -40,4 +40,5 @@ def _table() -> NDArray[np.int64]:
             return np.loadtxt(file, dtype=np.int64, delimiter=",")
     from sklearn.datasets import load_digits
 
-    return np.column_stack(load_digits(return_X_y=True)).astype(np.int64)
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target]).astype(np.int64)
