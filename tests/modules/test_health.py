@@ -151,6 +151,7 @@ def test_labels_that_mean_nothing_show_at_two_validations() -> None:
     first = looks(10, followed=0.01, covered=0.4)
     assert health.sign_of(first) == "healthy"
     assert health.sign_of(first + looks(4, followed=0.0, covered=0.5)) == "stalling"
+    assert health.sign_of(first + looks(4, followed=0.16, covered=0.5)) == "stalling"
     assert health.sign_of(first + looks(4, followed=0.2, covered=0.5)) == "healthy"
 
 
