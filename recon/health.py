@@ -18,10 +18,10 @@ STATES = (HEALTHY, "stalling", "diverging", "collapsing", "over-fitting")
 ADVICE = {
     "stalling": "the generator no longer learns: check the labels, or bring optimizer.lr and model.discriminator_rate "
     "back to their defaults, or choose another model/loss",
-    "diverging": "the players run away from each other: lower optimizer.lr, or add model.r1=0.5 "
-    "with model.net.norm=none",
+    "diverging": "the players run away from each other: lower optimizer.lr, or add model.r1=0.5 with "
+    "model.net.norm=none, or double it where it is there",
     "collapsing": "images of a class become alike: lower optimizer.lr or raise task.batch_size, or add model.r1=0.5 "
-    "with model.net.norm=none",
+    "with model.net.norm=none, or double it where it is there",
     "over-fitting": "the discriminator knows the training images by heart: add model.augment=[shift,cutout] "
     "model.augment_target=0.6, or take more images",
 }

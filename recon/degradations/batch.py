@@ -35,4 +35,7 @@ def as_float(images: Tensor) -> Tensor:
     >>> as_float(torch.tensor([51], dtype=torch.uint8))
     tensor([0.2000])
     """
-    return images if images.is_floating_point() else images.float().div_(255)
+    if images.is_floating_point():
+        return images
+    # By a number CUDA multiplies with its rounded reciprocal, which makes half of the bytes differ from the CPU's.
+    return images.float().div_(torch.full((), 255.0, device=images.device))
