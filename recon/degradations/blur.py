@@ -6,6 +6,7 @@ All share the boundaries of `recon.filters.convolve`, which continue an image be
 
 import math
 from abc import abstractmethod
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from recon import keyed
+from recon.degradations import fused
 from recon.degradations.base import Degradation, Degraded, all_known, draw
 from recon.degradations.kernels import disk, distinct, gaussian, line, turned_gaussian
 from recon.degradations.levels import Range, ends, one_of, whole_ends
@@ -50,7 +52,31 @@ class Blur(Degradation):
         """
 
 
-class GaussianBlur(Blur):
+class SeparableBlur(Blur):
+    """A blur along columns and along rows, one after the other, which has a fused form.
+
+    >>> BoxBlur(3).weights(keys)[0]
+    tensor([[0.3333, 0.3333, 0.3333]], dtype=torch.float64)
+    """
+
+    @abstractmethod
+    def weights(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weights along columns and along rows, (B,k) each or (1,k), k odd, and the severity (B,)."""
+
+    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
+        """Blur the images, see `Degradation`."""
+        down, right, severity = self.weights(keys)
+        return Degraded(filter_apart(clean, down, right, self.boundary), all_known(clean), severity)
+
+    def plan(self, keys: Tensor, shape: fused.Shape) -> fused.Plan:
+        """Blur the images, see `Degradation`."""
+        down, right, severity = self.weights(keys)
+        head = torch.tensor([[BOUNDARIES.index(self.boundary), down.shape[1], right.shape[1]]])
+        values = torch.cat([part.float().expand(len(keys), -1) for part in (head, down, right)], 1)
+        return fused.Plan([fused.Step(fused.BLUR, keys, [], values.T, severity)])
+
+
+class GaussianBlur(SeparableBlur):
     """Blur with a Gaussian, sampled at the pixels; it may be longer in one direction.
 
     The kernel of each image is the square that ends at `int(4 sigma + 0.5)` pixels of its own sigma. With `ratio` 1 it
@@ -79,21 +105,30 @@ class GaussianBlur(Blur):
         ratio, angle = constant("ratio", self.ratio), constant("angle", self.angle)
         return turned_gaussian(_one(severity), _one(ratio), _one(angle), int(4 * severity + 0.5))[0]
 
+    @property
+    def fuses(self) -> bool:
+        """Return whether it is separable, see `Degradation`."""
+        return self.ratio == (1, 1) or (self.angle[0] == self.angle[1] and self.angle[0] % 90 == 0)
+
+    def weights(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weights of a round Gaussian, or of one along an axis, see `SeparableBlur`."""
+        sigma, radius = draw(self.level, keys, "sigma"), int(4 * self.level[1] + 0.5)
+        if self.ratio == (1, 1):
+            fixed = self.level[0] == self.level[1]
+            weights = _fixed(self.level[0], radius, sigma.device) if fixed else gaussian(sigma, sigma, radius)
+            return weights, weights, sigma
+        ratio = draw(self.ratio, keys, "ratio")
+        along, across = gaussian(sigma, sigma, radius), gaussian(sigma.double() * ratio, sigma, radius)
+        return (across, along, sigma) if self.angle[0] % 180 == 0 else (along, across, sigma)
+
     def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
         """Blur the images, see `Degradation`."""
+        if self.fuses:
+            return super().degrade(clean, keys)
         sigma = draw(self.level, keys, "sigma")
-        radius = int(4 * self.level[1] + 0.5)
-        if self.ratio == (1, 1):
-            sigmas = distinct(sigma, self.level)
-            weights = gaussian(sigmas, sigmas, radius)
-            return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), sigma)
-        ratio, angle = draw(self.ratio, keys, "ratio"), draw(self.angle, keys, "angle")
-        if self.angle[0] == self.angle[1] and self.angle[0] % 90 == 0:
-            along, across = gaussian(sigma, sigma, radius), gaussian(sigma.double() * ratio, sigma, radius)
-            down, right = (across, along) if self.angle[0] % 180 == 0 else (along, across)
-            return Degraded(filter_apart(clean, down, right, self.boundary), all_known(clean), sigma)
-        ratio, angle = distinct(ratio, self.ratio), distinct(angle, self.angle)
-        kernels = turned_gaussian(distinct(sigma, self.level), ratio, angle, radius)
+        ratio = distinct(draw(self.ratio, keys, "ratio"), self.ratio)
+        angle = distinct(draw(self.angle, keys, "angle"), self.angle)
+        kernels = turned_gaussian(distinct(sigma, self.level), ratio, angle, int(4 * self.level[1] + 0.5))
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), sigma)
 
 
@@ -162,7 +197,7 @@ class DefocusBlur(Blur):
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), radius)
 
 
-class BoxBlur(Blur):
+class BoxBlur(SeparableBlur):
     """Blur with the mean over a square, equal to `scipy.ndimage.uniform_filter`; the severity is the size.
 
     >>> BoxBlur(3)(clean, keys).image[0, 0, 0]
@@ -186,13 +221,13 @@ class BoxBlur(Blur):
         size = int(severity)
         return torch.full((size, size), 1 / size**2, dtype=torch.float64)
 
-    def degrade(self, clean: Tensor, keys: Tensor) -> Degraded:
-        """Blur the images, see `Degradation`."""
+    def weights(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same weights for all pixels of the square, see `SeparableBlur`."""
         low, high = map(int, self.level)
         size = (low + 2 * keyed.integers(keyed.fold(keys, "size"), (high - low) // 2 + 1)).float()
         offset = torch.arange(-(high // 2), high // 2 + 1, device=size.device)
         weights = (2 * offset.abs() < size.unsqueeze(1)) / size.double().unsqueeze(1)
-        return Degraded(filter_apart(clean, weights, weights, self.boundary), all_known(clean), size)
+        return weights, weights, size
 
 
 class KernelBlur(Blur):
@@ -246,6 +281,13 @@ class KernelBlur(Blur):
         if len(kernels) > 1:
             kernels = kernels.index_select(0, chosen)
         return Degraded(filter_whole(clean, kernels, self.boundary), all_known(clean), chosen.float())
+
+
+@lru_cache(maxsize=32)
+def _fixed(sigma: float, radius: int, device: torch.device) -> Tensor:
+    """Return the weights (1,k) of a Gaussian whose sigma is not drawn."""
+    one = torch.tensor([sigma], device=device)
+    return gaussian(one, one, radius)
 
 
 def _read(kernel: str | Path | ArrayLike) -> NDArray[np.float64]:

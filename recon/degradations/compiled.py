@@ -1,5 +1,7 @@
 """What a plan of `recon.degradations.fused` does to a batch, compiled by Numba; imported where that is installed.
 
+It is one file, as Numba's cache follows the file of the compiled function alone.
+
 Every operation is one of IEEE 754 that rounds once, in the order of the torch form: the results have its bits. Only
 `_count` calls an exponential function, in double precision; the counts that it decides between have probabilities 2⁻³²
 apart, so that its last bit changes a count with a probability of about 10⁻¹⁵.
@@ -12,7 +14,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recon.degradations.fused import BOX, CONTRAST, NOISE, PIXELS, POISSON, QUANTISE, SALT_PEPPER, SPECKLE, UNIFORM
+from recon.degradations.fused import (
+    BLUR,
+    BOX,
+    CONTRAST,
+    NOISE,
+    PIXELS,
+    POISSON,
+    QUANTISE,
+    SALT_PEPPER,
+    SPECKLE,
+    UNIFORM,
+)  # fmt: skip
+from recon.filters.convolve import SUM
 
 Words: TypeAlias = NDArray[np.uint32]
 Floats: TypeAlias = NDArray[np.float32]
@@ -246,6 +260,103 @@ def _pointwise(kind: int, source: Floats, target: Floats, values: Floats, draws:
             target[j] = np.rint(min(max(source[j], _ZERO), _ONE) * first) / first
 
 
+@_inner
+def _source(index: int, side: int, boundary: int) -> int:
+    """Map an index outside 0..side-1 as `filters.bands.source`, by the number of the boundary; -1 is black."""
+    if 0 <= index < side or boundary == 3:
+        return index if 0 <= index < side else -1
+    if boundary == 1:
+        return 0 if index < 0 else side - 1
+    index %= side if boundary == 2 else 2 * side
+    return index if boundary == 2 else min(index, 2 * side - 1 - index)
+
+
+@_inner
+def _add(line: Floats, step: int, weights: Floats, out: Floats) -> None:
+    """Add a line, `step` values further for each of four weights, in their order."""
+    count = len(out)
+    one, two, three, four = weights[0], weights[1], weights[2], weights[3]
+    a, b = line[:count], line[step : step + count]
+    c, d = line[2 * step : 2 * step + count], line[3 * step : 3 * step + count]
+    for j in range(count):
+        out[j] = (((out[j] + a[j] * one) + b[j] * two) + c[j] * three) + d[j] * four
+
+
+@_inner
+def _weighted(line: Floats, weights: Floats, step: int, part: Floats, out: Floats) -> None:
+    """Correlate a line with weights for values that lie `step` apart, in the sums of `filters.convolve`."""
+    for start in range(0, len(weights), SUM):
+        total, end = part if start else out, min(start + SUM, len(weights))
+        moved, weight = line[start * step :], weights[start]
+        for j in range(len(out)):
+            total[j] = moved[j] * weight
+        fours = (end - start - 1) // 4  # memory is slower than arithmetic
+        for tap in range(start + 1, start + 1 + 4 * fours, 4):
+            _add(line[tap * step :], step, weights[tap:], total)
+        for tap in range(start + 1 + 4 * fours, end):
+            moved, weight = line[tap * step :], weights[tap]
+            for j in range(len(out)):
+                total[j] += moved[j] * weight
+        if start:
+            for j in range(len(out)):
+                out[j] += part[j]
+
+
+@_inner
+def _blur(source: Floats, target: Floats, values: Floats, width: int, area: int, room: Floats) -> None:
+    """Filter each channel along columns, then along rows; `values`: the boundary, both numbers of weights, the weights.
+
+    A plane, continued beyond its borders, is one line of values; `room` has space for three such lines.
+    """
+    boundary, rows, columns = int(values[0]), int(values[1]), int(values[2])
+    down, right = values[3 : 3 + rows], values[3 + rows : 3 + rows + columns]
+    height, side, size = area // width, width + columns - 1, len(room) // 3
+    line, sums, part = room[:size], room[size : 2 * size], room[2 * size :]
+    length = height * side - columns + 1
+    for start in range(0, len(source), area):
+        plane, blurred, inner = source[start : start + area], target[start : start + area], line[rows // 2 * width :]
+        for j in range(area):
+            inner[j] = plane[j]
+        for edge in range(rows - 1):
+            y = edge if edge < rows // 2 else height + edge
+            _row(plane, width, _source(y - rows // 2, height, boundary), line[y * width :][:width])
+        _weighted(line, down, width, part[:area], sums[:area])
+        for y in range(height):
+            _row(sums, width, y, line[y * side + columns // 2 :][:width])
+        for edge in range(columns - 1):
+            x = edge if edge < columns // 2 else width + edge
+            column = _source(x - columns // 2, width, boundary)
+            seen, shown = sums[max(0, column) : area : width], line[x : height * side : side]
+            for y in range(height):
+                shown[y] = seen[y]
+            if column < 0:
+                shown[:] = _ZERO
+        _weighted(line, right, 1, part[:length], sums[:length])
+        for y in range(height):
+            _row(sums, side, y, blurred[y * width :][:width])
+
+
+@njit(error_model="numpy", inline="always")
+def _row(plane: Floats, apart: int, number: int, out: Floats) -> None:
+    """Copy a row of a plane whose rows begin so many values apart; of number -1 it is black."""
+    row = plane[apart * max(0, number) :]
+    for x in range(len(out)):
+        out[x] = row[x]
+    if number < 0:
+        out[:] = _ZERO
+
+
+@_inner
+def _longest(kinds: NDArray[np.int64], values: Floats, width: int, height: int) -> int:
+    """Return how many values a plane has that is continued for the widest of the blurs."""
+    longest = 0
+    for step in range(len(kinds)):
+        if kinds[step] == BLUR:
+            rows, columns = int(values[step, 1, 0]), int(values[step, 2, 0])
+            longest = max(longest, (height + rows - 1) * width, height * (width + columns - 1))
+    return longest
+
+
 @njit(_SIGNATURE, nogil=True, cache=True, error_model="numpy")
 def degrade(
     first: int,
@@ -279,7 +390,7 @@ def degrade(
         kinds: (S,) of the steps.
         keys: (S,B).
         codes: (S,K) of the streams that they draw from.
-        values: (S,V,B), see `_pointwise`, `_mask` and `_poisson`.
+        values: (S,V,B), see `_pointwise`, `_mask`, `_poisson` and `_blur`.
         hashes: (N,) of the elements.
         table: (65536,) of the normal numbers.
     """
@@ -287,6 +398,7 @@ def degrade(
     words, own, sums = np.empty(count + 4, np.uint32), np.empty(area, np.float32), np.empty(area, np.float64)
     halves, pairs = words.view(np.uint16), np.empty(count // 2 + 2, np.complex64)
     draws, spare = pairs.view(np.float32), np.empty(count, np.float32)
+    room = np.empty(3 * _longest(kinds, values, width, area // width), np.float32)
     for b in range(first, last):
         source = clean[b]
         if len(pixels):
@@ -308,6 +420,8 @@ def degrade(
                          hashes, words, draws)  # fmt: skip
             elif kind == CONTRAST:
                 _contrast(source, target, numbers, sums)
+            elif kind == BLUR:
+                _blur(source, target, numbers, width, area, room)
             elif kind in (PIXELS, BOX):
                 known[step, b] = _mask(kind, key, codes[step], numbers, hashes, width, words, own)
                 _hide(source, target, own, mask[b], numbers[0])

@@ -25,12 +25,12 @@ from torch import Tensor
 from recon import keyed
 
 # The kinds of steps.
-NOISE, SPECKLE, UNIFORM, SALT_PEPPER, POISSON, QUANTISE, CONTRAST, PIXELS, BOX = range(9)
+NOISE, SPECKLE, UNIFORM, SALT_PEPPER, POISSON, QUANTISE, CONTRAST, PIXELS, BOX, BLUR = range(10)
 
 Shape: TypeAlias = tuple[int, int, int]
 
-_VALUES = 3  # numbers of an image that a step may have
-_STREAMS = 3  # and draws
+_VALUES = 3  # numbers of an image that a step has at least
+_STREAMS = 3  # draws that it may have
 _PATIENCE = 1.0  # seconds that the torch form takes in all before the fused one is loaded, which takes as long
 _PER_THREAD = 1 << 16  # values of a batch that are worth a thread
 
@@ -45,14 +45,14 @@ class Step(NamedTuple):
         kind: one of the numbers above.
         keys: (B,) int64.
         streams: the names of its draws.
-        values: numbers of each image, (B,) each; their meaning by kind: see `recon.degradations.compiled`.
+        values: of each image, (B,) each, or all (V,B); their meaning by kind: see `recon.degradations.compiled`.
         severity: (B,) float32, or None for the share of the pixels that are missing.
     """
 
     kind: int
     keys: Tensor
     streams: Sequence[str]
-    values: Sequence[Tensor]
+    values: Sequence[Tensor] | Tensor
     severity: Tensor | None
 
 
@@ -201,10 +201,13 @@ def _gathered(steps: Sequence[Step], count: int, elements: int) -> tuple[np.ndar
     """Put the steps into arrays: kinds, keys, codes of streams, values, and the tables of `recon.keyed`."""
     kinds = np.array([step.kind for step in steps], np.int64)
     keys, codes = np.empty((len(steps), count), np.uint64), np.zeros((len(steps), _STREAMS), np.int64)
-    values = np.zeros((len(steps), _VALUES, count), np.float32)
+    values = np.zeros((len(steps), max([_VALUES, *(len(step.values) for step in steps)]), count), np.float32)
     for number, step in enumerate(steps):
         keys[number] = step.keys.numpy().view(np.uint64)
         codes[number, : len(step.streams)] = [keyed.code(name) for name in step.streams]
+        if isinstance(step.values, Tensor):
+            values[number, : len(step.values)] = step.values.numpy()
+            continue
         for place, value in enumerate(step.values):
             values[number, place] = value.numpy()
     cpu = torch.device("cpu")

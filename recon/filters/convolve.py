@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.filters.bands import ALIGNED, filter_matrices, source
-from recon.filters.exact import exact_matmul
+from recon.filters.bands import source
 
-_LARGEST_MATRIX = 64  # above this side, shifting and adding is faster than a banded matrix product
 _TRANSFORM = 150, 1_300_000  # products that cost as much as a plane's Fourier transforms: per pixel, and in total
-_SUM = 75  # products in one running sum: in float32, a longer sum of equal ones drifts by 1e-6 and more
+SUM = 75  # products in one running sum: in float32, a longer sum of equal ones drifts by 1e-6 and more
 _ELEMENTS = 1 << 18  # of the images filtered at a time, so that they stay in the cache
 _LANES = 16  # images or strips that a convolution filters side by side
 
@@ -32,12 +30,12 @@ def filter_apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> T
     >>> filter_apart(clean, weights, weights, "reflect")[0, 0, 0]
     tensor([0.0403, 0.0645, 0.0968, 0.1210])
     """
-    same, down = right is down, down.to(image.dtype)
-    right = down if same else right.to(image.dtype)
-    # Only on the CPU do matrix products return the same bits for any batch size.
-    if image.device.type == "cpu" and max(image.shape[2:]) <= _LARGEST_MATRIX and exact_matmul():
-        return _by_matrix(image, down, right, boundary)
-    return _by_shifts(_by_shifts(image, down.unsqueeze(2), boundary), right.unsqueeze(1), boundary)
+    down, right = down.to(image.dtype), right.to(image.dtype)
+    size = max(1, _ELEMENTS // math.prod(image.shape[1:])) if image.device.type == "cpu" else len(image)
+    if len(image) <= size:
+        return _apart(image, down, right, boundary)
+    parts = (slice(first, first + size) for first in range(0, len(image), size))
+    return torch.cat([_apart(image[part], _share(down, part), _share(right, part), boundary) for part in parts])
 
 
 def filter_whole(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
@@ -52,7 +50,7 @@ def filter_whole(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
     if image.device.type != "cpu" or taps == 1 or not len(image):
         return _by_shifts(image, kernels, boundary)
     # In double precision, or without oneDNN, torch splits the convolution into one small operation for each image.
-    quick = image.dtype == torch.float32 and torch.backends.mkldnn.is_available() and columns <= _SUM
+    quick = image.dtype == torch.float32 and torch.backends.mkldnn.is_available() and columns <= SUM
     if quick and taps <= _TRANSFORM[0] + _TRANSFORM[1] / math.prod(image.shape[2:]):
         return _by_convolution(image, kernels, boundary)
     return _by_fourier(image, kernels, boundary)
@@ -88,7 +86,7 @@ def _filled(values: Tensor, multiple: int) -> Tensor:
 def _convolution(image: Tensor, kernels: Tensor) -> Tensor:
     """Correlate images (C,B,H,W) with kernels (B,h,w) where they lie inside, a few rows of the kernel at a time."""
     count, rows, columns = kernels.shape
-    at_once = -(-rows // -(-rows * columns // _SUM))
+    at_once = -(-rows // -(-rows * columns // SUM))
     height = image.shape[2] - rows + 1
     sums = (
         F.conv2d(image.narrow(2, row, height + band.shape[2] - 1), band, groups=count)
@@ -125,40 +123,39 @@ def _by_shifts(image: Tensor, kernels: Tensor, boundary: str) -> Tensor:
     padded = _framed(image, rows, columns, boundary)
     lines = (padded.narrow(2, row, height) for row in range(rows))
     shifted = [line.narrow(3, column, width) for line in lines for column in range(columns)]
-    weights = kernels.reshape(len(kernels), rows * columns, 1, 1, 1).unbind(1)
-    starts = range(0, len(weights), _SUM)
-    total: Tensor = reduce(torch.add, (_sum(shifted[i : i + _SUM], weights[i : i + _SUM]) for i in starts))
-    return total
+    return _sum(shifted, kernels.reshape(len(kernels), rows * columns, 1, 1, 1).unbind(1))
+
+
+def _apart(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
+    """Sum along columns, then along rows; a plane is one line of values, as calls for short rows would be slow."""
+    width = image.shape[3]
+    rows = _continued(image, 2, down.shape[1] // 2, down.shape[1] // 2, boundary)
+    half = _by_steps(rows.flatten(2), down, width).view_as(image)
+    columns = _continued(half, 3, right.shape[1] // 2, right.shape[1] // 2, boundary)
+    # Sums that begin in one row and end in the next are left out.
+    return _by_steps(columns.flatten(2), right, 1).unfold(2, width, columns.shape[3]).contiguous()
+
+
+def _by_steps(lines: Tensor, weights: Tensor, step: int) -> Tensor:
+    """Correlate lines (B,C,N) with weights (B,k) for values that lie `step` apart."""
+    length = lines.shape[2] - step * (weights.shape[1] - 1)
+    shifted = [lines.narrow(2, first, length) for first in range(0, lines.shape[2] - length + 1, step)]
+    return _sum(shifted, weights.view(*weights.shape, 1, 1).unbind(1))
 
 
 def _sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    total = images[0] * weights[0]
-    for image, weight in zip(images[1:], weights[1:], strict=True):
-        total.addcmul_(image, weight)
+    """Add up weighted images, in the order and with the roundings of `recon.degradations.compiled`."""
+    starts = range(0, len(weights), SUM)
+    total: Tensor = reduce(torch.add, (_short_sum(images[i : i + SUM], weights[i : i + SUM]) for i in starts))
     return total
 
 
-def _by_matrix(image: Tensor, down: Tensor, right: Tensor, boundary: str) -> Tensor:
-    """Multiply by banded matrices from both sides; on the CPU the fastest for small images."""
-    channels, height, width = image.shape[1:]
-    below, beside = -height % ALIGNED, -width % ALIGNED
-    padded = F.pad(image, (0, beside, 0, below)) if below or beside else image
-    same = down is right and height == width
-    size = max(1, _ELEMENTS // (2 * channels * height * width))  # intermediate results take as much again
-    parts = []
-    for first in range(0, max(1, len(image)), size):
-        part = slice(first, first + size)
-        rows = filter_matrices(_share(down, part), height, boundary)
-        columns = rows if same else filter_matrices(_share(right, part), width, boundary)
-        batch = padded[part]
-        half = torch.bmm(batch.flatten(1, 2), columns.mT.expand(len(batch), -1, -1)).view_as(batch)
-        if len(rows) == 1:  # `matmul` would copy the matrix for every plane
-            planes = half.flatten(0, 1)
-            parts.append(torch.bmm(rows.expand(len(planes), -1, -1), planes).view_as(batch))
-        else:
-            parts.append(rows.unsqueeze(1) @ half)
-    filtered = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return filtered[:, :, :height, :width].contiguous()
+def _short_sum(images: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    total = images[0] * weights[0]
+    for image, weight in zip(images[1:], weights[1:], strict=True):
+        # Of `addcmul` the processor decides whether the product is rounded.
+        total = total.add_(image * weight) if total.is_cpu else total.addcmul_(image, weight)
+    return total
 
 
 def _share(weights: Tensor, part: slice) -> Tensor:

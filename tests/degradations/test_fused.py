@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recon import keyed
 from recon.degradations import (
+    BoxBlur,
     Chain,
     Contrast,
     Degradation,
@@ -26,6 +27,7 @@ from recon.degradations import (
     Identity,
     MissingBox,
     MissingPixels,
+    MotionBlur,
     OneOf,
     PoissonNoise,
     Quantise,
@@ -59,6 +61,12 @@ OPERATORS: dict[str, Degradation] = {
     "box": MissingBox((0.0, 1.0)),
     "box, filled": MissingBox(0.5, place="centre", fill=0.7),
     "all but one in a box": MissingBox(1.0),
+    "blur": GaussianBlur(1.0),
+    "blur, a range": GaussianBlur((0.0, 3.0), boundary="circular"),
+    "blur, longer in one direction": GaussianBlur((0.5, 2.0), ratio=(0.2, 0.8), angle=90, boundary="zero"),
+    "box blur": BoxBlur((1, 9), boundary="replicate"),
+    "a blur wider than the image": BoxBlur(161),
+    "no blur": GaussianBlur(0.0),
 }
 CHAINS: dict[str, Degradation] = {
     "noise, impulses, box": Chain(
@@ -73,10 +81,12 @@ CHAINS: dict[str, Degradation] = {
 }
 MIXED: dict[str, Degradation] = {
     "blur in between": Chain(
-        {"noise": GaussianNoise(0.1), "holes": MissingPixels(0.2), "blur": GaussianBlur(1.0),
+        {"noise": GaussianNoise(0.1), "holes": MissingPixels(0.2), "blur": MotionBlur(5),
          "impulses": SaltPepper((0.0, 0.1)), "box": MissingBox(0.25)}
     ),
-    "one of": OneOf({"noise": GaussianNoise(0.1), "blur": GaussianBlur(1.0), "box": MissingBox((0.2, 0.5))}),
+    "one of": OneOf(
+        {"noise": GaussianNoise(0.1), "blur": GaussianBlur(1.0), "moved": MotionBlur(5), "box": MissingBox((0.2, 0.5))}
+    ),
 }  # fmt: skip
 ALL = OPERATORS | CHAINS | MIXED
 each = pytest.mark.parametrize("operator", ALL.values(), ids=ALL)
