@@ -55,8 +55,8 @@ class Blur(Degradation):
 class SeparableBlur(Blur):
     """A blur along columns and along rows, one after the other, which has a fused form.
 
-    >>> BoxBlur(3).weights(keys)[0]
-    tensor([[0.3333, 0.3333, 0.3333]], dtype=torch.float64)
+    >>> BoxBlur(3).weights(keys)[0][0]
+    tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
     """
 
     @abstractmethod
