@@ -83,7 +83,7 @@ class ResGAN(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        """Generate images (B,C,H,W) from standard normal noise (B,D) and labels (B,) int64: in [0,1], in training about."""
+        """Generate images (B,C,H,W), in [0,1] but in training, from normal noise (B,D) and labels (B,) int64."""
         image: Tensor = self.generator(z, label)
         return image
 
