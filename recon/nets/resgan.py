@@ -124,7 +124,7 @@ class _Generator(nn.Module):
                 x = block(x, label)
         image: Tensor = (self.last(F.leaky_relu(x, _SLOPE)) + 1) / 2
         # A tanh, or a clamp in training too, lets hardly any gradient through once all is black: of three trainings on
-        # MNIST two made black images for a thousand steps.
+        # MNIST one made black images for two of its three epochs.
         return image if self.training else image.clamp(0, 1)
 
 
