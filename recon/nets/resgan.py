@@ -83,7 +83,7 @@ class ResGAN(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        """Generate images (B,C,H,W), in [0,1] but in training, from normal noise (B,D) and labels (B,) int64."""
+        """Generate images (B,C,H,W) in [0,1] from standard normal noise (B,D) and labels (B,) int64."""
         image: Tensor = self.generator(z, label)
         return image
 
@@ -122,10 +122,8 @@ class _Generator(nn.Module):
                 x = F.interpolate(x, (height, width), mode="bilinear")
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x, label)
-        image: Tensor = (self.last(F.leaky_relu(x, _SLOPE)) + 1) / 2
-        # A tanh, or a clamp in training too, lets hardly any gradient through once all is black: of three trainings on
-        # MNIST one made black images for two of its three epochs.
-        return image if self.training else image.clamp(0, 1)
+        image: Tensor = (self.last(F.leaky_relu(x, _SLOPE)).tanh() + 1) / 2
+        return image
 
 
 class _Discriminator(nn.Module):
