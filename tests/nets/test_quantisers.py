@@ -84,6 +84,22 @@ def test_scalar_symbols_are_whole_numbers_and_training_adds_their_noise() -> Non
         Scalar(levels=8)
 
 
+def test_a_step_is_what_scalar_codes_are_rounded_to() -> None:
+    code = torch.linspace(-1, 1, 40_000).view(10_000, 2, 2)
+    unit, tenths = Scalar(levels=7).eval(), Scalar(levels=7, step=0.1).eval()
+    coarse, fine = unit(code / 0.1), tenths(code)
+    assert torch.equal(fine.symbols, coarse.symbols)
+    assert torch.equal(fine.code, coarse.code * 0.1)
+    assert fine.bits is not None
+    assert coarse.bits is not None
+    torch.testing.assert_close(fine.bits, coarse.bits)
+    torch.testing.assert_close(tenths.codes(fine.symbols), fine.code)
+    noise = tenths.train()(code).code - code.clamp(-0.3, 0.3)
+    assert 0.049 < float(noise.abs().max()) <= 0.05 + 1e-6
+    with pytest.raises(InputError, match="step"):
+        Scalar(levels=7, step=0)
+
+
 def test_the_bits_of_a_scalar_code_are_its_entropy() -> None:
     """Of Gaussian numbers that of the whole ones they are rounded to; of any others it is no less than that."""
     deviations, draw = np.array([1.0, 2.0, 5.0]), torch.Generator().manual_seed(0)
