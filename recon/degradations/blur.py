@@ -284,6 +284,7 @@ class KernelBlur(Blur):
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what an evaluation makes first must serve gradients too
 def _fixed(sigma: float, radius: int, device: torch.device) -> Tensor:
     """Return the weights (1,k) of a Gaussian whose sigma is not drawn."""
     one = torch.tensor([sigma], device=device)

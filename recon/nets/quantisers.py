@@ -140,7 +140,7 @@ class Scalar(Quantiser):
 
     Args:
         levels: of every number of the code, odd, at least 3: from -(levels - 1) / 2 to (levels - 1) / 2 steps.
-        step: greater than 0. The encoder begins with numbers of about a third, which a small step tells apart: a net
+        step: from 1e-6 to 1e6. The encoder begins with numbers of about a third, which a small step tells apart: a net
             learns faster to use more bits.
     """
 
