@@ -17,6 +17,8 @@ from recon.degradations.base import Degradation
 from recon.degradations.batch import as_float
 from recon.pair import Pair
 
+_TOGETHER = 1 << 19  # values of the batches of small images that are made at once: 2 MiB in float32
+
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
@@ -191,6 +193,8 @@ class PairLoader(Loader[ImageStore]):
     sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
     image once, in order, images of equal size together.
 
+    Several batches of small images are made at once, of which the training gets views.
+
     Where crops grow, `batch_size` is that of the first side. A batch of larger ones takes fewer of its samples, and an
     epoch has the same number of batches.
     """
@@ -211,13 +215,23 @@ class PairLoader(Loader[ImageStore]):
             yield from map(self.pair, self._groups)
             return
         order = keyed.permutation(self.seed, "order", self.epoch, len(self.source)).to(self.source.device)
-        keys = self.keys(order)  # of all at once, as the calls cost more than the arithmetic of a batch
+        order = order[: len(self) * self.batch_size].view(len(self), -1)[:, self.rank :: self.world_size].contiguous()
+        keys = self.keys(order.view(-1)).view_as(order)
         first, self.start = self.start, 0
-        for step in range(first, len(self)):
+        together = self._made_together()
+        for step in range(first, len(self), together):
             self._begin_level(step)
-            start = step * self.batch_size
-            own = slice(start + self.rank, start + self._begin_stage(step), self.world_size)
-            yield self._pair_of(order[own], keys[own])
+            count = self._begin_stage(step, order.shape[1])
+            index, own = (values[step : step + together, :count].flatten() for values in (order, keys))
+            pair = self._pair_of(index, own)
+            yield from map(Pair._make, zip(*(field.split(count) for field in pair), strict=True))
+
+    def _made_together(self) -> int:
+        """Return how many batches are made at once, of small images, whose calls cost more than the arithmetic."""
+        if self.stages or self.curriculum or (self.crop is None and not self.source.uniform):
+            return 1
+        height, width = self.source.sizes[0].tolist() if self.crop is None else (self.crop, self.crop)
+        return max(1, _TOGETHER // (self._per_rank * self.source.channels * height * width))
 
     def images(self, batches: int) -> int:
         """Count the images of the first batches of the training, see `Loader`."""
@@ -225,12 +239,12 @@ class PairLoader(Loader[ImageStore]):
             return super().images(batches)
         return sum(self._count(self.stages.side(0, number)) for number in range(batches))
 
-    def _begin_stage(self, step: int) -> int:
-        """Choose the crops of a batch of this epoch, and return how many there are."""
+    def _begin_stage(self, step: int, most: int) -> int:
+        """Choose the crops of a batch of this epoch, and return how many this rank has, at most `most`."""
         if self.stages is None:
-            return self.batch_size
+            return most
         self.crop = self.stages.side(self.epoch, step)
-        return self._count(self.crop)
+        return self._count(self.crop) // self.world_size
 
     def _count(self, side: int) -> int:
         """Return how many crops of a side have as many pixels as a batch of the first one; each rank has as many."""

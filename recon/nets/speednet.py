@@ -5,7 +5,7 @@ Page's, "How to train your ResNet 8: bag of tricks", 2019.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ class SpeedNet(nn.Module):
     """Whitened patches, then stages of two 3x3 convolutions and one pool: (B,C,H,W) in [0,1] to logits (B,K).
 
     The first layer shows the principal components of small patches, each with its negative, all of one variance. It is
-    fitted to training images before the training, which leaves it as it is but for its bias. A side of one pixel is
-    pooled no further; what is left of the sides in the end is pooled by its largest value.
+    fitted to training images before the training, which changes its bias alone. A side of one pixel is pooled no
+    further; what is left of the sides in the end is pooled by its largest value.
 
     >>> SpeedNet(channels=3, image_size=(16, 16), widths=(8, 8))(torch.zeros(2, 3, 16, 16)).shape
     torch.Size([2, 10])
@@ -33,6 +33,8 @@ class SpeedNet(nn.Module):
         widths: channels of each stage.
         kernel: side of the whitened patches.
         stride: pixels from one patch to the next.
+        components: how many principal components are shown, those of the largest variance; None = all.
+        train_bias: whether the bias of the first layer is trained; no gradient has to reach that layer otherwise.
     """
 
     fixed_size: ClassVar[bool] = True
@@ -47,6 +49,8 @@ class SpeedNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128),
         kernel: int = 2,
         stride: int = 1,
+        components: int | None = None,
+        train_bias: bool = True,
     ) -> None:
         super().__init__()
         require_widths("widths", widths)
@@ -55,8 +59,12 @@ class SpeedNet(nn.Module):
         require_size("SpeedNet", image_size)
         require_classes("SpeedNet", num_classes)
         self.image_size = tuple(image_size)
-        self.whitening = nn.Conv2d(channels, 2 * channels * kernel**2, kernel, stride)
+        all_components = channels * kernel**2
+        if components is not None:
+            require_whole("components", components, 1, all_components)
+        self.whitening = nn.Conv2d(channels, 2 * (components or all_components), kernel, stride)
         self.whitening.weight.requires_grad_(False)
+        cast(Tensor, self.whitening.bias).requires_grad_(train_bias)
         self.register_buffer("fitted", torch.tensor(0))
         height, width = ((side - kernel) // stride + 1 for side in image_size)
         inputs, stages = self.whitening.out_channels, []
@@ -79,10 +87,10 @@ class SpeedNet(nn.Module):
         patches = F.unfold(images.double(), side).transpose(1, 2).flatten(0, 1)
         variances, directions = torch.linalg.eigh(patches.T.cov())
         rows = (directions / (variances + _EPSILON * variances.mean() + 1e-12).sqrt()).T
+        rows = rows[-(self.whitening.out_channels // 2) :]  # the variances rise
         weight = torch.cat([rows, -rows])
         self.whitening.weight.copy_(weight.view_as(self.whitening.weight))
-        assert self.whitening.bias is not None
-        self.whitening.bias.copy_(-(weight @ patches.mean(0)))
+        cast(Tensor, self.whitening.bias).copy_(-(weight @ patches.mean(0)))
         self.fitted.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from recon import keyed
 from recon.data.augment import Augment
 from recon.data.loader import make_pair
 from recon.data.store import ImageStore, PairLoader
@@ -76,7 +77,7 @@ def test_evaluation_does_not_depend_on_seed_or_epoch(digits: ImageStore) -> None
     assert_same(rows(PairLoader(digits, "test", 64, DAMAGE)), rows(other))
 
 
-def train_loader(store: ImageStore, **how: int) -> PairLoader:
+def train_loader(store: ImageStore, **how: int | None) -> PairLoader:
     return PairLoader(store, "train", 24, DAMAGE, augment=Augment(flip=True, crop_padding=1), **how)
 
 
@@ -105,6 +106,31 @@ def test_training_is_a_function_of_seed_and_epoch(digits: ImageStore) -> None:
     assert not torch.equal(first[0].index, second[0].index)
     indices = torch.cat([pair.index for pair in first])
     assert len(indices.unique()) == len(indices)
+
+
+@pytest.mark.parametrize("together", [1, 24 * 64 * 4, 1 << 21])
+@pytest.mark.parametrize(("rank", "world_size", "start"), [(0, 1, 0), (0, 1, 3), (1, 3, 0), (3, 7, 4)])
+@pytest.mark.parametrize("crop", [None, 5])
+def test_batches_do_not_depend_on_how_many_are_made_at_once(
+    digits: ImageStore, together: int, rank: int, world_size: int, start: int, crop: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By the promise of `pair`, which makes any samples; and by which samples a batch has."""
+    monkeypatch.setattr("recon.data.store._TOGETHER", together)
+    loader = train_loader(digits, rank=rank, world_size=world_size, crop=crop)
+    order = keyed.permutation(0, "order", 0, 150)
+    loader.start = start
+    batches = list(loader)
+    assert len(batches) == 6 - start
+    for step, batch in enumerate(batches, start):
+        own = order[24 * step : 24 * (step + 1)][rank::world_size]
+        assert torch.equal(batch.index, own)
+        for name, made, alone in zip(Pair._fields, batch, loader.pair(own), strict=True):
+            assert torch.equal(made, alone), name
+
+
+def test_images_of_many_sizes_are_made_batch_by_batch(mixed: ImageStore) -> None:
+    assert [len(pair.index) for pair in PairLoader(mixed, "train", 1, DAMAGE)] == [1] * 40
 
 
 def test_a_set_smaller_than_a_batch_still_trains(mixed: ImageStore) -> None:

@@ -124,6 +124,28 @@ def test_a_stride_of_whitened_patches_leaves_some_out() -> None:
     assert some(images).shape == (4, 10)
 
 
+def test_few_components_are_those_of_the_largest_variance() -> None:
+    images = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(0)).cumsum(3) / 20
+    whole, few = SpeedNet(channels=3, image_size=(20, 20)), SpeedNet(channels=3, image_size=(20, 20), components=5)
+    for net in (whole, few):
+        net.fit_to(images)
+    shown = whole.whitening(images)
+    torch.testing.assert_close(few.whitening(images), torch.cat([shown[:, 7:12], shown[:, 19:24]], 1))
+    directions = whole.whitening.weight[:12].detach().flatten(1).double()
+    assert (directions.norm(dim=1).diff() < 0).all()  # the larger the variance, the smaller the factor
+    with pytest.raises(InputError, match=r"components.*12"):
+        SpeedNet(channels=3, image_size=(20, 20), components=13)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_whitening_is_fixed_where_its_bias_is_not_trained(trained: bool) -> None:
+    net = SpeedNet(channels=1, image_size=(8, 8), widths=(4,), train_bias=trained)
+    net(torch.rand(4, 1, 8, 8)).sum().backward()
+    assert net.whitening.weight.grad is None
+    assert net.whitening.bias is not None
+    assert (net.whitening.bias.grad is not None) == trained
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_evaluation_treats_each_image_alone(name: str) -> None:
     net = build(name, 1, (28, 28))
