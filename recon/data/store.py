@@ -191,9 +191,7 @@ class PairLoader(Loader[ImageStore]):
 
     A training epoch is a keyed permutation cut into global batches, of which each rank takes every `world_size`-th
     sample: one or two devices see the same batches. The last, incomplete batch is left out. An evaluation takes every
-    image once, in order, images of equal size together.
-
-    Several batches of small images are made at once, of which the training gets views.
+    image once, in order, images of equal size together. Batches of small images are views of several made at once.
 
     Where crops grow, `batch_size` is that of the first side. A batch of larger ones takes fewer of its samples, and an
     epoch has the same number of batches.
