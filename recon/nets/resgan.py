@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from recon.errors import InputError
 from recon.nets.common import LEAST_SIDE, halved_sizes, require_size
-from recon.ranges import require_number, require_whole, require_widths
+from recon.ranges import require_whole, require_widths
 
 _SLOPE = 0.2
 
@@ -25,8 +25,7 @@ class ResGAN(nn.Module):
 
     The generator begins with a learnt picture of the smallest features, whose channels the noise weighs, and enlarges
     them between blocks; the discriminator halves them. No layer has a norm by default: with a block's last weights at
-    zero, each begins as the identity (Zhang, Dauphin & Ma, "Fixup initialization", ICLR 2019). Where thousands of steps
-    are all there are, blocks that begin at work learn sooner.
+    zero, each begins as the identity (Zhang, Dauphin & Ma, "Fixup initialization", ICLR 2019).
 
     >>> net = ResGAN(channels=3, image_size=(32, 32), num_classes=10)
     >>> image = net(torch.zeros(2, 64), torch.tensor([3, 7]))
@@ -43,7 +42,6 @@ class ResGAN(nn.Module):
         blocks: residual blocks at each scale.
         generator_norm: "none", or "conditional" for batch norm whose scale and shift depend on the label.
         discriminator_norm: "none", or "spectral".
-        residual: how large a block's last weights begin, as a share of He's, in [0,1]; 0 for the identity.
 
     Raises:
         InputError: an argument out of its range.
@@ -64,14 +62,12 @@ class ResGAN(nn.Module):
         blocks: int = 1,
         generator_norm: Literal["none", "conditional"] = "none",
         discriminator_norm: Literal["none", "spectral"] = "none",
-        residual: float = 0.0,
     ) -> None:
         super().__init__()
         require_whole("latent_dim", latent_dim)
         require_whole("blocks", blocks)
         require_widths("generator_widths", generator_widths)
         require_widths("discriminator_widths", discriminator_widths)
-        require_number("residual", residual, 0, 1)
         require_size("ResGAN", image_size)
         if generator_norm not in ("none", "conditional"):
             raise InputError(f"generator_norm '{generator_norm}' is unknown: choose none or conditional.")
@@ -80,10 +76,10 @@ class ResGAN(nn.Module):
         self.latent_dim = latent_dim
         self.num_classes = num_classes if conditional else 0
         self.generator: nn.Module = _Generator(
-            channels, image_size, self.num_classes, latent_dim, generator_widths, blocks, generator_norm, residual
+            channels, image_size, self.num_classes, latent_dim, generator_widths, blocks, generator_norm
         )
         self.discriminator: nn.Module = _Discriminator(
-            channels, image_size, self.num_classes, discriminator_widths, blocks, discriminator_norm, residual
+            channels, image_size, self.num_classes, discriminator_widths, blocks, discriminator_norm
         )
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
@@ -102,7 +98,6 @@ class _Generator(nn.Module):
         widths: Sequence[int],
         blocks: int,
         norm: str,
-        residual: float,
     ) -> None:
         super().__init__()
         self.num_classes = classes
@@ -113,7 +108,7 @@ class _Generator(nn.Module):
         self.mix = nn.Linear(inputs, widths[0])
         kind = classes if norm == "conditional" else None
         self.stages = nn.ModuleList(
-            nn.ModuleList(_Block(before if block == 0 else width, width, kind, residual) for block in range(blocks))
+            nn.ModuleList(_Block(before if block == 0 else width, width, kind) for block in range(blocks))
             for before, width in zip((widths[0], *widths), widths, strict=False)
         )
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
@@ -133,20 +128,13 @@ class _Generator(nn.Module):
 
 class _Discriminator(nn.Module):
     def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        classes: int,
-        widths: Sequence[int],
-        blocks: int,
-        norm: str,
-        residual: float,
+        self, channels: int, size: tuple[int, int], classes: int, widths: Sequence[int], blocks: int, norm: str
     ) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.sizes = _sizes(size, len(widths))
         self.stages = nn.ModuleList(
-            nn.ModuleList(_Block(before if block == 0 else width, width, None, residual) for block in range(blocks))
+            nn.ModuleList(_Block(before if block == 0 else width, width, None) for block in range(blocks))
             for before, width in zip((widths[0], *widths), widths, strict=False)
         )
         height, width = self.sizes[-1]
@@ -177,7 +165,7 @@ class _Discriminator(nn.Module):
 class _Block(nn.Module):
     """Two 3x3 convolutions added to the input, which a 1x1 convolution widens where it must."""
 
-    def __init__(self, inputs: int, outputs: int, classes: int | None, residual: float) -> None:
+    def __init__(self, inputs: int, outputs: int, classes: int | None) -> None:
         super().__init__()
         self.norms = nn.ModuleList(_norm(width, classes) for width in (inputs, outputs))
         self.inner = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -185,9 +173,6 @@ class _Block(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         nn.init.kaiming_normal_(self.inner.weight, a=_SLOPE)
         nn.init.zeros_(self.second.weight)
-        if residual:
-            nn.init.kaiming_normal_(self.second.weight, a=_SLOPE)
-            self.second.weight.data.mul_(residual)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         y = self.inner(F.leaky_relu(self.norms[0](x, label), _SLOPE))

@@ -137,20 +137,6 @@ def test_few_components_are_those_of_the_largest_variance() -> None:
         SpeedNet(channels=3, image_size=(20, 20), components=13)
 
 
-@pytest.mark.parametrize("residual", [0.0, 0.5])
-def test_a_block_of_resgan_begins_as_large_as_asked_for(residual: float) -> None:
-    """Of He's standard deviation for a leaky ReLU of slope 0.2; 0 is the identity."""
-    blocks = [block for block in ResGAN(residual=residual).modules() if hasattr(block, "second")]
-    assert len(blocks) == 6
-    for block in blocks:
-        weight: Any = block.second.weight  # type: ignore[union-attr]
-        he = (2 / (1 + 0.2**2) / weight[0].numel()) ** 0.5
-        assert float(weight.std()) == pytest.approx(residual * he, rel=0.05)
-        assert bool(weight.any()) == bool(residual)
-    with pytest.raises(InputError, match="residual: 2 is out of range"):
-        ResGAN(residual=2)
-
-
 @pytest.mark.parametrize("trained", [True, False])
 def test_whitening_is_fixed_where_its_bias_is_not_trained(trained: bool) -> None:
     net = SpeedNet(channels=1, image_size=(8, 8), widths=(4,), train_bias=trained)
