@@ -213,16 +213,16 @@ class PairLoader(Loader[ImageStore]):
             yield from map(self.pair, self._groups)
             return
         order = keyed.permutation(self.seed, "order", self.epoch, len(self.source)).to(self.source.device)
-        order = order[: len(self) * self.batch_size].view(len(self), -1)[:, self.rank :: self.world_size].contiguous()
-        keys = self.keys(order.view(-1)).view_as(order)
+        order = order[: len(self) * self.batch_size].view(len(self), -1)[:, self.rank :: self.world_size]
+        keys = self.keys(order)
         first, self.start = self.start, 0
         together = self._made_together()
         for step in range(first, len(self), together):
             self._begin_level(step)
-            count = self._begin_stage(step, order.shape[1])
-            index, own = (values[step : step + together, :count].flatten() for values in (order, keys))
-            pair = self._pair_of(index, own)
-            yield from map(Pair._make, zip(*(field.split(count) for field in pair), strict=True))
+            own = slice(step, step + together), slice(self._begin_stage(step))
+            index = order[own]
+            pair = self._pair_of(index.flatten(), keys[own].flatten())
+            yield from map(Pair._make, zip(*(field.split(index.shape[1]) for field in pair), strict=True))
 
     def _made_together(self) -> int:
         """Return how many batches are made at once, of small images, whose calls cost more than the arithmetic."""
@@ -237,10 +237,10 @@ class PairLoader(Loader[ImageStore]):
             return super().images(batches)
         return sum(self._count(self.stages.side(0, number)) for number in range(batches))
 
-    def _begin_stage(self, step: int, most: int) -> int:
-        """Choose the crops of a batch of this epoch, and return how many this rank has, at most `most`."""
+    def _begin_stage(self, step: int) -> int:
+        """Choose the crops of a batch of this epoch, and return how many a rank has at most."""
         if self.stages is None:
-            return most
+            return self._per_rank
         self.crop = self.stages.side(self.epoch, step)
         return self._count(self.crop) // self.world_size
 
@@ -268,7 +268,7 @@ class PairLoader(Loader[ImageStore]):
         return self.look_at(torch.cat(first)[:count], largest)
 
     def keys(self, index: Tensor) -> Tensor:
-        """Return the keys (B,) of samples by their indices (B,): in one of several sets, those of their positions."""
+        """Return the keys of samples by their indices, of any shape: in one of several sets those of their positions."""
         if self.source.sets:
             starts = torch.tensor([0, *accumulate(self.source.sets.values())][:-1], device=index.device)
             index = index - starts[torch.bucketize(index, starts, right=True) - 1]

@@ -149,7 +149,7 @@ class Scalar(Quantiser):
         require_number("step", step, 1e-6, 1e6)
         require_whole("levels", levels, 3, _MOST_LEVELS)
         if levels % 2 == 0:
-            raise InputError(f"levels: {levels} is even, and there are as many below 0 as above; give {levels + 1}")
+            raise InputError(f"levels: {levels} is even, and 0 is the middle one; give {levels + 1}")
         self.levels, self.step = levels, step
 
     def alphabet(self, channels: int) -> tuple[int, ...]:

@@ -59,10 +59,10 @@ class SpeedNet(nn.Module):
         require_size("SpeedNet", image_size)
         require_classes("SpeedNet", num_classes)
         self.image_size = tuple(image_size)
-        all_components = channels * kernel**2
-        if components is not None:
-            require_whole("components", components, 1, all_components)
-        self.whitening = nn.Conv2d(channels, 2 * (components or all_components), kernel, stride)
+        most = channels * kernel**2
+        components = most if components is None else components
+        require_whole("components", components, 1, most)
+        self.whitening = nn.Conv2d(channels, 2 * components, kernel, stride)
         self.whitening.weight.requires_grad_(False)
         cast(Tensor, self.whitening.bias).requires_grad_(train_bias)
         self.register_buffer("fitted", torch.tensor(0))

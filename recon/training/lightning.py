@@ -157,7 +157,7 @@ class FastEpochLoop(_TrainingEpochLoop):
 
 
 class FastTrainer(Trainer):
-    """A Trainer whose steps cost less: over a bare loop 0.52 to 0.63 of what a barebones one's do.
+    """A Trainer whose steps cost less: over a bare loop 0.44 to 0.63 of what a barebones one's do.
 
     Guard: tests/training/test_lightning.py, which compares weights, learning rates and hooks with Lightning's own.
     """
