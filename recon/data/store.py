@@ -268,7 +268,7 @@ class PairLoader(Loader[ImageStore]):
         return self.look_at(torch.cat(first)[:count], largest)
 
     def keys(self, index: Tensor) -> Tensor:
-        """Return the keys of samples by their indices, of any shape: in one of several sets those of their positions."""
+        """Return the keys of samples by their indices, of any shape; in one of several sets by their positions."""
         if self.source.sets:
             starts = torch.tensor([0, *accumulate(self.source.sets.values())][:-1], device=index.device)
             index = index - starts[torch.bucketize(index, starts, right=True) - 1]
